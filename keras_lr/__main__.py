@@ -1,0 +1,157 @@
+"""`python -m keras_lr`: which way of setting the learning rate does best here?"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import keras
+
+from keras_lr.comparison import ComparisonResult, Policy, compare_policies
+from keras_lr.comparison.datasets import EMBEDDED, Dataset, load_dataset
+from keras_lr.comparison.policies import constant, default_rates
+from keras_lr.comparison.text_table import print_table
+
+OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
+    "sgd": keras.optimizers.SGD,
+    "momentum": partial(keras.optimizers.SGD, momentum=0.9),
+    "adam": keras.optimizers.Adam,
+}
+_USAGE_ERROR = 2
+_INTERRUPTED = 130
+_STEPS = 300
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "positive integer"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m keras_lr",
+        description="Train a small network under several learning-rate policies, rank "
+        "them in a table, and write tables, a picture and a report.",
+    )
+    parser.add_argument(
+        "--data",
+        default="digits",
+        metavar="NAME",
+        help=f"{', '.join(EMBEDDED)}, or an .npz file with x_train, y_train, x_test, "
+        "y_test, or x, y (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        default="momentum",
+        choices=OPTIMIZERS,
+        help="momentum is SGD with momentum 0.9 (default: %(default)s)",
+    )
+    _add_output(parser)
+    _add_sizes(parser)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("keras_lr_comparison"),
+        metavar="DIR",
+        help="where to write; an interrupted comparison goes on from there "
+        "(default: %(default)s)",
+    )
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--epochs",
+        type=_positive,
+        metavar="N",
+        help=f"epochs of each training (default: about {_STEPS} steps)",
+    )
+    for name, default, text in (
+        ("seeds", 3, "trainings of each policy"),
+        ("batch-size", 32, "examples in a batch"),
+        ("max-rows", 2000, "training, and validation, examples at most"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_positive,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: %(default)s)",
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the comparison of the command line and return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        dataset = load_dataset(options.data, max_rows=options.max_rows)
+        options.output.mkdir(parents=True, exist_ok=True)
+        result = _compare(dataset, options)
+        paths = result.save(options.output)
+    except (ValueError, ImportError, OSError) as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        parser.exit(_INTERRUPTED, f"{parser.prog}: interrupted.\n")
+    print_table(result.table, result.monitor)
+    print("\n".join(["", *result.advice, ""]))
+    print("Written: " + ", ".join(str(path) for path in paths))
+    if result.interrupted:
+        print("Interrupted: the same command goes on from here.", file=sys.stderr)
+        return _INTERRUPTED
+    return int(all(row.runs == 0 for row in result.table))
+
+
+def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
+    optimizer = OPTIMIZERS[options.optimizer]
+    # Whole decades of the grid are enough to see its best and its worst.
+    grid = [constant(rate) for rate in default_rates(optimizer())[::2]]
+    policies: list[Policy | str] = [
+        "default",
+        *grid,
+        "reduce_on_plateau",
+        "exponential_decay",
+        "staircase",
+        "cosine_restarts",
+        "lipschitz",
+        "adamo",
+        "auto_adam",
+    ]
+    rows = [len(y) for _, y in dataset.data]
+    epochs = options.epochs
+    if epochs is None:
+        epochs = min(max(5, _STEPS * options.batch_size // rows[0]), 30)
+    print(
+        f"{dataset.name}: {rows[0]} training and {rows[1]} validation examples, "
+        f"{len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
+    )
+    return compare_policies(
+        lambda: dataset.build_model(optimizer),
+        dataset.data,
+        policies,
+        seeds=options.seeds,
+        epochs=epochs,
+        batch_size=options.batch_size,
+        directory=options.output,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

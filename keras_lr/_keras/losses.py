@@ -1,0 +1,61 @@
+"""What a model was compiled with: its losses and the names of its outputs."""
+
+from typing import Any
+
+import keras
+
+
+def compiled_losses(model: keras.Model) -> list[tuple[Any, float]]:
+    """Return (loss, loss weight) for each output, in the order of the outputs.
+
+    A loss is what the user gave to `compile`: a name, a function or a `keras.Loss`.
+    A single loss for several outputs is repeated.
+    """
+    compile_loss = getattr(model, "_compile_loss", None)
+    weights = None if compile_loss is None else compile_loss._user_loss_weights
+    found = []
+    for index, keys in enumerate(output_keys(model)):
+        weight = output_entry(weights, index, keys)
+        found.append(
+            (
+                output_entry(model.loss, index, keys),
+                1.0 if weight is None else float(weight),
+            )
+        )
+    return found
+
+
+def output_keys(model: keras.Model) -> list[tuple[str, ...]]:
+    """Return the keys by which a dict may name each of the model's outputs.
+
+    Losses, targets and weights may be given under the names of the output layers or,
+    where the model returns a dict, under its keys.
+    """
+    names = getattr(model, "output_names", None) or [None]
+    structure = getattr(model, "_outputs_struct", None)
+    # Keras flattens a dict of outputs in the order of its keys.
+    keys = sorted(structure) if isinstance(structure, dict) else names
+    return [
+        tuple(key for key in pair if key is not None)
+        for pair in zip(names, keys, strict=True)
+    ]
+
+
+def output_entry(value: Any, index: int, keys: tuple[str, ...]) -> Any:
+    """Return one output's part of losses, targets or weights; a single one is all's."""
+    if isinstance(value, dict):
+        if len(value) == 1:
+            return next(iter(value.values()))
+        return next((value[key] for key in keys if key in value), None)
+    if isinstance(value, list | tuple):
+        return value[index]
+    return value
+
+
+def loss_arguments(loss: Any) -> dict[str, Any]:
+    """Return what a Keras loss was constructed with.
+
+    Its `get_config` leaves some out, as Huber's `delta`.
+    """
+    config = loss.get_config() if isinstance(loss, keras.Loss) else {}
+    return config | getattr(loss, "_fn_kwargs", {})

@@ -1,0 +1,124 @@
+"""Models: their layers, their graph, how they are built, how Keras prints."""
+
+from typing import Any
+
+import keras
+from keras.src import backend
+from keras.src.utils import io_utils
+
+from keras_lr._typing import Tensor
+
+
+def restored_epoch(model: keras.Model) -> int:
+    """Return the epoch that `BackupAndRestore` resumed at, 0 if it did not."""
+    return model._initial_epoch or 0
+
+
+def all_layers(model: keras.Model) -> list[Any]:
+    """Return the layers of a model and of all its layers, at any depth."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def keras_mask(tensor: Tensor) -> Tensor | None:
+    """Return the mask that Keras attached to a tensor, if any."""
+    return backend.get_keras_mask(tensor)
+
+
+def input_shapes(model: keras.Model) -> Any:
+    """Return the input shape, or shapes, that the model was built with, if known."""
+    config = model.get_build_config() or {}
+    return config.get("input_shape", config.get("shapes_dict"))
+
+
+def producing_operation(tensor: Tensor) -> Any | None:
+    """Return the operation that made a symbolic Keras tensor."""
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
+def output_position(tensor: Tensor) -> int:
+    """Return which output of its operation a symbolic Keras tensor is."""
+    return tensor._keras_history.tensor_index
+
+
+def operation_inputs(tensor: Tensor) -> list[Tensor]:
+    """Return the symbolic inputs of the call that made a symbolic Keras tensor."""
+    history = tensor._keras_history
+    return list(history.operation._inbound_nodes[history.node_index].input_tensors)
+
+
+def activation_name(activation: Any) -> str:
+    """Return the name of a layer's activation function."""
+    return getattr(activation, "__name__", type(activation).__name__)
+
+
+def symbolic_call(model: keras.Model) -> Tensor | None:
+    """Run a built model once on symbolic inputs, in inference mode.
+
+    Returns:
+        The output as the model's own code returned it, so that it can be compared by
+        identity with what its layers returned; `None` where the model was built with
+        inputs that cannot be told from its build configuration.
+    """
+    shapes = input_shapes(model)
+    if not _is_shape_tree(shapes):
+        return None
+    seen: list[Tensor] = []
+
+    def call(inputs: Tensor) -> Tensor:
+        seen.append(model(inputs))
+        return seen[-1]
+
+    backend.compute_output_spec(call, _symbolic_inputs(shapes))
+    output = seen[-1]
+    return output if hasattr(output, "shape") else None
+
+
+def _is_shape_tree(shapes: Any) -> bool:
+    if isinstance(shapes, dict):
+        return all(_is_shape_tree(each) for each in shapes.values())
+    return isinstance(shapes, list | tuple) and len(shapes) > 0
+
+
+def _symbolic_inputs(shapes: Any) -> Any:
+    if isinstance(shapes, dict):
+        return {name: _symbolic_inputs(each) for name, each in shapes.items()}
+    if all(size is None or isinstance(size, int) for size in shapes):
+        return keras.KerasTensor(tuple(shapes))
+    return [_symbolic_inputs(each) for each in shapes]
+
+
+def full_precision() -> Any:
+    """Return a context in which variables are read in their own dtype.
+
+    Inside a layer's call a mixed-precision policy casts every variable that is read,
+    the optimizer's learning rate included.
+    """
+    return backend.AutocastScope(None)
+
+
+def print_message(message: str) -> None:
+    """Print as Keras's own callbacks do, so that one switch silences them all."""
+    io_utils.print_msg(message)
+
+
+def is_built(model: keras.Model) -> bool:
+    """Return whether the model and all its layers have their weights."""
+    return all(layer.built for layer in model._flatten_layers())
+
+
+def outside_of_trace() -> Any:
+    """Return a context whose variables and assignments are not part of a traced step.
+
+    TensorFlow traces a step that makes variables twice, and what the first trace
+    assigns never happens.
+    """
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def build(model: keras.Model, data: Any) -> None:
+    """Build a model from a batch, also while a training step is being traced."""
+    with outside_of_trace():
+        model._symbolic_build(data_batch=data)

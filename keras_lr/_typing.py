@@ -1,0 +1,15 @@
+"""Type aliases shared by the package."""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+# A backend tensor, or anything `keras.ops.convert_to_tensor` takes. Keras publishes
+# no tensor type, so there is no narrower one to name.
+Tensor = Any
+
+FloatArray = npt.NDArray[np.float64]
+
+# Which of the two Lipschitz constants: the paper's, or the one that is never exceeded.
+Bound = Literal["paper", "strict"]

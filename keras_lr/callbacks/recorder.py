@@ -1,0 +1,144 @@
+"""`LearningRateRecorder`: which rates a model was trained with."""
+
+import copy
+from typing import Any, Self
+
+import keras
+
+from keras_lr.rules.array_checks import one_of
+from keras_lr.training.effective_rate import (
+    effective_learning_rates,
+    last_learning_rates,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_lr")
+class LearningRateRecorder(keras.callbacks.Callback):
+    """Record the learning rate that each epoch, or batch, was trained with.
+
+    It sets nothing, and works with every optimizer: a float, a schedule or a function
+    as rate, inside of a `LossScaleOptimizer` or a `MultiOptimizer`. For `AdaMo`,
+    `AdaptiveRMSprop` and `AutoAdam`, whose `learning_rate` is only a multiple, it also
+    records the rate that they found.
+
+    Each epoch's logs, and so `History`, the progress bar, and any callback listed
+    behind this one, get the rates of its last step. Costs no gradient evaluation, and
+    reads a few numbers from the device for each entry.
+
+    Args:
+        every: `"epoch"` or `"batch"`: how often `history` gets an entry.
+
+    Attributes:
+        history: Lists with an entry per epoch or batch: `learning_rate`, the
+            optimizer's own, and for ours `effective_learning_rate`, the rate that the
+            step was taken with (0 if it was left out), and `lipschitz_constant`.
+            Several optimizers have a list each, `learning_rate_<name>`. With
+            `every="batch"` also `batch`, the number of batches until then; those that
+            `steps_per_execution` runs as one share an entry. A fit that starts at its
+            first epoch starts the lists anew.
+
+    Raises:
+        ValueError: If `every` is something else, and in `fit` without an optimizer.
+
+    Example:
+        >>> import keras, keras_lr, numpy as np
+        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> halving = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
+        >>> model.compile(keras.optimizers.SGD(halving), loss="mse")
+        >>> recorder = keras_lr.LearningRateRecorder()
+        >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+        >>> _ = model.fit(x, y, epochs=3, verbose=0, callbacks=[recorder])
+        >>> recorder.history
+        {'learning_rate': [0.5, 0.25, 0.125]}
+
+    Notes:
+        A rate that another callback has logged for the epoch is kept, and recorded: it
+        knows best what it trained with. `CSVLogger` has the columns if it is listed
+        behind this callback. `TensorBoard` writes the optimizer's present rate in place
+        of `learning_rate`; the others it writes as they are.
+    """
+
+    def __init__(self, every: str = "epoch") -> None:
+        super().__init__()
+        one_of("every", every, ("epoch", "batch"))
+        self.every = every
+        self.history: dict[str, list[float]] = {}
+        self._rates: dict[str, float] | None = None
+        self._is_first_epoch = True
+        self._steps: int | None = None
+        self._batches_before = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Check that there is an optimizer."""
+        if self.model.optimizer is None:
+            raise ValueError(
+                "`LearningRateRecorder` reads the learning rate of the model's "
+                "optimizer, so the model must be compiled with one. "
+                "Received: optimizer=None."
+            )
+        self._is_first_epoch = True
+        # Kept, because `evaluate` may change it.
+        self._steps = (self.params or {}).get("steps")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forget the last fit, unless this one resumes."""
+        # Only here is the epoch known that `BackupAndRestore` resumes at.
+        if self._is_first_epoch and epoch == 0:
+            self.history = {}
+        self._is_first_epoch = False
+        self._rates = None
+        batches = self.history.get("batch")
+        self._batches_before = (
+            int(batches[-1]) if batches else epoch * (self._steps or 0)
+        )
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Read the rates of a batch; those of every one that may be the last."""
+        steps = self._steps or batch + 1
+        if self.every == "epoch" and batch + 1 < steps:
+            return
+        # Not in `on_epoch_end`: another callback may have set the next rate by then.
+        self._rates = rates = self._read()
+        if self.every == "batch":
+            # With steps_per_execution > 1, Keras counts past the end of the epoch.
+            number = self._batches_before + min(batch + 1, steps)
+            self._append({"batch": number, **rates})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Log the rates of the epoch's last step."""
+        logs = {} if logs is None else logs
+        rates = self._read() if self._rates is None else self._rates
+        logged = {key: float(logs.setdefault(key, rates[key])) for key in rates}
+        if self.every == "epoch":
+            self._append(logged)
+        elif self._rates is not None:
+            for key, value in logged.items():
+                self.history[key][-1] = value
+
+    def _read(self) -> dict[str, float]:
+        optimizer = self.model.optimizer
+        return last_learning_rates(optimizer) | effective_learning_rates(optimizer)
+
+    def _append(self, entry: dict[str, float]) -> None:
+        for key, value in entry.items():
+            self.history.setdefault(key, []).append(value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy configuration and history; the model is left behind."""
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.history = copy.deepcopy(self.history, memo)
+        twin.params = None
+        keras.callbacks.Callback.set_model(twin, None)
+        return twin
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"every": self.every}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make the callback that `get_config` described."""
+        return cls(**config)

@@ -1,0 +1,227 @@
+"""Policies: what sets the learning rate during one training.
+
+A policy is data: a starting rate, perhaps a Keras schedule, perhaps callbacks, perhaps
+an optimizer in place of the model's own. It
+holds no model and no state, so one policy serves any number of runs.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+ScheduleFactory = Callable[
+    [float, int], keras.optimizers.schedules.LearningRateSchedule
+]
+CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
+OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a policy's callbacks may need to know of the run that they join.
+
+    Attributes:
+        train: Training inputs and targets.
+        validation: Validation inputs and targets.
+        epochs: Number of epochs of the run.
+        batch_size: Number of examples in a batch.
+        total_steps: Number of optimizer steps of the whole run.
+        seed: Seed of the run.
+    """
+
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    epochs: int
+    batch_size: int
+    total_steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named way of setting the learning rate in one training.
+
+    Args:
+        name: Name in tables and plots.
+        learning_rate: Rate to start from. Defaults to `None`, which keeps the one
+            that the model was compiled with.
+        schedule: Function of the starting rate and the number of steps of the run
+            which returns a `keras.optimizers.schedules.LearningRateSchedule`.
+        callbacks: Function which returns a list of fresh callbacks; it takes
+            nothing, or one `RunContext`.
+        optimizer: Function which returns a fresh optimizer. Defaults to `None`: the
+            one that the model was compiled with.
+        gradient_evaluations_per_step: Cost of one step, in gradients of a batch.
+            Defaults to `1.0`.
+
+    Example:
+        >>> policy = Policy("constant", learning_rate=0.1)
+        >>> policy.label
+        'constant 0.1'
+    """
+
+    name: str
+    learning_rate: float | None = None
+    schedule: ScheduleFactory | None = None
+    callbacks: CallbackFactory | None = None
+    optimizer: OptimizerFactory | None = None
+    gradient_evaluations_per_step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(
+                f"A policy needs a name, a non-empty string. Received: name={self.name}"
+            )
+        rate = self.learning_rate
+        if rate is not None and not (np.isfinite(rate) and rate > 0):
+            raise ValueError(
+                "`learning_rate` must be a positive number or None. "
+                f"Received: learning_rate={rate}"
+            )
+
+    @property
+    def label(self) -> str:
+        """Name and, where there is one, starting rate: unique in a comparison."""
+        if self.learning_rate is None:
+            return self.name
+        return f"{self.name} {self.learning_rate:.3g}"
+
+    def make_callbacks(self, context: RunContext) -> list[keras.callbacks.Callback]:
+        """Return fresh callbacks for one run."""
+        if self.callbacks is None:
+            return []
+        if inspect.signature(self.callbacks).parameters:
+            return list(self.callbacks(context))
+        return list(self.callbacks())
+
+
+def default_rate() -> Policy:
+    """Return the policy which keeps the rate that the model was compiled with."""
+    return Policy("default")
+
+
+def constant(learning_rate: float) -> Policy:
+    """Return the policy of one rate for the whole run."""
+    return Policy("constant", learning_rate)
+
+
+def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras.callbacks.ReduceLROnPlateau`; `kwargs` are its arguments."""
+    arguments = {"factor": 0.5, "patience": 2, **kwargs}
+    return Policy(
+        "reduce_on_plateau",
+        learning_rate,
+        callbacks=lambda: [keras.callbacks.ReduceLROnPlateau(**arguments)],
+    )
+
+
+def exponential_decay(
+    learning_rate: float | None = None, *, final_fraction: float = 0.01
+) -> Policy:
+    """Return a smooth exponential decay to `final_fraction` of the first rate."""
+
+    def schedule(rate: float, total_steps: int) -> Any:
+        return keras.optimizers.schedules.ExponentialDecay(
+            rate, decay_steps=total_steps, decay_rate=final_fraction
+        )
+
+    return Policy("exponential_decay", learning_rate, schedule)
+
+
+def staircase(
+    learning_rate: float | None = None, *, factor: float = 0.1, drops: int = 2
+) -> Policy:
+    """Return a rate multiplied by `factor` at `drops` evenly spaced steps."""
+
+    def schedule(rate: float, total_steps: int) -> Any:
+        return keras.optimizers.schedules.ExponentialDecay(
+            rate,
+            decay_steps=max(1, -(-total_steps // (drops + 1))),
+            decay_rate=factor,
+            staircase=True,
+        )
+
+    return Policy("staircase", learning_rate, schedule)
+
+
+def cosine_decay(learning_rate: float | None = None) -> Policy:
+    """Return half a cosine from the first rate to 0 over the whole run."""
+
+    def schedule(rate: float, total_steps: int) -> Any:
+        return keras.optimizers.schedules.CosineDecay(rate, decay_steps=total_steps)
+
+    return Policy("cosine_decay", learning_rate, schedule)
+
+
+def cosine_restarts(learning_rate: float | None = None) -> Policy:
+    """Return warm restarts whose three cosines, 1 : 2 : 4, fill the run."""
+
+    def schedule(rate: float, total_steps: int) -> Any:
+        return keras.optimizers.schedules.CosineDecayRestarts(
+            rate, first_decay_steps=max(1, -(-total_steps // 7)), t_mul=2.0
+        )
+
+    return Policy("cosine_restarts", learning_rate, schedule)
+
+
+def lipschitz(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras_lr.LipschitzLR`; `kwargs` are its arguments."""
+
+    def callbacks() -> list[keras.callbacks.Callback]:
+        from keras_lr.callbacks import LipschitzLR
+
+        return [LipschitzLR(**kwargs)]
+
+    return Policy("lipschitz", learning_rate, callbacks=callbacks)
+
+
+def adamo(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras_lr.AdaMo` as optimizer; `kwargs` are its arguments."""
+    return _optimizer("adamo", "AdaMo", learning_rate, kwargs)
+
+
+def adaptive_rmsprop(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras_lr.AdaptiveRMSprop` as optimizer; `kwargs` are its arguments."""
+    return _optimizer("adaptive_rmsprop", "AdaptiveRMSprop", learning_rate, kwargs)
+
+
+def auto_adam(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras_lr.AutoAdam` as optimizer; `kwargs` are its arguments."""
+    return _optimizer("auto_adam", "AutoAdam", learning_rate, kwargs)
+
+
+def _optimizer(
+    name: str, kind: str, learning_rate: float | None, kwargs: dict[str, Any]
+) -> Policy:
+    def optimizer() -> keras.optimizers.Optimizer:
+        from keras_lr import optimizers
+
+        return getattr(optimizers, kind)(**kwargs)
+
+    return Policy(name, learning_rate, optimizer=optimizer)
+
+
+def default_rates(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:
+    """Return nine constant rates in half decades around the optimizer's usual ones.
+
+    From 1e-3 to 10 for plain SGD, one decade lower with momentum (whose effective
+    rate is `1 / (1 - momentum)` times larger at the usual 0.9), and from 1e-5 to 0.1
+    for optimizers that normalize the gradient, such as Adam.
+
+    Args:
+        optimizer: A Keras optimizer; wrappers for mixed precision are looked into.
+
+    Example:
+        >>> default_rates(keras.optimizers.SGD())[::4]
+        (0.001, 0.1, 10.0)
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    first_exponent = -5.0
+    if isinstance(inner, keras.optimizers.SGD):
+        first_exponent = -4.0 if inner.momentum else -3.0
+    exponents = first_exponent + np.arange(9) / 2
+    return tuple(float(f"{10.0**exponent:.3g}") for exponent in exponents)

@@ -1,0 +1,139 @@
+"""Plots with matplotlib; each function takes and returns the axes it draws on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+# Okabe and Ito's colors, told apart by the color-blind; yellow, too light, left out.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", "-.", ":")
+
+_OWN, _EFFECTIVE = "learning_rate", "effective_learning_rate"
+
+
+def plot_learning_rate(
+    history: keras.callbacks.Callback | Mapping[str, Sequence[float]],
+    ax: Any = None,
+    *,
+    label: str | None = None,
+) -> Any:
+    """Draw the learning rate of a training, on a logarithmic axis.
+
+    The rate drawn is the effective one where the optimizer has one, which its own rate
+    is only a multiple of. Several optimizers have a line each. Where a rate is 0, as
+    after a step that was left out, or not finite, the line has a gap.
+
+    Args:
+        history: What `fit` returned, a `keras_lr.LearningRateRecorder`, any other
+            callback with a `history`, or the dictionary of lists in one.
+        ax: The matplotlib axes to draw on, also after a plot of another training.
+            Defaults to those of a new figure.
+        label: Name of the training in the legend.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there is no learning rate in `history`.
+        ImportError: Without matplotlib.
+
+    Example:
+        >>> import keras_lr
+        >>> ax = keras_lr.plot_learning_rate({"learning_rate": [0.1, 0.05]})
+        >>> ax.get_xlabel(), ax.get_yscale()
+        ('epoch', 'log')
+    """
+    curves = _curves(history)
+    unit, positions = _positions(history)
+    if ax is None:
+        ax = _new_axes()
+    for key, values in curves.items():
+        rates = np.array(values, dtype=float)
+        rates[~(np.isfinite(rates) & (rates > 0))] = np.nan
+        name = key.removeprefix("effective_").removeprefix(_OWN).removeprefix("_")
+        text = ", ".join(filter(None, [label, name]))
+        x = positions if len(positions) == len(rates) else np.arange(len(rates)) + 1
+        ax.plot(x, rates, **_style(ax, text), **_points(rates))
+    _name_axes(ax, unit, is_effective=all(key.startswith(_EFFECTIVE) for key in curves))
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend()
+    return ax
+
+
+def _lists(history: Any) -> Mapping[str, Sequence[float]]:
+    """Return the dictionary of lists in whatever holds one."""
+    lists = getattr(history, "history", history)
+    if not isinstance(lists, Mapping):
+        raise ValueError(
+            "`history` must be what `fit` returned, a callback with a `history`, or a "
+            f"dictionary of lists. Received: history={history!r}."
+        )
+    return lists
+
+
+def _curves(history: Any) -> dict[str, Sequence[float]]:
+    """Return the rates to draw, the effective ones in place of the others."""
+    lists = _lists(history)
+    keys = [key for key in lists if key == _OWN or key.startswith(f"{_OWN}_")]
+    effective = [key for key in lists if key.startswith(_EFFECTIVE)]
+    hidden = {key.removeprefix("effective_") for key in effective}
+    shown = [key for key in keys if key not in hidden] + effective
+    curves = {key: lists[key] for key in shown if len(lists[key])}
+    if not curves:
+        raise ValueError(
+            "`history` must hold a learning rate for each epoch or batch. "
+            f"Received: keys {list(lists)}. Add `keras_lr.LearningRateRecorder()` to "
+            "the callbacks of `fit`."
+        )
+    return curves
+
+
+def _positions(history: Any) -> tuple[str, npt.NDArray[np.float64]]:
+    """Return what the entries are counted in, and the count at each of them."""
+    batches = _lists(history).get("batch")
+    if batches is not None:
+        return "batch", np.asarray(batches, dtype=float)
+    # Of a fit that resumed, Keras's own history knows the epochs.
+    epochs = history.epoch if isinstance(history, keras.callbacks.History) else []
+    return "epoch", np.asarray(epochs, dtype=float) + 1
+
+
+def _points(rates: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Mark the values without a neighbor that a line would join them with."""
+    is_known = np.pad(np.isfinite(rates), 1)
+    alone = np.flatnonzero(is_known[1:-1] & ~is_known[:-2] & ~is_known[2:])
+    return {"marker": ".", "markevery": alone.tolist()} if len(alone) else {}
+
+
+def _style(ax: Any, text: str) -> dict[str, Any]:
+    """Return the color, the dash and the name of the next line."""
+    number = len(ax.get_lines())
+    style = {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": LINES[number % len(LINES)],
+    }
+    return style | ({"label": text} if text else {})
+
+
+def _name_axes(ax: Any, unit: str, *, is_effective: bool) -> None:
+    name = "effective learning rate" if is_effective else "learning rate"
+    # The rates of several trainings on one pair of axes may be of both kinds.
+    ax.set_ylabel(name if ax.get_ylabel() in ("", name) else "learning rate")
+    ax.set_xlabel(unit)
+    ax.set_yscale("log")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=0.3)
+
+
+def _new_axes() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "`plot_learning_rate` needs matplotlib. "
+            'Install it with `pip install "keras_lr[plot]"`.'
+        ) from error
+    return pyplot.figure(layout="constrained").add_subplot()

@@ -1,0 +1,1 @@
+"""The mathematics: numbers, arrays or tensors in, numbers or tensors out."""

@@ -1,0 +1,44 @@
+"""Exponentially weighted averages that can leave out a step, in `keras.ops`."""
+
+from keras import ops
+
+from keras_lr._typing import Tensor
+
+
+def increment(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> Tensor:
+    r"""Return what to add to an average to get `decay * average + (1 - decay) * value`.
+
+    Args:
+        average: Any shape.
+        value: Of the same shape and dtype; finite.
+        decay: From 0 to below 1.
+        counts: Scalar, 1. Where it is 0, the increment is 0.
+    """
+    weight = ops.cast(counts * (1.0 - decay), average.dtype)
+    return ops.multiply(ops.subtract(value, average), weight)
+
+
+def total_weight(decay: float, count: Tensor) -> Tensor:
+    """Return `1 - decay**count`, the weight of all that an average has seen.
+
+    1 as long as `count` is 0.
+
+    Args:
+        decay: From 0 to below 1.
+        count: Scalar, in float32 or float64: in half precision, 0.999 is 1.
+    """
+    # Not `ops.cast`, which takes a Python float to float32 first.
+    base = ops.convert_to_tensor(decay, dtype=count.dtype)
+    weight = 1.0 - ops.power(base, count)
+    return ops.where(weight > 0.0, weight, ops.ones_like(weight))
+
+
+def corrected(average: Tensor, decay: float, count: Tensor) -> Tensor:
+    """Return an average without the zero that it started from, section 6.4.
+
+    Args:
+        average: Of the dtype of `count`.
+        decay: From 0 to below 1.
+        count: Scalar, in float32 or float64.
+    """
+    return average / total_weight(decay, count)

@@ -1,0 +1,1 @@
+"""What the rules need to read from a model while it trains."""

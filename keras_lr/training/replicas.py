@@ -1,0 +1,41 @@
+"""Values that all replicas of a `tf.distribute` strategy share."""
+
+import keras
+
+from keras_lr._typing import Tensor
+
+
+def shared_scalar(name: str) -> keras.Variable:
+    """Return a float32 state variable, zero at first, that every replica assigns alike.
+
+    To be made in the model's scope. It is read in its own dtype under mixed precision.
+    """
+    return keras.Variable(
+        0.0,
+        dtype="float32",
+        trainable=False,
+        autocast=False,
+        aggregation="only_first_replica",
+        name=f"keras_lr_{name}",
+    )
+
+
+def sum_over_replicas(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all replicas; itself where there is one.
+
+    To be called in a replica context, that is, inside the training step. Every replica
+    gets the same value.
+    """
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tensor
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensor)
+
+
+def number_of_replicas() -> int:
+    """Return the number of replicas that share a global batch."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

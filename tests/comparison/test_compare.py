@@ -1,0 +1,189 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_lr.comparison import Policy, compare_policies
+from keras_lr.comparison.compare import expand_policies
+from keras_lr.comparison.policies import adamo
+from tests.comparison import linear_problem as problem
+
+SLOW, FAST = Policy("slow", 0.125), Policy("fast", 0.25)
+
+
+def bomb(error, name="bomb"):
+    return Policy(name, callbacks=lambda: [problem.Bomb(error)])
+
+
+def compare(policies, build_model=problem.build_model, **kwargs):
+    arguments = {"seeds": 2, "epochs": 2, "batch_size": 4, "verbose": 0, **kwargs}
+    return compare_policies(build_model, problem.DATA, policies, **arguments)
+
+
+class Counting:
+    """Builds models and counts them, without the one that arguments are checked on."""
+
+    def __init__(self):
+        self.calls = -1
+
+    def __call__(self):
+        self.calls += 1
+        return problem.build_model()
+
+
+def test_policies_are_ranked_by_the_final_metric():
+    result = compare([SLOW, FAST])
+    assert [row.policy for row in result.table] == ["fast 0.25", "slow 0.125"]
+    # Four steps: the error 2 is multiplied by (1 - 2 r) in each.
+    np.testing.assert_allclose(
+        [row.final_metric for row in result.table], [4 / 2**8, 4 * 0.75**8]
+    )
+    assert [row.runs for row in result.table] == [2, 2]
+    assert not result.interrupted
+
+
+def test_a_failing_policy_does_not_lose_the_others():
+    result = compare([bomb(RuntimeError("out of\n luck")), FAST])
+    good, bad = result.table
+    assert (good.policy, good.runs, good.failed) == ("fast 0.25", 2, 0)
+    assert (bad.policy, bad.runs, bad.failed) == ("bomb", 0, 2)
+    assert bad.error == "RuntimeError: out of luck"
+    assert np.isnan(bad.final_metric)
+
+
+def test_interruption_keeps_what_is_done():
+    result = compare([FAST, bomb(KeyboardInterrupt())])
+    assert result.interrupted
+    assert [(r.policy, r.seed) for r in result.records] == [("fast 0.25", 0)]
+
+
+def test_interruption_before_the_first_result_is_raised():
+    with pytest.raises(KeyboardInterrupt):
+        compare([bomb(KeyboardInterrupt()), FAST])
+
+
+def test_interrupted_comparison_goes_on_and_equals_the_uninterrupted_one(tmp_path):
+    compare([SLOW, bomb(KeyboardInterrupt(), "fast"), FAST], directory=tmp_path)
+    build_model = Counting()
+    resumed = compare([SLOW, FAST], build_model, directory=tmp_path)
+    assert build_model.calls == 3  # SLOW at seed 0 was done.
+    whole = compare([SLOW, FAST])
+    for first, second in zip(resumed.records, whole.records, strict=True):
+        assert first.to_dict() | {"seconds": 0} == second.to_dict() | {"seconds": 0}
+
+
+def test_finished_comparison_trains_nothing_again(tmp_path):
+    compare([FAST], directory=tmp_path)
+    build_model = Counting()
+    compare([FAST], build_model, directory=tmp_path)
+    assert build_model.calls == 0
+
+
+def test_failed_runs_are_tried_again(tmp_path):
+    compare([bomb(RuntimeError("once"), "same")], directory=tmp_path)
+    (row,) = compare([Policy("same")], directory=tmp_path).table
+    assert (row.runs, row.failed) == (2, 0)
+
+
+def test_broken_record_is_trained_again(tmp_path):
+    compare([FAST], directory=tmp_path, seeds=1)
+    (path,) = (tmp_path / "runs").glob("fast*.json")
+    path.write_text('{"policy": "fast')
+    build_model = Counting()
+    compare([FAST], build_model, directory=tmp_path, seeds=1)
+    assert build_model.calls == 1
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"batch_size": 8}])
+def test_records_of_another_comparison_are_refused(tmp_path, change):
+    compare([FAST], directory=tmp_path)
+    with pytest.raises(ValueError, match=f"records differ in: {next(iter(change))}"):
+        compare([FAST], directory=tmp_path, **change)
+
+
+def test_records_of_other_data_are_refused(tmp_path):
+    compare([FAST], directory=tmp_path)
+    other = ((problem.X, problem.X), (problem.X, problem.X))
+    with pytest.raises(ValueError, match="records differ in: data"):
+        compare_policies(
+            problem.build_model, other, epochs=2, batch_size=4, directory=tmp_path
+        )
+
+
+def test_progress_is_a_line_a_run_and_silence_is_silent(capsys):
+    compare([FAST], seeds=1)
+    assert capsys.readouterr().out == ""
+    compare([FAST, bomb(RuntimeError("bad"))], seeds=1, verbose=1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("Run 1/2, ")
+    assert first.endswith("fast 0.25, seed 0: val_loss 0.01562")
+    assert second.endswith("bomb, seed 0 failed: RuntimeError: bad")
+
+
+def test_defaults_are_the_usual_policies_and_a_grid_of_nine_rates():
+    labels = [p.label for p in expand_policies(None, keras.optimizers.SGD())]
+    assert len([label for label in labels if label.startswith("constant ")]) == 9
+    others = [label for label in labels if not label.startswith("constant ")]
+    assert others == [
+        "default",
+        "reduce_on_plateau",
+        "exponential_decay",
+        "staircase",
+        "cosine_restarts",
+        "lipschitz",
+        "adamo",
+        "auto_adam",
+    ]
+
+
+def test_policy_may_bring_its_own_optimizer():
+    # Without momentum, the paper's AdaMo takes steps of length 1: from 0 to 1 to 2.
+    policy = adamo(variant="paper", momentum=0.0)
+    result = compare([policy, FAST], seeds=1)
+    assert result.records[0].logs["val_loss"][0] == 0.0
+    assert result.records[1].logs["val_loss"][0] > 0.0
+
+
+def uncompiled():
+    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+
+
+def scheduled():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    return problem.build_model(keras.optimizers.SGD(schedule))
+
+
+EMPTY = np.ones((0, 1), "float32")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policies": ["magic"]}, "one of adamo, adaptive_rmsprop.*'magic'"),
+        ({"policies": []}, "at least one policy"),
+        ({"policies": [FAST, FAST]}, "each name and rate once"),
+        ({"seeds": 0}, "`seeds` must be a positive integer. Received: seeds=0"),
+        ({"seeds": [1, 1]}, "different non-negative integers"),
+        ({"seeds": []}, "different non-negative integers"),
+        ({"epochs": 0}, "`epochs` must be a positive integer. Received: epochs=0"),
+        ({"batch_size": 2.5}, "`batch_size` must be a positive integer"),
+        ({"mode": "up"}, "`mode` must be 'min', 'max' or None. Received: mode='up'"),
+        ({"monitor": "acc"}, "must be one of the model's metrics"),
+        ({"data": (problem.X, 2 * problem.X, 3)}, "`data` must be "),
+        ({"data": (problem.DATA[0], problem.X)}, "`data` must be "),
+        ({"data": ((EMPTY, EMPTY), problem.DATA[1])}, r"training.*at least one.*0, 0"),
+        ({"data": (problem.DATA[0], (problem.X, EMPTY))}, r"validation.*8, 0"),
+        ({"data": (([1], [2]), problem.DATA[1])}, "must be arrays with one row"),
+        ({"build_model": uncompiled}, "must return a compiled model"),
+        ({"build_model": scheduled}, "float `learning_rate`. Received: .*CosineDecay"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_before_training(change, message):
+    arguments = {"build_model": problem.build_model, "data": problem.DATA, **change}
+    with pytest.raises(ValueError, match=message):
+        compare_policies(**arguments)
+
+
+@pytest.mark.parametrize("build_model", [uncompiled(), None, lambda: "a model"])
+def test_build_model_must_be_a_function_that_returns_a_model(build_model):
+    with pytest.raises(TypeError, match="`build_model` must"):
+        compare_policies(build_model, problem.DATA)

