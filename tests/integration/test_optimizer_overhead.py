@@ -13,6 +13,7 @@ import keras_lr
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
 PEERS = {
     "sgd_momentum": "sgd_momentum",
+    "sgd_nesterov": "sgd_momentum",
     "adamo": "sgd_momentum",
     "adamo_paper": "sgd_momentum",
     "adam": "adam",
