@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from tests.references.tensors import Step
 
@@ -75,7 +75,8 @@ def apply(
     variables: Sequence[keras.Variable],
     gradients: Sequence[Any],
 ) -> None:
-    optimizer.apply([tf.constant(each, "float64") for each in gradients], variables)
+    tensors = [ops.convert_to_tensor(each, dtype="float64") for each in gradients]
+    optimizer.apply(tensors, variables)
 
 
 def state(
@@ -113,7 +114,9 @@ def steps_of(
     steps = []
     for each, pair in zip(gradients, observed or [None] * len(gradients), strict=True):
         if pair is not None:
-            constant, weight_term = (tf.constant(x, "float64") for x in pair)
+            constant, weight_term = (
+                ops.convert_to_tensor(x, dtype="float64") for x in pair
+            )
             optimizer.observe_constant(constant, weight_term)
         apply(optimizer, variables, each)
         steps.append(state(optimizer, variables, constants=constants))
