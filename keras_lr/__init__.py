@@ -1,7 +1,10 @@
 """Learning rates for Keras from theory and evidence instead of by hand."""
 
+from keras_lr.callbacks.hypergradient_descent import HypergradientDescent
 from keras_lr.callbacks.lipschitz import LipschitzLR
+from keras_lr.callbacks.marthe import MARTHE
 from keras_lr.callbacks.recorder import LearningRateRecorder
+from keras_lr.callbacks.rtho import RTHO
 from keras_lr.comparison.compare import compare_policies
 from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
 from keras_lr.plotting import plot_learning_rate
@@ -16,9 +19,12 @@ from keras_lr.training.lipschitz_constant import lipschitz_constant
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "MARTHE",
+    "RTHO",
     "AdaMo",
     "AdaptiveRMSprop",
     "AutoAdam",
+    "HypergradientDescent",
     "LearningRateRecorder",
     "LipschitzLR",
     "compare_policies",

@@ -98,7 +98,8 @@ def _positions(history: Any) -> tuple[str, npt.NDArray[np.float64]]:
         return "batch", np.asarray(batches, dtype=float)
     # Of a fit that resumed, Keras's own history knows the epochs.
     epochs = history.epoch if isinstance(history, keras.callbacks.History) else []
-    return "epoch", np.asarray(epochs, dtype=float) + 1
+    unit = getattr(history, "history_unit", "epoch")
+    return unit, np.asarray(epochs, dtype=float) + 1
 
 
 def _points(rates: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -156,3 +156,11 @@ def test_missing_matplotlib_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "keras_lr\[plot\]"'):
         plot_learning_rate({"learning_rate": [0.5]})
+
+
+def test_callback_with_an_entry_a_step_is_drawn_over_steps():
+    callback = keras_lr.MARTHE()
+    callback.history["learning_rate"] = [0.1, 0.2, 0.4]
+    ax = keras_lr.plot_learning_rate(callback)
+    assert ax.get_xlabel() == "step"
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xdata(), [1, 2, 3])

@@ -1,5 +1,6 @@
 """Models: their layers, their graph, how they are built, how Keras prints."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -122,3 +123,53 @@ def build(model: keras.Model, data: Any) -> None:
     """Build a model from a batch, also while a training step is being traced."""
     with outside_of_trace():
         model._symbolic_build(data_batch=data)
+
+
+def has_standard_step(model: keras.Model) -> bool:
+    """Return whether the model trains by Keras's own training step."""
+    return type(model).train_step is keras.Model.train_step
+
+
+def leaving_no_trace(
+    variables: Sequence[keras.Variable], values: Sequence[Tensor]
+) -> keras.StatelessScope:
+    """Return a context in which nothing is updated, and the weights have these values.
+
+    Keras's regularizers see in it only weights that were given a value.
+    """
+    mapping = zip(variables, values, strict=True)
+    return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+
+
+def training_loss(model: keras.Model, data: Any) -> Tensor:
+    """Return the loss of a batch as Keras's training step has it, scaled as there."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
+    loss = model._compute_loss(
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+    )
+    return model.optimizer.scale_loss(loss)
+
+
+def data_loss(model: keras.Model, data: Any) -> Tensor:
+    """Return the loss of a batch in inference mode, without the regularizers' part.
+
+    A `compute_loss` of the user's own is taken as it is.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=False) if model._call_has_training_arg else model(x)
+    is_standard = type(model).compute_loss is keras.Model.compute_loss
+    if is_standard and model._compile_loss is not None:
+        loss = model._compile_loss(y, y_pred, sample_weight)
+    else:
+        loss = model._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+        )
+    return model.optimizer.scale_loss(loss)
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Make the state of a compiled optimizer, as the first step would."""
+    if not model.optimizer.built:
+        with model.distribute_strategy.scope(), outside_of_trace():
+            model.optimizer.build(model.trainable_variables)

@@ -1,6 +1,9 @@
 """Optimizers: what is behind their wrappers, and their learning rates."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -105,3 +108,55 @@ def replace_optimizer(
         if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.optimizer = optimizer
+
+
+@contextlib.contextmanager
+def intercepted(
+    optimizer: keras.optimizers.Optimizer, **methods: Callable[..., Any]
+) -> Iterator[None]:
+    """Let functions take the place of an optimizer's methods while a step runs.
+
+    Args:
+        optimizer: The compiled one, with its wrappers.
+        **methods: By the name of a method, a function that is given what the optimizer
+            had before, and then the arguments of the call.
+    """
+    for name, function in methods.items():
+        method = optimizer.__dict__.get(name)
+        if not isinstance(method, _Intercepted):
+            method = _Intercepted(getattr(optimizer, name))
+            # Not by assignment, which Keras would track.
+            optimizer.__dict__[name] = method
+        method.functions.append((threading.get_ident(), function))
+    try:
+        yield
+    finally:
+        for name, function in methods.items():
+            method = optimizer.__dict__[name]
+            method.functions.remove((threading.get_ident(), function))
+            if not method.functions:
+                del optimizer.__dict__[name]
+
+
+class _Intercepted:
+    """A method that functions have taken the place of, each in its own thread.
+
+    The replicas of a strategy trace their steps in turns, and share the optimizer.
+    """
+
+    def __init__(self, plain: Callable[..., Any]) -> None:
+        self.plain = plain
+        self.functions: list[tuple[int, Callable[..., Any]]] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.plain
+        for thread, function in self.functions:
+            if thread == threading.get_ident():
+                call = functools.partial(function, call)
+        return call(*args, **kwargs)
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> Tensor | None:
+    """Return what a `LossScaleOptimizer` divides gradients by; `None` without one."""
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return None if scale is None else scale.value

@@ -40,7 +40,7 @@ class WholeBatchOptimizer(keras.optimizers.Optimizer):
     ) -> None:
         """Update the variables by their gradients."""
         dense = [None if grad is None else _dense(grad) for grad in grads]
-        super().apply(_sum_over_replicas(dense), trainable_variables)
+        super().apply(self._sum_over_replicas(dense), trainable_variables)
 
     def variable_index(self, variable: Any) -> int:
         """Return the place of a variable's slots in their lists."""
@@ -49,6 +49,9 @@ class WholeBatchOptimizer(keras.optimizers.Optimizer):
     def decays(self, variable: Any) -> bool:
         """Return whether weight decay applies to a variable."""
         return self.weight_decay is not None and self._use_weight_decay(variable)
+
+    def _sum_over_replicas(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        return _summed_over_replicas(gradients)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
         return list(grads_and_vars)  # `apply` has summed them.
@@ -93,7 +96,7 @@ def _dense(gradient: Any) -> Tensor:
     return tf.convert_to_tensor(gradient)
 
 
-def _sum_over_replicas(gradients: list[Any]) -> list[Any]:
+def _summed_over_replicas(gradients: Sequence[Any]) -> Sequence[Any]:
     if not _is_tensorflow():
         return gradients
     import tensorflow as tf

@@ -5,14 +5,14 @@ import keras
 from keras_lr._typing import Tensor
 
 
-def shared_scalar(name: str) -> keras.Variable:
-    """Return a float32 state variable, zero at first, that every replica assigns alike.
+def shared_scalar(name: str, dtype: str = "float32") -> keras.Variable:
+    """Return a state variable, zero at first, that every replica assigns alike.
 
     To be made in the model's scope. It is read in its own dtype under mixed precision.
     """
     return keras.Variable(
-        0.0,
-        dtype="float32",
+        0,
+        dtype=dtype,
         trainable=False,
         autocast=False,
         aggregation="only_first_replica",
@@ -21,7 +21,7 @@ def shared_scalar(name: str) -> keras.Variable:
 
 
 def sum_over_replicas(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all replicas; itself where there is one.
+    """Return the sum over all replicas of a tensor, or of each in a list.
 
     To be called in a replica context, that is, inside the training step. Every replica
     gets the same value.

@@ -1,0 +1,219 @@
+"""An optimizer's own step, as a function of its state that changes nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras.src.optimizers import base_optimizer
+
+from keras_lr._keras.optimizers import leaf_optimizers
+from keras_lr._typing import Tensor
+
+# What a step that writes to something else than Keras's variables leaves in its graph.
+_WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ResourceSparse", "Scatter")
+_HOST_CALLS = ("PyFunc", "EagerPyFunc", "PyFuncStateless")
+
+# Keeps `slot.value` as the old value, which on TensorFlow is the variable itself: its
+# step is not the one that its code says, and not the one of other backends.
+_READS_LATE = ("ScheduleFreeAdamW",)
+
+
+class StepState(NamedTuple):
+    """What a step of an optimizer depends on and changes: tensors in lists.
+
+    Attributes:
+        weights: Of the model, those that are trained.
+        slots: The optimizer's own floats: momenta, averages, scalars.
+    """
+
+    weights: list[Any]
+    slots: list[Any]
+
+
+class PureStep:
+    """Runs the step of any optimizer on tensors in place of its variables.
+
+    It is the optimizer's own code that runs, weight decay, clipping and constraints
+    included, so that whatever a subclass does is right. Gradients have to be summed
+    over the replicas before.
+
+    Args:
+        optimizer: A built optimizer that owns a learning rate.
+        variables: The weights that it trains.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        variables: Sequence[keras.Variable],
+    ) -> None:
+        self._optimizer = optimizer
+        self._rate = optimizer._learning_rate
+        self.variables = StepState(
+            list(variables),
+            [each for each in optimizer.variables if self._is_slot(each)],
+        )
+
+    @property
+    def is_compilable(self) -> bool:
+        """Whether XLA is known to compile the step: of one device, by known code."""
+        module = type(self._optimizer).__module__
+        is_known = module.partition(".")[0] in ("keras", "keras_lr")
+        return is_known and _number_of_replicas() == 1
+
+    def _is_slot(self, variable: keras.Variable) -> bool:
+        is_float = keras.backend.is_float_dtype(variable.dtype)
+        return is_float and variable is not self._rate
+
+    def __call__(
+        self,
+        state: StepState,
+        gradients: Sequence[Tensor | None],
+        learning_rate: Tensor,
+        hyperparameters: Mapping[str, Tensor] | None = None,
+    ) -> StepState:
+        """Return the state after a step.
+
+        Args:
+            state: The one before it, in the order of `variables`.
+            gradients: Dense ones; `None` where there is none.
+            learning_rate: Scalar.
+            hyperparameters: Values of attributes of the optimizer, in place of its own.
+        """
+        mapping = [
+            *zip(self.variables.weights, state.weights, strict=True),
+            *zip(self.variables.slots, state.slots, strict=True),
+            (self._rate, learning_rate),
+        ]
+        twin = _pure_twin(self._optimizer)
+        twin.__dict__.update(hyperparameters or {})
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            twin.apply(list(gradients), self.variables.weights)
+        return StepState(
+            [scope.get_current_value(each) for each in self.variables.weights],
+            [scope.get_current_value(each) for each in self.variables.slots],
+        )
+
+    def require_pure(self, owner: str) -> None:
+        """Raise a `ValueError` unless the step leaves every variable alone.
+
+        Args:
+            owner: Who needs it, for the message.
+        """
+        import tensorflow as tf
+
+        def step() -> StepState:
+            values = StepState(
+                *([v.value + 0 for v in part] for part in self.variables)
+            )
+            gradients = [tf.zeros_like(each) for each in values.weights]
+            return self(values, gradients, self._rate.value + 0)
+
+        name = type(self._optimizer).__name__
+        if name in _READS_LATE:
+            reason = "it reads on TensorFlow what it has overwritten already"
+            raise ValueError(_REFUSAL.format(owner, name, reason))
+        try:
+            graph = tf.function(step, autograph=False).get_concrete_function().graph
+        except Exception as error:
+            raise ValueError(_REFUSAL.format(owner, name, error)) from error
+        definition = graph.as_graph_def()
+        nodes = [*definition.node]
+        for function in definition.library.function:
+            nodes += function.node_def
+        kinds = {node.op for node in nodes}
+        writes = sorted(k for k in kinds if k.startswith(_WRITES) or k in _HOST_CALLS)
+        if writes:
+            found = f"it runs {', '.join(writes)}"
+            raise ValueError(_REFUSAL.format(owner, name, found))
+
+
+def require_single_update(
+    optimizer: keras.optimizers.Optimizer, owner: str
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer that owns the rate, if there is one that steps each time.
+
+    Args:
+        optimizer: The compiled one, with its wrappers.
+        owner: Who needs it, for the message.
+
+    Raises:
+        ValueError: For several optimizers, and for one that takes some steps otherwise.
+    """
+    leaves = leaf_optimizers(optimizer)
+    if len(leaves) > 1:
+        raise ValueError(
+            f"`{owner}` needs one optimizer for all weights. Received: optimizer="
+            f"<{type(optimizer).__name__}> of {len(leaves)}. Compile the model with a "
+            "single one."
+        )
+    leaf = leaves[0]
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        value = getattr(leaf, name, None)
+        if value:
+            raise ValueError(
+                f"`{owner}` needs an optimizer that takes the same step at each batch. "
+                f"Received: {name}={value} in {leaf.name!r}. Drop this argument."
+            )
+    return leaf
+
+
+_REFUSAL = (
+    "`{}` differentiates the optimizer's own step, which must use nothing but Keras's "
+    "operations on Keras's variables. Received: optimizer=<{}>: {}. Write its "
+    "`update_step` with `keras.ops` and `self.assign`, or take another optimizer."
+)
+
+
+def _number_of_replicas() -> int:
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _pure_twin(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return an optimizer of the same state whose class writes as `_Pure` does."""
+    kind = type(optimizer)
+    twin = object.__new__(type(kind.__name__, (kind, _Pure), {}))
+    twin.__dict__.update(optimizer.__dict__)
+    # Of the step that is being watched, see `optimizers.intercepted`.
+    twin.__dict__.pop("apply", None)
+    return twin
+
+
+class _Pure(keras.optimizers.Optimizer):
+    """What comes between an optimizer's class and Keras's one for TensorFlow.
+
+    The latter writes to TensorFlow's variables, which no scope of Keras's can redirect;
+    here is what Keras does on other backends.
+    """
+
+    def assign(self, variable: keras.Variable, value: Tensor) -> None:
+        variable.assign(value)
+
+    def assign_add(self, variable: keras.Variable, value: Tensor) -> None:
+        variable.assign_add(value)
+
+    def assign_sub(self, variable: keras.Variable, value: Tensor) -> None:
+        variable.assign_sub(value)
+
+    def _var_key(self, variable: keras.Variable) -> Any:
+        # Not `variable.value`, which in a scope is a tensor without an identity.
+        is_keras = isinstance(variable, keras.Variable)
+        return super()._var_key(variable._value if is_keras else variable)
+
+    def _use_weight_decay(self, variable: keras.Variable) -> bool:
+        # By TensorFlow's name of it, which has the layer's in it.
+        return super()._use_weight_decay(variable._value)
+
+    _apply_weight_decay = base_optimizer.BaseOptimizer._apply_weight_decay
+    _backend_update_step = base_optimizer.BaseOptimizer._backend_update_step
+    _overwrite_model_variables_with_average_value = (
+        base_optimizer.BaseOptimizer._overwrite_model_variables_with_average_value
+    )
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
+        return list(grads_and_vars)
+
+    def _sum_over_replicas(self, gradients: Sequence[Any]) -> Sequence[Any]:
+        return gradients  # In place of `WholeBatchOptimizer`'s.

@@ -1,0 +1,105 @@
+r"""MARTHE: the hypergradient of the validation loss moves the learning rate.
+
+The state of an optimizer, its weights w among it, and the tangent Z of that state with
+respect to the rate eta make a step
+
+    Z_{t+1} = mu_t A_t Z_t + B_t,    Delta_{t+1} = <Z_{t+1}, grad E(w_{t+1})>
+
+with A_t the derivative of the optimizer's step by the state and B_t by the rate
+(equations 9 and 10, read so that Z_0 = 0). Then, in this order,
+
+    beta_{t+1} = max(beta_t + kappa Delta_{t+1} Delta_t, 0)
+    mu_{t+1} = q^(1 / (c_t + 1)),  c_{t+1} = mu_t (1 + c_t),
+               q = clip(Delta_{t+1} / <B_t, grad E>, 0, 1)
+    eta_{t+1} = max(eta_t - beta_{t+1} Delta_{t+1}, 0)
+
+or, in place of the last line, the same direction without a scale,
+
+    eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
+
+All functions take and return scalars, as numbers or as tensors inside a step. One that
+is given a number that is not finite answers with the state that it was given.
+"""
+
+from keras import ops
+
+from keras_lr._typing import Tensor
+
+
+def additive_update(
+    rate: Tensor, hypergradient: Tensor, hyper_learning_rate: Tensor
+) -> Tensor:
+    """Return max(eta - beta Delta, 0) (Algorithm 1)."""
+    moved = rate - hyper_learning_rate * hypergradient
+    return ops.where(ops.isfinite(moved), ops.maximum(moved, 0.0), rate)
+
+
+def log_update(rate: Tensor, cosine: Tensor, hyper_learning_rate: Tensor) -> Tensor:
+    """Return eta exp(-kappa cos(Z, grad E))."""
+    exponent = -hyper_learning_rate * cosine
+    moved = rate * ops.exp(exponent)
+    return ops.where(ops.isfinite(exponent + moved), moved, rate)
+
+
+def cosine(
+    hypergradient: Tensor, tangent_square: Tensor, gradient_square: Tensor
+) -> Tensor:
+    """Return <Z, grad E> / (||Z|| ||grad E||), 0 if either is 0 or is not finite.
+
+    Args:
+        hypergradient: The scalar product.
+        tangent_square: ||Z||^2.
+        gradient_square: ||grad E||^2.
+    """
+    # Not the root of the product of the squares, which overflows first.
+    norm = ops.sqrt(tangent_square) * ops.sqrt(gradient_square)
+    is_usable = ops.logical_and(norm > 0.0, ops.isfinite(hypergradient))
+    value = hypergradient / ops.where(is_usable, norm, ops.ones_like(norm))
+    # Squares that underflow leave a norm too small.
+    value = ops.clip(value, -1.0, 1.0)
+    return ops.where(is_usable, value, ops.zeros_like(value))
+
+
+def adapted_hyper_learning_rate(
+    hyper_learning_rate: Tensor,
+    hypergradient: Tensor,
+    previous: Tensor,
+    step_size: float,
+) -> Tensor:
+    """Return max(beta + kappa Delta_{t+1} Delta_t, 0) (section 4).
+
+    The paper prints a minus, which ascends: dE / dbeta_t = -Delta_{t+1} Delta_t.
+
+    Args:
+        hyper_learning_rate: beta_t.
+        hypergradient: Delta_{t+1}.
+        previous: Delta_t, 0 in the first step.
+        step_size: kappa.
+    """
+    moved = hyper_learning_rate + step_size * hypergradient * previous
+    is_finite = ops.isfinite(moved)
+    return ops.where(is_finite, ops.maximum(moved, 0.0), hyper_learning_rate)
+
+
+def adapted_discount(
+    discount: Tensor, horizon: Tensor, hypergradient: Tensor, one_step: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return mu_{t+1} and c_{t+1} (appendix A).
+
+    Args:
+        discount: mu_t.
+        horizon: c_t, how many steps the tangent looks back, in effect.
+        hypergradient: Delta_{t+1}.
+        one_step: <B_t, grad E>, what Delta_{t+1} is for mu_t = 0.
+    """
+    is_finite = ops.logical_and(ops.isfinite(one_step), ops.isfinite(hypergradient))
+    is_usable = one_step != 0.0
+    # A quotient, not Delta g_1 / g_1^2, whose square underflows.
+    quotient = hypergradient / ops.where(is_usable, one_step, ops.ones_like(one_step))
+    quotient = ops.where(is_usable, quotient, ops.zeros_like(quotient))
+    agreement = ops.clip(quotient, 0.0, 1.0)
+    adapted = agreement ** (1.0 / (horizon + 1.0))
+    return (
+        ops.where(is_finite, adapted, discount),
+        ops.where(is_finite, discount * (1.0 + horizon), horizon),
+    )

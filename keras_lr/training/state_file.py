@@ -1,0 +1,49 @@
+"""Variables of a callback on disk, from which a fit resumes."""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> None:
+    """Write the variables at the end of an epoch; all of them or, if killed, none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: ops.convert_to_numpy(v.value) for name, v in variables.items()}
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays, epoch=np.asarray(epoch))
+    os.replace(partial, path)
+
+
+def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> bool:
+    """Set the variables to those of the end of an epoch.
+
+    Returns:
+        Whether they were there. A warning says why not.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return _warn(path, f"it cannot be read: {error}")
+    if int(arrays.pop("epoch", -1)) != epoch:
+        return _warn(path, f"it is not that of epoch {epoch + 1}")
+    shapes = {name: tuple(each.shape) for name, each in variables.items()}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        return _warn(path, "it belongs to another model or optimizer")
+    for name, array in arrays.items():
+        variables[name].assign(array)
+    return True
+
+
+def _warn(path: Path, reason: str) -> bool:
+    warnings.warn(
+        f"The fit resumes without the state in {path.name}: {reason}.", stacklevel=2
+    )
+    return False

@@ -1,0 +1,538 @@
+"""`MARTHE` beside its slow reference, its options one by one, and what it refuses.
+
+`test_marthe_derivatives` compares its tangents with differences of plain training.
+"""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_lr
+from keras_lr import HypergradientDescent
+from tests.references import marthe as reference
+
+BATCH, BATCHES, FEATURES, CLASSES = 6, 10, 4, 3
+# Two ways of rounding 1e-16, of sums of some ten products, over 50 steps, in which a
+# difference grows by the curvature; and hypergradients near 0 lose digits.
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+OPTIMIZERS = {
+    "sgd": (reference.SGD(), keras.optimizers.SGD),
+    "momentum": (
+        reference.Momentum(0.875),
+        functools.partial(keras.optimizers.SGD, momentum=0.875),
+    ),
+    "adam": (
+        reference.Adam(0.875, 0.96875, 2.0**-20),
+        lambda rate: keras.optimizers.Adam(rate, 0.875, 0.96875, 2.0**-20),
+    ),
+}
+RATE = 0.0625
+# Of no account in most tests: the rate is held.
+HELD = {"update": "additive", "hyper_learning_rate": 0.0, "anneal": 0.0}
+WHOLE = {"curvature_batch_size": None, "validation_batch_size": 99}
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def draw(seed, rows):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, FEATURES)), rng.integers(0, CLASSES, rows)
+
+
+TRAINING, VALIDATION = draw(0, BATCH * BATCHES), draw(1, 16)
+WEIGHTS = 0.5 * np.random.default_rng(2).normal(size=(FEATURES + 1) * CLASSES)
+
+
+def batches(data=TRAINING, size=BATCH):
+    x, y = data
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(y), size)]
+
+
+def regression(optimizer="sgd", *, rate=RATE, penalty=0.0, kind=keras.Sequential):
+    """The reference's softmax regression, in Keras."""
+    l2 = keras.regularizers.L2(penalty) if penalty else None
+    layer = keras.layers.Dense(CLASSES, kernel_regularizer=l2)
+    model = kind([keras.Input((FEATURES,)), layer])
+    if isinstance(optimizer, str):
+        optimizer = OPTIMIZERS[optimizer][1](rate)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss=loss, jit_compile=False)
+    kernel = FEATURES * CLASSES
+    model.set_weights([WEIGHTS[:kernel].reshape(FEATURES, CLASSES), WEIGHTS[kernel:]])
+    return model
+
+
+def fit(model, *callbacks, data=TRAINING, batch_size=BATCH, epochs=1):
+    kwargs = {"batch_size": batch_size, "epochs": epochs, "callbacks": list(callbacks)}
+    return model.fit(*data, shuffle=False, verbose=0, **kwargs)
+
+
+def expected(optimizer="sgd", validation=VALIDATION, *, epochs=1, **options):
+    return reference.marthe(
+        OPTIMIZERS[optimizer][0],
+        WEIGHTS,
+        batches() * epochs,
+        validation,
+        **{"learning_rate": RATE} | options,
+    )
+
+
+def assert_same_history(history, other):
+    assert set(history) <= set(other)
+    for name, values in history.items():
+        np.testing.assert_allclose(values, other[name], err_msg=name, **CLOSE)
+
+
+ADAPTATION = "hyper_learning_rate_adaptation"
+ALGORITHMS = {
+    "additive": {"discount": 0.75, "hyper_learning_rate": 0.01},
+    "adaptive": {"discount": "adaptive", "hyper_learning_rate": 2e-3, ADAPTATION: 1e-2},
+    "log": {"update": "log", "discount": 0.75, "hyper_learning_rate": 0.25},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_fifty_steps_are_those_of_the_reference(optimizer, algorithm):
+    arguments = {"update": "additive"} | ALGORITHMS[algorithm]
+    marthe = keras_lr.MARTHE(
+        VALIDATION, anneal=0.0, initial_learning_rate=RATE, **WHOLE, **arguments
+    )
+    fit(regression(optimizer, rate=9.0, penalty=0.125), marthe, epochs=5)
+    arguments["step_size"] = arguments.pop(ADAPTATION, None)
+    slow = expected(optimizer, penalty=0.125, epochs=5, **arguments)
+    assert len(marthe.history["loss"]) == 50
+    assert_same_history(marthe.history, slow)
+
+
+def test_validation_batches_go_round_the_shuffled_rows():
+    """5 rows of 16 in each step; they are shuffled once, by a seed of 0."""
+    arguments = {"update": "additive", "discount": 0.75, "hyper_learning_rate": 0.01}
+    marthe = keras_lr.MARTHE(
+        VALIDATION,
+        validation_batch_size=5,
+        curvature_batch_size=None,
+        anneal=0.0,
+        **arguments,
+    )
+    fit(regression(), marthe)
+    order = np.random.default_rng(0).permutation(16)
+    shuffled = VALIDATION[0][order], VALIDATION[1][order]
+    slow = expected(validation=shuffled, validation_batch_size=5, **arguments)
+    assert_same_history(marthe.history, slow)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_without_validation_data_the_next_batch_takes_their_place(algorithm):
+    """The reference goes round the training rows, one batch ahead."""
+    arguments = {"update": "additive"} | ALGORITHMS[algorithm]
+    marthe = keras_lr.MARTHE(
+        anneal=0.0, initial_learning_rate=RATE, **WHOLE, **arguments
+    )
+    fit(regression("momentum"), marthe, epochs=2)
+    arguments["step_size"] = arguments.pop(ADAPTATION, None)
+    ahead = tuple(np.roll(each, -BATCH, axis=0) for each in TRAINING)
+    arguments |= {"validation_batch_size": BATCH, "epochs": 2}
+    slow = expected("momentum", ahead, **arguments)
+    for name in ("hypergradient", "discount", "hyper_learning_rate"):
+        assert math.isnan(marthe.history[name][-1])
+        slow[name][-1] = math.nan
+    assert set(marthe.history) == set(slow) & set(marthe.history) | {"loss"}
+    assert "validation_loss" not in marthe.history
+    assert_same_history(marthe.history, slow)
+
+
+def test_without_validation_data_the_penalty_is_part_of_the_gradient():
+    """<Z_{t+1}, g_{t+1}>, of the gradient that trains."""
+    marthe = keras_lr.MARTHE(discount=0.75, **HELD, **WHOLE)
+    fit(regression(penalty=0.125), marthe)
+    slow = expected(discount=0.75, penalty=0.125)
+    after = zip(slow["tangent"], slow["weights"], batches()[1:], strict=False)
+    products = [Z @ reference.gradient(w, *batch, 0.125) for Z, w, batch in after]
+    np.testing.assert_allclose(
+        marthe.history["hypergradient"], [*products, math.nan], **CLOSE
+    )
+
+
+def test_rate_stays_between_its_limits():
+    limits = {"min_learning_rate": 0.05, "max_learning_rate": 0.07}
+    arguments = {"update": "additive", "hyper_learning_rate": 0.1, "discount": 0.75}
+    marthe = keras_lr.MARTHE(VALIDATION, anneal=0.0, **limits, **arguments, **WHOLE)
+    fit(regression("momentum"), marthe, epochs=2)
+    slow = expected("momentum", epochs=2, minimum=0.05, maximum=0.07, **arguments)
+    assert_same_history(marthe.history, slow)
+    assert {0.05, 0.07} <= set(marthe.history["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    ("update", "formula"),
+    [
+        ("additive", lambda rate, delta, cosine: rate - 0.01 * delta),
+        ("log", lambda rate, delta, cosine: rate * math.exp(-0.01 * cosine)),
+    ],
+)
+def test_rate_moves_in_every_third_step(update, formula):
+    marthe = keras_lr.MARTHE(
+        VALIDATION,
+        **HELD | {"update": update, "hyper_learning_rate": 0.01},
+        initial_learning_rate=RATE,
+        every=3,
+        discount=0.75,
+        **WHOLE,
+    )
+    fit(regression(), marthe)
+    seen = np.isfinite(marthe.history["hypergradient"]).nonzero()[0]
+    slow = expected(discount=0.75)  # At the first rate, which serves three steps.
+    grad_E = reference.gradient(slow["weights"][2], *VALIDATION)
+    delta, cosine = (
+        slow["hypergradient"][2],
+        reference.cosine(slow["tangent"][2], grad_E),
+    )
+    rates = marthe.history["learning_rate"]
+    assert seen.tolist() == [2, 5, 8]
+    assert rates[:3] == [RATE] * 3
+    assert rates[3] == pytest.approx(formula(RATE, delta, cosine), rel=1e-12)
+    assert [len(set(rates[i : i + 3])) for i in (0, 3, 6, 9)] == [1, 1, 1, 1]
+    assert len(set(rates)) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        ({"update": "log"}, 0.01 * RATE),
+        ({"update": "additive"}, RATE),
+        ({"update": "log", "initial_learning_rate": 0.75}, 0.75),
+        ({"update": "additive", "initial_learning_rate": 0.75}, 0.75),
+    ],
+    ids=str,
+)
+def test_first_rate_is_the_optimizers_own_or_a_hundredth_or_as_given(arguments, first):
+    callback = HypergradientDescent(VALIDATION, anneal=0.0, **arguments)
+    fit(regression(), callback)
+    assert callback.history["learning_rate"][0] == pytest.approx(first, rel=1e-15)
+
+
+def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_put_back():
+    """Of 10 steps, the last 4 have 1, 3/4, 1/2 and 1/4; the next one would have 0."""
+    callback = HypergradientDescent(VALIDATION, **HELD | {"anneal": 0.4})
+    model = regression()
+    logs = fit(model, callback).history
+    factors = [1.0] * 7 + [0.75, 0.5, 0.25]
+    # The count of steps is in float32.
+    expected_rates = pytest.approx([RATE * each for each in factors], rel=1e-6)
+    assert callback.history["learning_rate"] == expected_rates
+    assert logs["learning_rate"] == callback.history["learning_rate"][-1:]
+    assert float(model.optimizer.learning_rate) == RATE
+
+
+def test_rate_after_the_fit_is_the_one_of_the_last_update():
+    arguments = {"update": "additive", "hyper_learning_rate": 0.01, "discount": 0.75}
+    marthe = keras_lr.MARTHE(VALIDATION, anneal=0.0, **arguments, **WHOLE)
+    model = regression()
+    fit(model, marthe)
+    slow = expected(**arguments)
+    last = slow["learning_rate"][-1] - 0.01 * slow["hypergradient"][-1]
+    assert float(model.optimizer.learning_rate) == pytest.approx(last, rel=1e-12)
+
+
+def test_history_is_that_of_the_last_fit():
+    callback = HypergradientDescent(VALIDATION, **HELD)
+    fit(regression(), callback, epochs=2)
+    fit(regression(rate=0.75), callback)
+    assert callback.history["learning_rate"] == [0.75] * BATCHES
+    assert {len(each) for each in callback.history.values()} == {BATCHES}
+
+
+@pytest.mark.parametrize(
+    ("part", "rows"), [(4, 4), (0.75, 15), (0.125, 8), (1.0, 20), (99, 20)]
+)
+def test_curvature_is_that_of_the_first_rows_of_the_batch(part, rows):
+    """Z_2 = Z_1 - eta H Z_1 - g_1, with H of these rows, and Z_1 = -g_0."""
+    data = TRAINING[0][:40], TRAINING[1][:40]
+    marthe = keras_lr.MARTHE(
+        VALIDATION,
+        discount=1.0,
+        curvature_batch_size=part,
+        validation_batch_size=99,
+        **HELD,
+    )
+    fit(regression(penalty=0.125), marthe, data=data, batch_size=20)
+    first, (x, y) = batches(data, 20)
+    g = reference.gradient(WEIGHTS, *first, penalty=0.125)
+    w = WEIGHTS - RATE * g
+    curvature = reference.hessian_product(w, -g, x[:rows], y[:rows], 0.125)
+    g_1 = reference.gradient(w, x, y, penalty=0.125)
+    Z = -g - RATE * curvature - g_1
+    delta = Z @ reference.gradient(w - RATE * g_1, *VALIDATION)
+    assert marthe.history["hypergradient"][1] == pytest.approx(delta, rel=1e-12)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return batches(VALIDATION, 5)[index]
+
+
+X, Y = VALIDATION
+EVEN = X[::2], Y[::2]
+FORMS = {
+    "list": (lambda: [X, Y], VALIDATION),
+    "dataset": (
+        lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(5),
+        VALIDATION,
+    ),
+    "py_dataset": (Batches, VALIDATION),
+    # Weights of 2 and 0 in turns leave the mean of every other row.
+    "weighted": (lambda: (X, Y, np.tile([2.0, 0.0], 8)), EVEN),
+    "weighted_dataset": (
+        lambda: tf.data.Dataset.from_tensor_slices(
+            (X, Y, np.tile([2.0, 0.0], 8))
+        ).batch(5),
+        EVEN,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_validation_data_of_any_form_are_the_same(form):
+    make, rows = FORMS[form]
+    descent = HypergradientDescent(make(), validation_batch_size=99, **HELD)
+    fit(regression(), descent)
+    assert_same_history(descent.history, expected(validation=rows, discount=0.0))
+
+
+class Watch(keras.callbacks.Callback):
+    """Copies all variables before the fit, and after the first restart."""
+
+    def __init__(self, watched):
+        super().__init__()
+        self.watched, self.after = watched, None
+
+    def _variables(self):
+        rate = self.model.optimizer.learning_rate
+        every = [*self.model.weights, *self.model.optimizer.variables]
+        return [each.numpy() for each in every if each is not rate]
+
+    def on_train_begin(self, logs=None):
+        self.before = self._variables()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.watched.restarts and self.after is None:
+            self.after = self._variables()
+
+
+def linear():
+    x, y = np.random.default_rng(0).normal(size=(80, 4)), [1.0, -2.0, 3.0, 0.5]
+    return x, x @ y
+
+
+# What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize(("update", "rate"), [("additive", 0.125), ("log", 128.0)])
+def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
+    """The additive update starts with a step of 1, the other one with too high a rate.
+
+    The state to go back to in the first two epochs is that of the beginning.
+    """
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    momentum = keras.optimizers.SGD(rate, momentum=0.5)
+    model.compile(momentum, loss="mse", jit_compile=False)
+    arguments = {"update": update, "initial_learning_rate": rate}
+    marthe = keras_lr.MARTHE(linear(), **arguments, **WHOLE)
+    watch = Watch(marthe)
+    # TensorFlow's own remarks on numbers that overflow are no concern of ours.
+    with pytest.warns(UserWarning, match="`MARTHE` noticed after 16 steps.* diverges"):
+        fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
+    for after, before in zip(watch.after, watch.before, strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert marthe.restarts[0] == 16
+    assert max(marthe.restarts) < 150
+    assert marthe.history["loss"][-1] < 0.01 * marthe.history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("update", "linear"),
+        ("hyper_learning_rate", -1.0),
+        ("hyper_learning_rate", math.nan),
+        ("hyper_learning_rate", "fast"),
+        (ADAPTATION, -1.0),
+        (ADAPTATION, math.inf),
+        (ADAPTATION, "auto"),
+        ("discount", 1.5),
+        ("discount", -0.5),
+        ("discount", "auto"),
+        ("anneal", 1.5),
+        ("validation_batch_size", 0),
+        ("validation_batch_size", 2.5),
+        ("curvature_batch_size", 0),
+        ("curvature_batch_size", 0.0),
+        ("curvature_batch_size", 1.5),
+        ("every", 0),
+        ("every", True),
+        ("initial_learning_rate", 0.0),
+        ("initial_learning_rate", math.nan),
+        ("min_learning_rate", -1.0),
+        ("min_learning_rate", 10.0),
+        ("max_learning_rate", math.inf),
+    ],
+)
+def test_wrong_argument_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"`{name}`.* Received: .*{name}="):
+        keras_lr.MARTHE(**{name: value})
+
+
+class WritesBeside(keras.optimizers.SGD):
+    """Counts its steps in a variable that Keras does not know of."""
+
+    def build(self, variables):
+        super().build(variables)
+        self.count = tf.Variable(0.0)
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.count.assign_add(1.0)
+        super().update_step(gradient, variable, learning_rate)
+
+
+class WritesDirectly(keras.optimizers.SGD):
+    """Writes to TensorFlow's variable of a weight."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        variable._value.assign_sub(learning_rate * gradient)
+
+
+class CallsNumPy(keras.optimizers.SGD):
+    """Computes outside of TensorFlow, where nothing has a derivative."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        gradient = tf.numpy_function(np.sign, [gradient], gradient.dtype)
+        super().update_step(gradient, variable, learning_rate)
+
+
+SGD = keras.optimizers.SGD
+CONDITIONAL = {
+    "gradient_accumulation_steps=2": {"gradient_accumulation_steps": 2},
+    "ema_overwrite_frequency=3": {"use_ema": True, "ema_overwrite_frequency": 3},
+}
+
+
+@pytest.mark.parametrize("received", CONDITIONAL)
+def test_optimizer_that_steps_otherwise_at_times_is_refused(received):
+    model = regression(SGD(RATE, **CONDITIONAL[received]))
+    with pytest.raises(ValueError, match=f"same step at each.*Received: {received}"):
+        fit(model, keras_lr.MARTHE())
+
+
+@pytest.mark.parametrize("kind", [WritesBeside, WritesDirectly, CallsNumPy])
+def test_optimizer_that_leaves_keras_is_refused_by_name(kind):
+    model = regression(kind(RATE))
+    with pytest.raises(ValueError, match=f"differentiates.*<{kind.__name__}>"):
+        fit(model, keras_lr.MARTHE())
+    np.testing.assert_array_equal(model.get_weights()[1], WEIGHTS[-CLASSES:])
+
+
+@pytest.mark.parametrize(
+    ("make", "received"),
+    [
+        (lambda: tf.data.Dataset.from_tensors(VALIDATION).repeat(), "RepeatDataset"),
+        (lambda: tf.data.Dataset.from_tensors(VALIDATION).take(0), "TakeDataset"),
+        (lambda: (X, Y[:-1]), r"\(\(16, 4\), \(15,\)\)"),
+        (lambda: (X[:0], Y[:0]), r"\(\(0, 4\), \(0,\)\)"),
+        (lambda: (X,), r"\(\(16, 4\),\)"),
+        (lambda: X, "ndarray"),
+    ],
+    ids=["endless", "no_batches", "unequal", "no_rows", "no_labels", "array"],
+)
+def test_wrong_validation_data_are_refused(make, received):
+    with pytest.raises(ValueError, match=f"`validation_data` must.*{received}"):
+        fit(regression(), keras_lr.MARTHE(make()))
+
+
+class Custom(keras.Sequential):
+    """Trains by the step of Keras's guide."""
+
+    calls = 1
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self(x, training=True))
+        gradients = tape.gradient(loss, self.trainable_weights)
+        for _ in range(self.calls):
+            self.optimizer.apply(gradients, self.trainable_weights)
+        return {"loss": loss}
+
+
+class Scaled(Custom):
+    """Trains by the same step, for half precision too."""
+
+    def compute_loss(self, *args, **kwargs):
+        return self.optimizer.scale_loss(super().compute_loss(*args, **kwargs))
+
+
+class Twice(Custom):
+    calls = 2
+
+
+def test_step_that_calls_its_optimizer_twice_is_refused():
+    with pytest.raises(ValueError, match="calls its optimizer once"):
+        fit(regression(kind=Twice), keras_lr.MARTHE())
+
+
+@pytest.mark.parametrize("kind", [Custom, Scaled])
+@pytest.mark.parametrize("validation", [VALIDATION, None], ids=["data", "next_batch"])
+def test_custom_training_step_gives_the_same_numbers(kind, validation):
+    arguments = {"update": "additive", "hyper_learning_rate": 0.01, "discount": 0.75}
+
+    def history(kind):
+        marthe = keras_lr.MARTHE(validation, **arguments, **WHOLE)
+        fit(regression("momentum", kind=kind), marthe)
+        return marthe.history
+
+    of_custom, plain = history(kind), history(keras.Sequential)
+    if kind is Custom:
+        # Its loss is not seen: only what is given to `scale_loss` is.
+        del of_custom["loss"]
+    assert_same_history(of_custom, plain)
+
+
+def test_custom_training_step_whose_loss_is_not_seen_does_not_diverge():
+    marthe = keras_lr.MARTHE(VALIDATION)
+    fit(regression(kind=Custom), marthe, epochs=2)
+    assert marthe.restarts == []
+
+
+def test_tangents_are_in_float32_and_right_in_half_precision():
+    keras.config.set_floatx("float32")
+
+    def hypergradients(policy):
+        keras.config.set_dtype_policy(policy)
+        rtho = keras_lr.RTHO(VALIDATION, **HELD, **WHOLE)
+        kinds = set()
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_, **__: kinds.update(
+                each.dtype
+                for part in rtho._fit_state._online.tuned[0].tangents[0].variables
+                for each in part
+            )
+        )
+        fit(regression("adam"), rtho, watch)
+        assert kinds == {"float32"}
+        return rtho.history["hypergradient"]
+
+    # 2^-11 of each layer's output and of the Hessian's product, over ten steps.
+    expected = pytest.approx(hypergradients("float32"), rel=0.02)
+    assert hypergradients("mixed_float16") == expected
