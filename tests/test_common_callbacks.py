@@ -382,7 +382,7 @@ def test_multi_optimizer_logs_a_rate_for_each(make):
 @needs_multi_optimizer
 @pytest.mark.parametrize("make", HYPERGRADIENTS)
 def test_multi_optimizer_has_no_one_rate_to_differentiate_by(make):
-    with pytest.raises(ValueError, match="one optimizer.*<MultiOptimizer> of 2"):
+    with pytest.raises(ValueError, match=r"one optimizer.*<MultiOptimizer> of 2"):
         train(make, optimizer=multi_optimizer())
 
 

@@ -124,7 +124,9 @@ def test_every_public_optimizer_is_in_the_table(module):
         for name, each in vars(module).items()
         if isinstance(each, type) and issubclass(each, keras.Optimizer)
     }
-    assert public - WRAPPERS - REFUSED <= {name.partition("-")[0] for name in OPTIMIZERS}
+    assert public - WRAPPERS - REFUSED <= {
+        name.partition("-")[0] for name in OPTIMIZERS
+    }
 
 
 @every_optimizer

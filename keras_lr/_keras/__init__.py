@@ -5,6 +5,10 @@ Keras release is met in one place: optimizer wrappers, the epoch a fit resumes f
 masks, and the losses a model was compiled with.
 """
 
+from keras_lr._keras.hyperparameters import (
+    require_float_attribute,
+    with_hyperparameters,
+)
 from keras_lr._keras.losses import (
     compiled_losses,
     loss_arguments,
@@ -77,6 +81,7 @@ __all__ = [
     "print_message",
     "producing_operation",
     "replace_optimizer",
+    "require_float_attribute",
     "require_settable_learning_rate",
     "require_single_update",
     "restored_epoch",
@@ -86,4 +91,5 @@ __all__ = [
     "symbolic_call",
     "to_float",
     "training_loss",
+    "with_hyperparameters",
 ]

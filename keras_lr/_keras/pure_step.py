@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.optimizers import base_optimizer
 
+from keras_lr._keras.hyperparameters import with_hyperparameters
 from keras_lr._keras.optimizers import leaf_optimizers
 from keras_lr._typing import Tensor
 
@@ -86,8 +87,8 @@ class PureStep:
             (self._rate, learning_rate),
         ]
         twin = _pure_twin(self._optimizer)
-        twin.__dict__.update(hyperparameters or {})
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        scope = keras.StatelessScope(state_mapping=mapping)
+        with scope, with_hyperparameters(twin, hyperparameters or {}):
             twin.apply(list(gradients), self.variables.weights)
         return StepState(
             [scope.get_current_value(each) for each in self.variables.weights],

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,8 @@ from keras_lr import _keras
 from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.training import step_hook
 from keras_lr.training.horizon import FitLength
-from keras_lr.training.hypergradient_fit import HypergradientFit
-
-_HISTORY = (
-    "learning_rate",
-    "hypergradient",
-    "discount",
-    "hyper_learning_rate",
-    "loss",
-    "validation_loss",
-)
-# Without validation data they are known one step later, from the next batch.
-_LATE = ("hypergradient", "discount", "hyper_learning_rate")
+from keras_lr.training.hypergradient import RULE_COLUMNS, hypergradient_of
+from keras_lr.training.hypergradient_fit import HypergradientFit, columns
 
 
 class HypergradientCallback(LearningRateCallback):
@@ -30,31 +21,39 @@ class HypergradientCallback(LearningRateCallback):
 
     Args:
         validation_data: Of `training.validation_loss.ValidationLoss`, or `None`.
-        initial_learning_rate: The rate to start from; `None` for the optimizer's own.
+        arguments: The others, by name; they become attributes. `hyperparameters` is
+            what is tuned, the learning rate first, and `initial_learning_rate` what to
+            start from; `None` for the optimizer's own.
         backup_dir: Directory for the state at the end of each epoch, or `None`.
         verbose: `1` prints the rate that the next epoch starts with.
     """
 
+    hyperparameters: tuple[str, ...]
+    initial_learning_rate: float | None
+
     history_unit = "step"
     """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
-    _start_factor = 1.0
-    """What the optimizer's own rate is multiplied by at the start of a fit."""
-
     def __init__(
         self,
-        *,
         validation_data: Any,
-        initial_learning_rate: float | None,
+        arguments: Mapping[str, Any],
+        *,
         backup_dir: str | Path | None,
         verbose: int,
     ) -> None:
         super().__init__(verbose=verbose)
         self.validation_data = validation_data
-        self.initial_learning_rate = initial_learning_rate
+        for name, value in arguments.items():
+            setattr(self, name, value)
+        self._arguments = tuple(arguments)
         self.backup_dir = backup_dir
         self._epoch: int | None = None
         self._reset()
+
+    def _start_factor(self) -> float:
+        """Return what the optimizer's own rate is multiplied by at the start."""
+        return 1.0
 
     def _make_fit(self) -> HypergradientFit:
         """Return what lives for one fit of the built model."""
@@ -67,7 +66,9 @@ class HypergradientCallback(LearningRateCallback):
         return state
 
     def _reset(self) -> None:
-        names = _HISTORY if self.validation_data is not None else _HISTORY[:-1]
+        names = columns(self.hyperparameters)
+        if self.validation_data is None:
+            names = names[:-1]
         self.history: dict[str, list[float]] = {name: [] for name in names}
         self.restarts: list[int] = []
 
@@ -95,7 +96,7 @@ class HypergradientCallback(LearningRateCallback):
         if not is_first:
             return
         if epoch == 0:
-            state.start(self.initial_learning_rate, self._start_factor)
+            state.start(self.initial_learning_rate, self._start_factor())
             return
         is_resumed = _keras.restored_epoch(self.model) == epoch
         if is_resumed and self.backup_dir is not None:
@@ -130,7 +131,7 @@ class HypergradientCallback(LearningRateCallback):
             if self.backup_dir is not None:
                 state.write(Path(self.backup_dir), epoch)
         if logs is not None:
-            for name in ("hypergradient", "discount", "hyper_learning_rate"):
+            for name in (*self.hyperparameters[1:], *self._late()):
                 known = [x for x in self.history[name][-2:] if not math.isnan(x)]
                 logs[name] = known[-1] if known else math.nan
         super().on_epoch_end(epoch, logs)
@@ -156,9 +157,14 @@ class HypergradientCallback(LearningRateCallback):
                 stacklevel=2,
             )
 
+    def _late(self) -> list[str]:
+        """Return what is known one step later without validation data."""
+        own = RULE_COLUMNS, map(hypergradient_of, self.hyperparameters[1:])
+        return [name for names in own for name in names]
+
     def _joined(self, name: str, values: list[float]) -> list[float]:
         before = self.history[name]
-        if self.validation_data is not None or name not in _LATE or not values:
+        if self.validation_data is not None or name not in self._late() or not values:
             return before + values
         # Each step says what was unknown after the one before it.
         return (before[:-1] + values if before else values[1:]) + [math.nan]

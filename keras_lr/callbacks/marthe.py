@@ -1,19 +1,13 @@
 """`MARTHE`: hypergradients of the validation loss move the learning rate."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_lr.callbacks.hypergradient import HypergradientCallback
-from keras_lr.callbacks.marthe_arguments import (
-    batch_part,
-    discount_factor,
-    number_or_word,
-    ordered_limits,
-    positive_integer,
-)
-from keras_lr.rules.array_checks import fraction, one_of, positive_number
+from keras_lr.callbacks.marthe_arguments import LEARNING_RATE, checked
 from keras_lr.training.hypergradient_fit import HypergradientFit
 from keras_lr.training.tuned_hyperparameter import HypergradientRule
 
@@ -24,6 +18,11 @@ HIGHEST_STEP = 1.0
 # The log update starts that much below the optimizer's rate: a start that is too low
 # costs a few steps, one that is too high the training.
 START = 0.01
+# Part of the training over which the rate falls to zero.
+ANNEAL = 0.4
+# Names of hyperparameters that move by their distance from 1, and where they end.
+AVERAGES = ("momentum", "beta", "rho")
+LARGEST_AVERAGE = 0.9999
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -55,22 +54,27 @@ class MARTHE(HypergradientCallback):
             and kept in memory. Defaults to `None`: the loss of the next training
             batch, which costs nothing and takes no data away.
         update: `"log"`, or `"additive"` as in the paper.
-        hyper_learning_rate: kappa of the log update, beta of the additive one. `"auto"`
-            is 0.3 for the first. For the second it starts at 1 and is divided by ten,
-            with everything put back as it was, whenever the training diverges.
+        hyper_learning_rate: kappa of the log update, beta of the additive one. `0.0`
+            keeps the rate as it is, and measures. Defaults to `"auto"`: 0.3 for the
+            log update, which then starts from a hundredth of the optimizer's rate. The
+            additive one starts with 1. A training that diverges is put back as it was,
+            and goes on with a tenth: of the rate the one, of beta the other.
         hyper_learning_rate_adaptation: Step size of the hyper-learning rate itself
             (kappa in the paper's section 4); `0.0` keeps it fixed.
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
             for the paper's rule.
+        hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
+            float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
+            Each costs as much as the first.
         anneal: Part of the training over which the rate falls linearly to zero at the
-            end; `0.0` for never.
+            end. Defaults to `None`: 0.4 if `hyper_learning_rate` is `"auto"`, else 0.
         validation_batch_size: Rows of a batch of E. At least as many as there are: the
             whole set, in order, each step.
         curvature_batch_size: Rows of the training batch whose Hessian is used; a float
             is a part of the batch, but at least 8 rows. `None` for the whole batch.
         every: Steps from one update of the rate to the next.
         initial_learning_rate: The rate to start from. Defaults to `None`: the
-            optimizer's own, a hundredth of it for the log update.
+            optimizer's own, a hundredth of it if the log update is automatic.
         min_learning_rate: Lower limit of the rate, before annealing.
         max_learning_rate: Upper limit of the rate.
         backup_dir: Directory for the tangents at the end of each epoch. A fit that
@@ -83,7 +87,8 @@ class MARTHE(HypergradientCallback):
             `hypergradient` (Delta after it), `discount` (mu in it),
             `hyper_learning_rate` (of the update after it), `loss` (of its batch, before
             it) and, with validation data, `validation_loss` (E after it). Without them,
-            Delta after the last step is unknown, NaN.
+            Delta after the last step is unknown, NaN. For another hyperparameter,
+            `weight_decay` and `weight_decay_hypergradient`.
         restarts: The steps after which `"auto"` noticed that the training diverges.
 
     Raises:
@@ -95,7 +100,7 @@ class MARTHE(HypergradientCallback):
         >>> model = keras.Sequential([keras.layers.Dense(1)])
         >>> model.compile(keras.optimizers.SGD(), loss="mse", jit_compile=False)
         >>> x, y = np.ones((64, 3)), np.ones((64, 1))
-        >>> marthe = keras_lr.MARTHE(anneal=0.0)
+        >>> marthe = keras_lr.MARTHE()
         >>> _ = model.fit(x, y, epochs=3, verbose=0, callbacks=[marthe])
         >>> rates = marthe.history["learning_rate"]
         >>> len(rates), rates[0] < rates[-1]  # six steps, upwards
@@ -106,14 +111,27 @@ class MARTHE(HypergradientCallback):
         beta moves by plus, not minus, the product of two hypergradients; E leaves out
         the regularizers. The paper's own form is `MARTHE(data,
         update="additive", discount="adaptive", hyper_learning_rate=0.0,
-        hyper_learning_rate_adaptation=1e-6, anneal=0.0, curvature_batch_size=None)`.
+        hyper_learning_rate_adaptation=1e-6, curvature_batch_size=None)`.
         Moving statistics of batch normalization are taken as given in E. Replicas take
         the same part of their own rows for the curvature. After a fit the optimizer has
-        its last rate, without the annealing.
+        its last rate, without the annealing, and the last value of what else is tuned.
+        `"auto"` keeps two more copies of the weights and of the optimizer's state.
 
     References:
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.
     """
+
+    # As `__init__` was given them; the rest is declared in the base.
+    update: str
+    hyper_learning_rate: float | str
+    hyper_learning_rate_adaptation: float
+    discount: float | str
+    anneal: float | None
+    validation_batch_size: int
+    curvature_batch_size: float | None
+    every: int
+    min_learning_rate: float
+    max_learning_rate: float
 
     def __init__(
         self,
@@ -123,7 +141,8 @@ class MARTHE(HypergradientCallback):
         hyper_learning_rate: float | str = "auto",
         hyper_learning_rate_adaptation: float = 0.0,
         discount: float | str = 0.99,
-        anneal: float = 0.4,
+        hyperparameters: tuple[str, ...] = ("learning_rate",),
+        anneal: float | None = None,
         validation_batch_size: int = 32,
         curvature_batch_size: float | None = 0.25,
         every: int = 1,
@@ -133,78 +152,66 @@ class MARTHE(HypergradientCallback):
         backup_dir: str | Path | None = None,
         verbose: int = 0,
     ) -> None:
-        one_of("update", update, ("log", "additive"))
-        if initial_learning_rate is not None:
-            positive_number("initial_learning_rate", initial_learning_rate)
-        super().__init__(
-            validation_data=validation_data,
+        arguments = checked(
+            update=update,
+            hyper_learning_rate=hyper_learning_rate,
+            hyper_learning_rate_adaptation=hyper_learning_rate_adaptation,
+            discount=discount,
+            hyperparameters=hyperparameters,
+            anneal=anneal,
+            validation_batch_size=validation_batch_size,
+            curvature_batch_size=curvature_batch_size,
+            every=every,
             initial_learning_rate=initial_learning_rate,
-            backup_dir=backup_dir,
-            verbose=verbose,
+            min_learning_rate=min_learning_rate,
+            max_learning_rate=max_learning_rate,
         )
-        self.update = update
-        self._start_factor = START if update == "log" else 1.0
-        self.hyper_learning_rate = number_or_word(
-            "hyper_learning_rate", hyper_learning_rate, "auto"
+        super().__init__(
+            validation_data, arguments, backup_dir=backup_dir, verbose=verbose
         )
-        self.hyper_learning_rate_adaptation = float(
-            number_or_word(
-                "hyper_learning_rate_adaptation", hyper_learning_rate_adaptation, "0"
-            )
-        )
-        self.discount = discount_factor(discount)
-        self.anneal = fraction("anneal", anneal)
-        self.validation_batch_size = positive_integer(
-            "validation_batch_size", validation_batch_size
-        )
-        self.curvature_batch_size = batch_part(
-            "curvature_batch_size", curvature_batch_size
-        )
-        self.every = positive_integer("every", every)
-        limits = ordered_limits(min_learning_rate, max_learning_rate)
-        self.min_learning_rate, self.max_learning_rate = limits
 
-    def _rule(self) -> HypergradientRule:
+    @property
+    def _is_automatic(self) -> bool:
+        return self.hyper_learning_rate == "auto"
+
+    def _start_factor(self) -> float:
+        return START if self._is_automatic and self.update == "log" else 1.0
+
+    def _rule(self, name: str) -> HypergradientRule:
+        is_rate = name == LEARNING_RATE
+        is_log = self.update == "log"
         beta = self.hyper_learning_rate
         if isinstance(beta, str):
-            beta = LOG_STEP if self.update == "log" else HIGHEST_STEP
+            beta = LOG_STEP if is_log else HIGHEST_STEP
+        is_average = name.startswith(AVERAGES)
+        maximum = LARGEST_AVERAGE if is_average else math.inf
         return HypergradientRule(
-            update=self.update,
+            update="log_complement" if is_log and is_average else self.update,
             hyper_learning_rate=beta,
             adaptation=self.hyper_learning_rate_adaptation,
             discount=None if isinstance(self.discount, str) else self.discount,
-            minimum=self.min_learning_rate,
-            maximum=self.max_learning_rate,
+            minimum=self.min_learning_rate if is_rate else 0.0,
+            maximum=self.max_learning_rate if is_rate else maximum,
         )
 
     def _make_fit(self) -> HypergradientFit:
+        anneal = self.anneal
+        if anneal is None:
+            anneal = ANNEAL if self._is_automatic else 0.0
         return HypergradientFit(
             self.model,
-            {"learning_rate": self._rule()},
+            {name: self._rule(name) for name in self.hyperparameters},
             owner=type(self).__name__,
             validation_data=self.validation_data,
             validation_batch_size=self.validation_batch_size,
             curvature_batch_size=self.curvature_batch_size,
             every=self.every,
-            anneal=self.anneal,
-            guards=self.hyper_learning_rate == "auto",
+            anneal=anneal,
+            guards=self._is_automatic,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, without `validation_data`."""
-        names = (
-            "update",
-            "hyper_learning_rate",
-            "hyper_learning_rate_adaptation",
-            "discount",
-            "anneal",
-            "validation_batch_size",
-            "curvature_batch_size",
-            "every",
-            "initial_learning_rate",
-            "min_learning_rate",
-            "max_learning_rate",
-        )
         backup = None if self.backup_dir is None else str(self.backup_dir)
-        own = {name: getattr(self, name) for name in names} | {"backup_dir": backup}
-        return super().get_config() | own
+        own = {name: getattr(self, name) for name in self._arguments}
+        return super().get_config() | own | {"backup_dir": backup}

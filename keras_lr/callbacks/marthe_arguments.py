@@ -1,8 +1,56 @@
 """Checks of `MARTHE`'s arguments."""
 
 import math
+from typing import Any
 
-from keras_lr.rules.array_checks import fraction
+from keras_lr.rules.array_checks import fraction, one_of, positive_number
+
+LEARNING_RATE = "learning_rate"
+
+
+def checked(
+    *, min_learning_rate: float, max_learning_rate: float, **arguments: Any
+) -> dict[str, Any]:
+    """Return the arguments as the callback keeps them, or raise a `ValueError`."""
+    limits = ordered_limits(min_learning_rate, max_learning_rate)
+    one_of("update", arguments["update"], ("log", "additive"))
+    values = {
+        name: CHECKS[name](name, value) if name in CHECKS else value
+        for name, value in arguments.items()
+    }
+    limit_names = "min_learning_rate", "max_learning_rate"
+    return values | dict(zip(limit_names, limits, strict=True))
+
+
+def optional(check: Any) -> Any:
+    """Return a check that lets `None` pass."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def number_or_auto(name: str, value: float | str) -> float | str:
+    """Return a number that is not negative as a float, or `"auto"`."""
+    return number_or_word(name, value, "auto")
+
+
+def number(name: str, value: float) -> float:
+    """Return a number that is not negative as a float."""
+    if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
+        raise ValueError(
+            f"`{name}` must be a number that is not negative. "
+            f"Received: {name}={value!r}."
+        )
+    return float(value)
+
+
+def learning_rate_first(name: str, value: Any) -> tuple[str, ...]:
+    """Return names of hyperparameters as a tuple, the learning rate first."""
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if LEARNING_RATE not in names or len(set(names)) < len(names):
+        raise ValueError(
+            f"`{name}` must be different names, `{LEARNING_RATE!r}` among them. "
+            f"Received: {name}={value!r}."
+        )
+    return LEARNING_RATE, *(each for each in names if each != LEARNING_RATE)
 
 
 def number_or_word(name: str, value: float | str, word: str) -> float | str:
@@ -17,11 +65,11 @@ def number_or_word(name: str, value: float | str, word: str) -> float | str:
     return float(value)
 
 
-def discount_factor(value: float | str) -> float | str:
+def discount_factor(name: str, value: float | str) -> float | str:
     """Return a number from 0 to 1 as a float, or `"adaptive"`."""
     if isinstance(value, str):
-        return number_or_word("discount", value, "adaptive")
-    return fraction("discount", value)
+        return number_or_word(name, value, "adaptive")
+    return fraction(name, value)
 
 
 def positive_integer(name: str, value: int) -> int:
@@ -55,3 +103,17 @@ def ordered_limits(minimum: float, maximum: float) -> tuple[float, float]:
             f"inf. Received: min_learning_rate={minimum}, max_learning_rate={maximum}."
         )
     return float(minimum), float(maximum)
+
+
+CHECKS = {
+    "hyper_learning_rate": number_or_auto,
+    "hyper_learning_rate_adaptation": number,
+    "discount": discount_factor,
+    "hyperparameters": learning_rate_first,
+    "anneal": optional(fraction),
+    "validation_batch_size": positive_integer,
+    "curvature_batch_size": batch_part,
+    "every": positive_integer,
+    "initial_learning_rate": optional(positive_number),
+}
+"""By the names of the arguments; each is given name and value."""

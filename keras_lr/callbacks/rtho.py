@@ -1,6 +1,5 @@
 """`RTHO`: the hypergradient of all steps so far moves the learning rate."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,18 +22,7 @@ class RTHO(MARTHE):
 
     Args:
         validation_data: As in `MARTHE`.
-        update: As in `MARTHE`.
-        hyper_learning_rate: As in `MARTHE`.
-        hyper_learning_rate_adaptation: As in `MARTHE`.
-        anneal: As in `MARTHE`.
-        validation_batch_size: As in `MARTHE`.
-        curvature_batch_size: As in `MARTHE`.
-        every: As in `MARTHE`.
-        initial_learning_rate: As in `MARTHE`.
-        min_learning_rate: As in `MARTHE`.
-        max_learning_rate: As in `MARTHE`.
-        backup_dir: As in `MARTHE`.
-        verbose: As in `MARTHE`.
+        **kwargs: The other arguments of `MARTHE`, but for `discount`.
 
     Attributes:
         history: As in `MARTHE`.
@@ -54,39 +42,8 @@ class RTHO(MARTHE):
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, section 3.
     """
 
-    def __init__(
-        self,
-        validation_data: Any = None,
-        *,
-        update: str = "log",
-        hyper_learning_rate: float | str = "auto",
-        hyper_learning_rate_adaptation: float = 0.0,
-        anneal: float = 0.4,
-        validation_batch_size: int = 32,
-        curvature_batch_size: float | None = 0.25,
-        every: int = 1,
-        initial_learning_rate: float | None = None,
-        min_learning_rate: float = 0.0,
-        max_learning_rate: float = 10.0,
-        backup_dir: str | Path | None = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            validation_data,
-            update=update,
-            hyper_learning_rate=hyper_learning_rate,
-            hyper_learning_rate_adaptation=hyper_learning_rate_adaptation,
-            discount=1.0,
-            anneal=anneal,
-            validation_batch_size=validation_batch_size,
-            curvature_batch_size=curvature_batch_size,
-            every=every,
-            initial_learning_rate=initial_learning_rate,
-            min_learning_rate=min_learning_rate,
-            max_learning_rate=max_learning_rate,
-            backup_dir=backup_dir,
-            verbose=verbose,
-        )
+    def __init__(self, validation_data: Any = None, **kwargs: Any) -> None:
+        super().__init__(validation_data, discount=1.0, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, without `validation_data`."""

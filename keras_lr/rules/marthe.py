@@ -17,8 +17,9 @@ or, in place of the last line, the same direction without a scale,
 
     eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
 
-All functions take and return scalars, as numbers or as tensors inside a step. One that
-is given a number that is not finite answers with the state that it was given.
+A momentum moves like this by its distance from 1. All functions take and return
+scalars, as numbers or as tensors inside a step. One that is given a number that is not
+finite answers with the state that it was given.
 """
 
 from keras import ops
@@ -39,6 +40,21 @@ def log_update(rate: Tensor, cosine: Tensor, hyper_learning_rate: Tensor) -> Ten
     exponent = -hyper_learning_rate * cosine
     moved = rate * ops.exp(exponent)
     return ops.where(ops.isfinite(exponent + moved), moved, rate)
+
+
+def log_complement_update(
+    momentum: Tensor, cosine: Tensor, hyper_learning_rate: Tensor
+) -> Tensor:
+    """Return 1 - (1 - m) exp(kappa cos(Z, grad E)), of which 1 - m has the log."""
+    return 1.0 - log_update(1.0 - momentum, -cosine, hyper_learning_rate)
+
+
+UPDATES = {
+    "additive": additive_update,
+    "log": log_update,
+    "log_complement": log_complement_update,
+}
+"""By Delta the first, by the cosine the others."""
 
 
 def cosine(

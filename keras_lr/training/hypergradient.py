@@ -25,6 +25,14 @@ from keras_lr.training.validation_loss import ValidationLoss
 
 Gradients = list[Tensor | None]
 
+RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
+"""What a step says of the learning rate's rule."""
+
+
+def hypergradient_of(name: str) -> str:
+    """Return under what name a step says Delta of another hyperparameter."""
+    return f"{name}_hypergradient"
+
 
 class OnlineHypergradient:
     """Differentiates the training steps of a fit, and moves hyperparameters by it.
@@ -48,9 +56,9 @@ class OnlineHypergradient:
     ) -> None:
         self._model = model
         self._variables = model.trainable_variables
-        leaf = _keras.leaf_optimizers(model.optimizer)[0]
-        self._rate = _keras.learning_rate_variable(leaf)
-        self._step = PureStep(leaf, self._variables)
+        self._leaf = _keras.leaf_optimizers(model.optimizer)[0]
+        self._rate = _keras.learning_rate_variable(self._leaf)
+        self._step = PureStep(self._leaf, self._variables)
         self._curvature = Curvature(model, curvature_batch_size)
         self._validation = validation
         self._every = every
@@ -139,7 +147,9 @@ class OnlineHypergradient:
         if products is not None:
             carried = self._carried(gradients, products, scale)
         new = self._advanced(summed, used, factor, carried)
-        take_step()
+        others = {name: v for name, v in used.items() if name != LEARNING_RATE}
+        with _keras.with_hyperparameters(self._leaf, others):
+            take_step()
         for each, values in zip(self.tuned, new, strict=True):
             each.assign(values)
         if self._validation is not None:
@@ -162,7 +172,8 @@ class OnlineHypergradient:
     def _set_hyperparameters(self, factor: Tensor) -> dict[str, Tensor]:
         """Set the optimizer's for the step; return them as it will read them."""
         self.write_rate(factor)
-        return {LEARNING_RATE: self._rate.value + 0.0}
+        used = {each.name: each.value.value + 0.0 for each in self.tuned}
+        return used | {LEARNING_RATE: self._rate.value + 0.0}
 
     def _carried(
         self, gradients: Gradients, products: Products, scale: Tensor | None
@@ -225,7 +236,11 @@ class OnlineHypergradient:
         size = len(Observation._fields)
         for index, each in enumerate(self.tuned):
             observation = Observation(*flat[size * index : size * (index + 1)])
-            row |= each.update(observation, is_due)
+            delta, mu, beta = each.update(observation, is_due)
+            if each.name == LEARNING_RATE:
+                row |= dict(zip(RULE_COLUMNS, (delta, mu, beta), strict=True))
+            else:
+                row[hypergradient_of(each.name)] = delta
         return row
 
     def _now_or_not(

@@ -1,7 +1,6 @@
 """One fit with hypergradients: when they are taken, recorded, saved and given up."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,12 @@ from keras_lr.rules import lipschitz
 from keras_lr.training import state_file, step_hook
 from keras_lr.training.divergence import DivergenceGuard
 from keras_lr.training.horizon import FitLength, Horizon
-from keras_lr.training.hypergradient import OnlineHypergradient
+from keras_lr.training.hypergradient import (
+    RULE_COLUMNS,
+    OnlineHypergradient,
+    hypergradient_of,
+)
+from keras_lr.training.optimizer_tangent import LEARNING_RATE
 from keras_lr.training.step_log import CAPACITY, StepLog
 from keras_lr.training.tuned_hyperparameter import HypergradientRule
 from keras_lr.training.validation_loss import ValidationLoss
@@ -23,15 +27,14 @@ PATIENCE = 16
 # What a rate or a hyper-learning rate that let it diverge is multiplied by.
 CUT = 0.1
 
-_COLUMNS = (
-    "learning_rate",
-    "hypergradient",
-    "discount",
-    "hyper_learning_rate",
-    "loss",
-    "validation_loss",
-)
 _FILE = "keras_lr_hypergradient.npz"
+
+
+def columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what is recorded of each step while these hyperparameters are tuned."""
+    own = [*names, *RULE_COLUMNS]
+    own += [hypergradient_of(name) for name in names if name != LEARNING_RATE]
+    return *own, "loss", "validation_loss"
 
 
 class HypergradientFit:
@@ -65,13 +68,13 @@ class HypergradientFit:
         anneal: float,
         guards: bool,
     ) -> None:
-        leaf = _keras.require_single_update(model.optimizer, owner)
-        _keras.build_optimizer(model)
-        _keras.PureStep(leaf, model.trainable_variables).require_pure(owner)
+        self._others = [name for name in rules if name != LEARNING_RATE]
+        self._leaf = _differentiable_optimizer(model, self._others, owner)
         validation = None
         if validation_data is not None:
             validation = ValidationLoss(model, validation_data, validation_batch_size)
-        self._rate = _keras.learning_rate_variable(leaf)
+        self._model = model
+        self._rate = _keras.learning_rate_variable(self._leaf)
         self._anneal = anneal
         self._horizon = Horizon(model)
         self._online = OnlineHypergradient(
@@ -84,12 +87,13 @@ class HypergradientFit:
         self._executed = int(model.steps_per_execution)
         self._log = StepLog(
             model,
-            _COLUMNS,
+            columns(list(rules)),
             dtype=self._online.dtype,
             capacity=max(CAPACITY, 2 * self._executed),
         )
         self._guard = DivergenceGuard(model) if guards else None
-        self._kept = self._candidate = math.nan
+        self._kept: list[float] = []
+        self._candidate: list[float] = []
         self._fetched = self._asked = 0
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
@@ -125,9 +129,12 @@ class HypergradientFit:
         if rate is None:
             factor = self._factor() if is_annealed else 1.0
             rate = scale * _keras.to_float(self._rate) / factor
-        for each in self._online.tuned:
-            each.start(rate)
+        self._start([rate, *(getattr(self._leaf, name) for name in self._others)])
         self._keep()
+
+    def _start(self, values: Sequence[float], beta: float | None = None) -> None:
+        for each, value in zip(self._online.tuned, values, strict=True):
+            each.start(value, beta)
 
     def is_time_to_fetch(self, batch: int) -> bool:
         """Return whether the host has to act, after a batch of this number."""
@@ -158,10 +165,11 @@ class HypergradientFit:
         is_log = tuned.rule.update == "log"
         self._guard.restore(renews_optimizer=is_log)
         if is_log:
-            self._kept = self._candidate = self._kept * CUT
-            tuned.start(self._kept, beta / 2.0)
-            return f"a learning rate of {self._kept:.3g}"
-        tuned.start(self._kept, beta * CUT)
+            rate, *others = self._kept
+            self._kept = self._candidate = [rate * CUT, *others]
+            self._start(self._kept, beta / 2.0)
+            return f"a learning rate of {self._kept[0]:.3g}"
+        self._start(self._kept, beta * CUT)
         return f"a hyper-learning rate of {beta * CUT:.3g}"
 
     def settle(self, epoch: int, length: FitLength) -> None:
@@ -173,11 +181,20 @@ class HypergradientFit:
     def end_epoch(self) -> None:
         """Keep the state to go back to, if it is a better one."""
         self._keep()
+        self._write_others()
 
     def release(self) -> None:
         """Take the annealing off the rate, unless the user has set another."""
         if self._online.wrote_last():
             self._online.write_rate(1.0)
+        if self._others:
+            self._write_others()
+            # It has their old values in it.
+            step_hook.forget_plain_function(self._model)
+
+    def _write_others(self) -> None:
+        for each in self._online.tuned[1:]:
+            setattr(self._leaf, each.name, _keras.to_float(each.value))
 
     def write(self, directory: Path, epoch: int) -> None:
         """Write the state at the end of an epoch."""
@@ -194,6 +211,17 @@ class HypergradientFit:
     def _keep(self) -> None:
         # As the guard does: a rate is good if the epoch after it was.
         if self._guard is not None and self._guard.save():
-            now = _keras.to_float(self._online.tuned[0].value)
-            self._kept = now if math.isnan(self._candidate) else self._candidate
-            self._candidate = now
+            now = [_keras.to_float(each.value) for each in self._online.tuned]
+            self._kept, self._candidate = self._candidate or now, now
+
+
+def _differentiable_optimizer(
+    model: keras.Model, hyperparameters: Sequence[str], owner: str
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer that owns the rate, built, or raise a `ValueError`."""
+    leaf = _keras.require_single_update(model.optimizer, owner)
+    for name in hyperparameters:
+        _keras.require_float_attribute(leaf, name, owner)
+    _keras.build_optimizer(model)
+    _keras.PureStep(leaf, model.trainable_variables).require_pure(owner)
+    return leaf

@@ -51,6 +51,15 @@ def is_installed(model: keras.Model, owner: object) -> bool:
     return hook is not None and id(owner) in hook.wrappers
 
 
+def forget_plain_function(model: keras.Model) -> None:
+    """Let the step be traced anew after the hooks: what it was traced with changed."""
+    hook = _hook_of(model)
+    if hook is None:
+        model.train_function = None
+    else:
+        hook.plain_train_function = None
+
+
 def _hook_of(model: keras.Model) -> "_StepHook | None":
     return model.__dict__.get(_ATTRIBUTE)
 

@@ -19,7 +19,7 @@ class HypergradientRule:
     """How a hyperparameter moves; the arguments of `keras_lr.MARTHE`.
 
     Attributes:
-        update: `"log"` or `"additive"`.
+        update: Key of `rules.marthe.UPDATES`.
         hyper_learning_rate: beta_0.
         adaptation: kappa, the step size of beta; 0 for a fixed one.
         discount: mu; `None` for the adaptive one.
@@ -195,7 +195,7 @@ class TunedHyperparameter:
             one_step = inner_product(part, gradients, self.dtype)
         return Observation(hypergradient, one_step, cosine, tangent_square)
 
-    def update(self, seen: Observation, is_due: Tensor) -> dict[str, Tensor]:
+    def update(self, seen: Observation, is_due: Tensor) -> tuple[Tensor, ...]:
         """Move beta, then mu, then the hyperparameter, by what was seen after a step.
 
         Args:
@@ -203,7 +203,7 @@ class TunedHyperparameter:
             is_due: Whether it counts.
 
         Returns:
-            What the update was made with, by the names of `keras_lr.MARTHE.history`.
+            What the update was made with: Delta, mu and beta.
         """
         rule, delta = self.rule, seen.hypergradient
         used = self.mu.value + 0.0
@@ -215,10 +215,8 @@ class TunedHyperparameter:
             )
         if rule.discount is None:
             mu, horizon = marthe.adapted_discount(mu, horizon, delta, seen.one_step)
-        if rule.update == "log":
-            value = marthe.log_update(self.value.value, seen.cosine, beta)
-        else:
-            value = marthe.additive_update(self.value.value, delta, beta)
+        direction = delta if rule.update == "additive" else seen.cosine
+        value = marthe.UPDATES[rule.update](self.value.value, direction, beta)
         value = ops.clip(value, rule.minimum, rule.maximum)
         # Of a norm that overflows nothing is known either: Z begins anew.
         is_finite = ops.isfinite(delta + seen.tangent_square)
@@ -234,11 +232,7 @@ class TunedHyperparameter:
             (self._is_lost, is_lost),
         ):
             variable.assign(ops.where(is_due, new, variable.value))
-        return {
-            "hypergradient": delta,
-            "discount": used,
-            "hyper_learning_rate": self.beta.value + 0.0,
-        }
+        return delta, used, self.beta.value + 0.0
 
 
 def inner_product(

@@ -210,13 +210,14 @@ def test_rate_moves_in_every_third_step(update, formula):
     ("arguments", "first"),
     [
         ({"update": "log"}, 0.01 * RATE),
+        ({"update": "log", "hyper_learning_rate": 0.5}, RATE),
         ({"update": "additive"}, RATE),
         ({"update": "log", "initial_learning_rate": 0.75}, 0.75),
         ({"update": "additive", "initial_learning_rate": 0.75}, 0.75),
     ],
     ids=str,
 )
-def test_first_rate_is_the_optimizers_own_or_a_hundredth_or_as_given(arguments, first):
+def test_first_rate_is_a_hundredth_only_where_all_is_automatic(arguments, first):
     callback = HypergradientDescent(VALIDATION, anneal=0.0, **arguments)
     fit(regression(), callback)
     assert callback.history["learning_rate"][0] == pytest.approx(first, rel=1e-15)
@@ -233,6 +234,30 @@ def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_put_back():
     assert callback.history["learning_rate"] == expected_rates
     assert logs["learning_rate"] == callback.history["learning_rate"][-1:]
     assert float(model.optimizer.learning_rate) == RATE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "share"),
+    [
+        ({}, 0.25),
+        ({"update": "additive"}, 0.25),
+        ({"hyper_learning_rate": 0.0}, 1.0),
+        ({"update": "additive", "hyper_learning_rate": 0.0}, 1.0),
+        ({"hyper_learning_rate": 0.0, "anneal": 0.5}, 0.2),
+    ],
+    ids=str,
+)
+def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, share):
+    """The last of ten steps has 1 / (10 anneal) of the rate before it is annealed."""
+    callback = HypergradientDescent(VALIDATION, **arguments)
+    model = regression()
+    fit(model, callback)
+    # Of the rate after the last update, which the optimizer is left with.
+    before = callback.history["learning_rate"][-1] / share
+    after = float(model.optimizer.learning_rate)
+    assert before == pytest.approx(after, rel=0.5)
+    if arguments.get("hyper_learning_rate") == 0.0:
+        assert before == pytest.approx(RATE, rel=1e-6)
 
 
 def test_rate_after_the_fit_is_the_one_of_the_last_update():
@@ -353,7 +378,9 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
     marthe = keras_lr.MARTHE(linear(), **arguments, **WHOLE)
     watch = Watch(marthe)
     # TensorFlow's own remarks on numbers that overflow are no concern of ours.
-    with pytest.warns(UserWarning, match="`MARTHE` noticed after 16 steps.* diverges"):
+    with pytest.warns(
+        UserWarning, match=r"`MARTHE` noticed after \d+ steps.* diverges"
+    ):
         fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
     for after, before in zip(watch.after, watch.before, strict=True):
         np.testing.assert_array_equal(after, before)
@@ -381,6 +408,8 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
         ("curvature_batch_size", 0),
         ("curvature_batch_size", 0.0),
         ("curvature_batch_size", 1.5),
+        ("hyperparameters", ("momentum",)),
+        ("hyperparameters", ("learning_rate", "momentum", "momentum")),
         ("every", 0),
         ("every", True),
         ("initial_learning_rate", 0.0),
@@ -393,6 +422,19 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
 def test_wrong_argument_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"`{name}`.* Received: .*{name}="):
         keras_lr.MARTHE(**{name: value})
+
+
+@pytest.mark.parametrize("kind", [HypergradientDescent, keras_lr.RTHO])
+def test_discount_of_the_ends_is_theirs(kind):
+    with pytest.raises(TypeError, match="discount"):
+        kind(discount=0.5)
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay", "clipnorm", "heat"])
+def test_hyperparameter_that_the_optimizer_was_not_given_is_refused(name):
+    marthe = keras_lr.MARTHE(hyperparameters=("learning_rate", name))
+    with pytest.raises(ValueError, match=f"positive floats. Received: {name}="):
+        fit(regression("sgd"), marthe)
 
 
 class WritesBeside(keras.optimizers.SGD):

@@ -53,6 +53,12 @@ def embedding():
     return network(*table, shape=(5,), dtype="int64")
 
 
+def distinct():
+    """No token stands twice in a batch."""
+    table = layers.Embedding(25, 4, name="distinct"), layers.Flatten()
+    return network(*table, shape=(5,), dtype="int64")
+
+
 def attention():
     inputs = keras.Input((6,))
     rows = layers.Reshape((3, 2))(inputs)
@@ -76,6 +82,7 @@ MODELS = {
     ),
     "dead": partly_dead,
     "embedding": embedding,
+    "distinct": distinct,
     "gru": lambda: network(layers.Reshape((3, 2)), layers.GRU(4)),
     "attention": attention,
 }
@@ -100,7 +107,7 @@ OPTIMIZERS = {
 CASES = [("plain", optimizer) for optimizer in OPTIMIZERS]
 CASES += [("l2", "sgd"), ("l2", "adam"), ("batch_norm", "momentum")]
 CASES += [("layer_norm", "momentum"), ("group_norm", "adam"), ("dropout", "adam")]
-CASES += [("embedding", "momentum"), ("embedding", "adam"), ("gru", "adam")]
+CASES += [("embedding", "momentum"), ("distinct", "adam"), ("gru", "adam")]
 CASES += [("attention", "adam")]
 # Of weights that never have a gradient.
 DEAD = [("dead", "adam"), ("dead", "adamw"), ("dead", "rmsprop"), ("dead", "lion")]
@@ -120,6 +127,9 @@ def examples(model, rows, seed):
     """Inputs and labels; the last input of the dead model is 0 in training."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, CLASSES, rows)
+    if any(layer.name == "distinct" for layer in model.layers):
+        batches = [rng.permutation(25) for _ in range(-(-rows // BATCH))]
+        return np.concatenate(batches).reshape(-1, 5)[:rows], y
     if model.inputs[0].dtype == "int64":
         return rng.integers(0, 7, (rows, 5)), y
     x = rng.normal(size=(rows, 6))
@@ -250,9 +260,7 @@ def test_statistics_and_seeds_are_those_of_plain_training_to_the_last_bit(rows):
     trained = Trained("stateful", "adam")
     trained.fit()
     plain = trained.everything()
-    trained.fit(
-        keras_lr.MARTHE(trained.validation, curvature_batch_size=rows, **HELD)
-    )
+    trained.fit(keras_lr.MARTHE(trained.validation, curvature_batch_size=rows, **HELD))
     for with_marthe, of_plain in zip(trained.everything(), plain, strict=True):
         np.testing.assert_array_equal(with_marthe, of_plain)
 
@@ -302,6 +310,58 @@ def test_hypergradient_descent_takes_the_derivative_by_the_last_rate(case):
     _, slope = trained.slopes(of="last_rate")
     last = descent.history["hypergradient"][-1]
     assert last == pytest.approx(slope, rel=DIFFERENCES)
+
+
+SECOND = {
+    "weight_decay": lambda: optimizers.AdamW(0.03125, weight_decay=0.125),
+    "momentum": lambda: optimizers.SGD(0.0625, momentum=0.5, nesterov=True),
+    "beta_1": lambda: optimizers.Adam(0.03125, beta_1=0.75),
+    "beta_2": lambda: optimizers.Nadam(0.03125, beta_2=0.875),
+    "rho": lambda: optimizers.RMSprop(0.015625, rho=0.75, weight_decay=0.125),
+}
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_hypergradient_of_another_hyperparameter_is_its_derivative(name, monkeypatch):
+    """With a discount of 1, at held values; those of the rate are what they were."""
+    monkeypatch.setitem(OPTIMIZERS, name, SECOND[name])
+    trained = Trained("plain", name)
+    trained.fit()
+    plain = trained.everything()
+    names = ("learning_rate", name)
+    rtho = keras_lr.RTHO(
+        trained.validation, hyperparameters=names, curvature_batch_size=None, **HELD
+    )
+    trained.fit(rtho)
+    value = getattr(trained.optimizer, name)
+    h, slope = SPACING * value, 0.0
+    for node, coefficient in zip(NODES, COEFFICIENTS, strict=True):
+        setattr(trained.optimizer, name, value + node * h)
+        trained.model.make_train_function(force=True)  # Which has the old number.
+        trained.fit()
+        slope += coefficient / h * trained.loss()
+    setattr(trained.optimizer, name, value)
+    trained.model.make_train_function(force=True)
+    last = rtho.history[f"{name}_hypergradient"][-1]
+    assert last == pytest.approx(slope, rel=DIFFERENCES)
+    assert rtho.history[name] == [value] * STEPS
+    last, slope = rtho.history["hypergradient"][-1], trained.slopes()[1]
+    assert last == pytest.approx(slope, rel=DIFFERENCES)
+    trained.fit(rtho)
+    for with_rtho, of_plain in zip(trained.everything(), plain, strict=True):
+        np.testing.assert_allclose(with_rtho, of_plain, rtol=1e-13, atol=1e-15)
+
+
+def test_adam_squares_the_gradients_of_a_repeated_token_one_by_one():
+    """Where Keras's step is not a function of the gradient; the tangent is of one.
+
+    If this fails Keras adds them up first, and the tangent is exact for it too.
+    """
+    table = keras.Variable(np.ones((2, 1)), dtype="float64")
+    adam = optimizers.Adam(0.5, beta_2=0.5)
+    adam.apply([tf.IndexedSlices([[1.0], [1.0]], [0, 0], (2, 1))], [table])
+    velocity = next(each for each in adam.variables if "velocity" in each.name)
+    np.testing.assert_array_equal(velocity.numpy(), [[0.5 * (1 + 1)], [0.0]])
 
 
 class Schedule(keras.callbacks.Callback):

@@ -243,8 +243,10 @@ def test_decay_of_a_weight_that_never_has_a_gradient_is_in_its_tangent():
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     # In bfloat16 Nadam and Lamb divide 0 by 1 - 0.999, which is 0 there.
-    [*itertools.product(["Adam", "RMSprop", "Adagrad"], DTYPES)]
-    + [*itertools.product(["Nadam", "Lamb"], DTYPES[1:])],
+    [
+        *itertools.product(["Adam", "RMSprop", "Adagrad"], DTYPES),
+        *itertools.product(["Nadam", "Lamb"], DTYPES[1:]),
+    ],
 )
 def test_weight_that_never_has_a_gradient_does_not_depend_on_the_rate(kind, dtype):
     optimizer = getattr(optimizers, kind)(RATE)

@@ -24,7 +24,7 @@ def test_values_are_those_of_tensorflow(dtype):
 
 def test_derivatives_are_those_of_tensorflow_but_at_zero():
     x = tf.constant([0.0, 0.25, 4.0], "float64")
-    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
-        with differentiable_at_zero():
-            y = keras.ops.sqrt(x)
+    accumulator = tf.autodiff.ForwardAccumulator(x, tf.ones_like(x))
+    with accumulator, differentiable_at_zero():
+        y = keras.ops.sqrt(x)
     np.testing.assert_array_equal(accumulator.jvp(y), [0.0, 1.0, 0.25])
