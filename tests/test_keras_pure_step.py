@@ -251,6 +251,22 @@ def test_check_does_not_change_what_is_excluded_from_decay(name):
     np.testing.assert_array_equal(values(variables)[2], before[2])
 
 
+class Mirrors(optimizers.SGD):
+    """Puts gradients elsewhere, by an operation that writes to no variable."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        rows = [[i] for i in reversed(range(variable.shape[0]))]
+        moved = ops.scatter(rows, gradient, variable.shape)
+        super().update_step(moved, variable, learning_rate)
+
+
+def test_scattering_into_a_new_tensor_is_pure():
+    assert_pure_step_is_the_real_one(Mirrors(0.1), weights())
+    optimizer, variables = Mirrors(0.1), weights()
+    optimizer.build(variables)
+    PureStep(optimizer, variables).require_pure("MARTHE")
+
+
 class Own(optimizers.Optimizer):
     """A user's: descends by the sign of a momentum of its own, and counts."""
 

@@ -19,7 +19,8 @@ def with_hyperparameters(
         optimizer: The one that owns them.
         values: Scalars, by the names of attributes that hold floats.
     """
-    plain = {name: getattr(optimizer, name) for name in values}
+    # Of numbers, also where another replica's thread has put a tensor.
+    plain = {name: float(getattr(optimizer, name)) for name in values}
     # Not by assignment, which Keras would track.
     for name, value in values.items():
         optimizer.__dict__[name] = _TracedFloat(plain[name], value)
@@ -64,6 +65,9 @@ class _TracedFloat(float):
         self = super().__new__(cls, number)
         self.tensor = tensor
         return self
+
+    def __neg__(self) -> Any:
+        return -self.tensor
 
     @property
     def dtype(self) -> Any:

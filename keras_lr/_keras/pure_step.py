@@ -12,6 +12,7 @@ from keras_lr._typing import Tensor
 
 # What a step that writes to something else than Keras's variables leaves in its graph.
 _WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ResourceSparse", "Scatter")
+_NO_WRITES = ("ScatterNd", "ScatterNdNonAliasingAdd")
 _HOST_CALLS = ("PyFunc", "EagerPyFunc", "PyFuncStateless")
 
 # Keeps `slot.value` as the old value, which on TensorFlow is the variable itself: its
@@ -111,7 +112,7 @@ class PureStep:
             return self(values, gradients, self._rate.value + 0)
 
         name = type(self._optimizer).__name__
-        if name in _READS_LATE:
+        if any(each.__name__ in _READS_LATE for each in type(self._optimizer).__mro__):
             reason = "it reads on TensorFlow what it has overwritten already"
             raise ValueError(_REFUSAL.format(owner, name, reason))
         try:
@@ -122,7 +123,7 @@ class PureStep:
         nodes = [*definition.node]
         for function in definition.library.function:
             nodes += function.node_def
-        kinds = {node.op for node in nodes}
+        kinds = {node.op for node in nodes}.difference(_NO_WRITES)
         writes = sorted(k for k in kinds if k.startswith(_WRITES) or k in _HOST_CALLS)
         if writes:
             found = f"it runs {', '.join(writes)}"

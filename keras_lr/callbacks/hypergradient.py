@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from keras_lr import _keras
 from keras_lr.callbacks.base import LearningRateCallback
@@ -99,11 +99,9 @@ class HypergradientCallback(LearningRateCallback):
             state.start(self.initial_learning_rate, self._start_factor())
             return
         is_resumed = _keras.restored_epoch(self.model) == epoch
+        state.start(None, 1.0, is_annealed=is_resumed)
         if is_resumed and self.backup_dir is not None:
-            state.start(None, 1.0)
             state.read(Path(self.backup_dir), epoch - 1)
-        else:
-            state.start(None, 1.0, is_annealed=is_resumed)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -113,7 +111,7 @@ class HypergradientCallback(LearningRateCallback):
         is_last = self._length.is_last(batch)
         if state is None:
             return
-        if state.is_time_to_fetch(batch):
+        if is_last or state.is_time_to_fetch(batch):
             self._record(state)
         # Not in `on_epoch_end`: a `BackupAndRestore` listed before this callback has
         # saved the optimizer by then.
@@ -132,8 +130,8 @@ class HypergradientCallback(LearningRateCallback):
                 state.write(Path(self.backup_dir), epoch)
         if logs is not None:
             for name in (*self.hyperparameters[1:], *self._late()):
-                known = [x for x in self.history[name][-2:] if not math.isnan(x)]
-                logs[name] = known[-1] if known else math.nan
+                known = (x for x in reversed(self.history[name]) if not math.isnan(x))
+                logs[name] = next(known, math.nan)
         super().on_epoch_end(epoch, logs)
 
     def _end_epoch(self, state: HypergradientFit) -> None:
@@ -156,6 +154,12 @@ class HypergradientCallback(LearningRateCallback):
                 f"state and goes on with {outcome}.",
                 stacklevel=2,
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy configuration, history and restarts."""
+        twin = super().__deepcopy__(memo)
+        twin.restarts = list(self.restarts)
+        return twin
 
     def _late(self) -> list[str]:
         """Return what is known one step later without validation data."""

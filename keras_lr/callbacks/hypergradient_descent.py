@@ -19,7 +19,7 @@ class HypergradientDescent(MARTHE):
     which for gradient descent is the negative gradient, so that the rate grows while
     successive gradients point the same way. It needs no Hessian: without validation
     data a step costs no more than a plain one but for a pass over the weights. Memory:
-    one more copy of the weights.
+    one more copy of the weights, and what `"auto"` keeps to go back to.
 
     It is short-sighted: it lowers the rate as soon as the next step would gain by it.
     `MARTHE` costs more and looks further.

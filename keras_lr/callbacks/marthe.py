@@ -21,7 +21,7 @@ START = 0.01
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 # Names of hyperparameters that move by their distance from 1, and where they end.
-AVERAGES = ("momentum", "beta", "rho")
+AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
 LARGEST_AVERAGE = 0.9999
 
 

@@ -69,6 +69,8 @@ class OnlineHypergradient:
             for name, rule in rules.items()
         ]
         self._looks_back = self.tuned[0].rule.discount != 0.0
+        self.sees_loss = False
+        """Whether the traced step says its loss."""
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
             self._written = replicas.shared_scalar("written", self._rate.dtype)
@@ -97,14 +99,16 @@ class OnlineHypergradient:
 
         def scale_loss(plain: Callable[..., Any], loss: Tensor) -> Tensor:
             # The step's own comes first; those of further passes follow.
-            if "loss" not in row:
+            if not row:
                 row["loss"] = replicas.sum_over_replicas(loss)
             return plain(loss)
 
         def apply(
             plain: Callable[..., Any], grads: Any, trainable_variables: Any = None
         ) -> None:
-            _require_one_call("hypergradient" in row)
+            _require_one_call(1 + ("hypergradient" in row))
+            self.sees_loss = "loss" in row
+            row.setdefault("loss", ops.full((), math.nan, self.dtype))
             gradients = self._aligned(grads, trainable_variables)
             take_step = functools.partial(plain, grads, trainable_variables)
             row.update(self._around(take_step, gradients, products, factor))
@@ -116,7 +120,7 @@ class OnlineHypergradient:
             _keras.intercepted(optimizer, apply=apply, scale_loss=scale_loss),
         ):
             yield row
-        row.setdefault("loss", ops.full((), math.nan, self.dtype))
+        _require_one_call(int("hypergradient" in row))
 
     def _recorded(self, data: Any) -> Any:
         if not self._looks_back:
@@ -141,7 +145,7 @@ class OnlineHypergradient:
         summed = _summed(gradients, scale)
         row: dict[str, Tensor] = {}
         if self._validation is None:
-            row |= self._observe(lambda: (math.nan, self._filled(summed)))
+            row |= self._observe(lambda _: (math.nan, self._plain(summed)))
         used = self._set_hyperparameters(factor)
         carried: list[Any] = [None] * len(self.tuned)
         if products is not None:
@@ -153,8 +157,9 @@ class OnlineHypergradient:
         for each, values in zip(self.tuned, new, strict=True):
             each.assign(values)
         if self._validation is not None:
+            validation = self._validation
             row |= self._observe(
-                functools.partial(self._validation.gradient, self._variables)
+                lambda is_due: validation.gradient(self._variables, is_due)
             )
         return row | used
 
@@ -218,14 +223,14 @@ class OnlineHypergradient:
         return new
 
     def _observe(
-        self, evaluate: Callable[[], tuple[Tensor, Sequence[Tensor]]]
+        self, evaluate: Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
     ) -> dict[str, Tensor]:
         """Look at E, where it is time to, and move the hyperparameters by it."""
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
 
         def look() -> list[Tensor]:
-            loss, gradients = evaluate()
+            loss, gradients = evaluate(is_due)
             square = inner_product(gradients, gradients, self.dtype)
             seen = [each.observe(gradients, square) for each in self.tuned]
             flat = [scalar for each in seen for scalar in each]
@@ -248,16 +253,22 @@ class OnlineHypergradient:
     ) -> list[Tensor]:
         import tensorflow as tf
 
-        # Replicas cannot meet inside a branch.
-        if self._every == 1 or replicas.number_of_replicas() > 1:
+        if self._every == 1:
             return look()
         number = 1 + len(Observation._fields) * len(self.tuned)
         nothing = [ops.full((), math.nan, self.dtype)] * number
-        return tf.cond(is_due, look, lambda: nothing)
+        if replicas.number_of_replicas() == 1:
+            return tf.cond(is_due, look, lambda: nothing)
+        # Replicas cannot meet inside a branch.
+        return [ops.where(is_due, seen, nothing[0]) for seen in look()]
 
-    def _filled(self, gradients: Gradients) -> list[Tensor]:
+    def _plain(self, gradients: Gradients) -> list[Tensor]:
+        """Return a gradient for each weight, without the optimizer's own factor."""
+        factor = getattr(self._leaf, "loss_scale_factor", None) or 1.0
         return [
-            ops.zeros(variable.shape, variable.dtype) if gradient is None else gradient
+            ops.zeros(variable.shape, variable.dtype)
+            if gradient is None
+            else gradient / factor
             for gradient, variable in zip(gradients, self._variables, strict=True)
         ]
 
@@ -285,9 +296,9 @@ def _present(values: Gradients, gradients: Gradients) -> list[Tensor]:
     return [value for value, gradient in pairs if gradient is not None]
 
 
-def _require_one_call(is_second: bool) -> None:
-    if is_second:
+def _require_one_call(number: int) -> None:
+    if number != 1:
         raise ValueError(
-            "Hypergradients need a training step that calls its optimizer once. "
-            "Received: a `train_step` that calls it again."
+            "Hypergradients need a training step that calls its optimizer's `apply` "
+            f"once. Received: a `train_step` that calls it {number} times."
         )

@@ -21,8 +21,8 @@ from keras_lr.training.step_log import CAPACITY, StepLog
 from keras_lr.training.tuned_hyperparameter import HypergradientRule
 from keras_lr.training.validation_loss import ValidationLoss
 
-# Steps from one question whether the training diverges to the next: each waits for the
-# device, and a few steps more of a diverging training are put back all the same.
+# Steps from one look at their losses to the next: each waits for the device, and a few
+# steps more of a diverging training are put back all the same.
 PATIENCE = 16
 # What a rate or a hyper-learning rate that let it diverge is multiplied by.
 CUT = 0.1
@@ -94,7 +94,7 @@ class HypergradientFit:
         self._guard = DivergenceGuard(model) if guards else None
         self._kept: list[float] = []
         self._candidate: list[float] = []
-        self._fetched = self._asked = 0
+        self._fetched = 0
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
         """Return the training step with its tangents."""
@@ -104,8 +104,6 @@ class HypergradientFit:
             with self._online.watching(data, factor) as row:
                 logs = step(data)
             self._log.append(row)
-            if self._guard is not None:
-                self._guard.observe(row["loss"])
             self._horizon.advance()
             return logs
 
@@ -114,7 +112,7 @@ class HypergradientFit:
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
         self._horizon.start_epoch(epoch, length)
-        self._fetched = self._asked = 0
+        self._fetched = 0
 
     def start(
         self, rate: float | None, scale: float = 1.0, *, is_annealed: bool = False
@@ -139,18 +137,21 @@ class HypergradientFit:
     def is_time_to_fetch(self, batch: int) -> bool:
         """Return whether the host has to act, after a batch of this number."""
         done = batch + 1
-        is_full = done - self._fetched > self._log.capacity - self._executed
-        has_diverged = False
-        if self._guard is not None and done - self._asked >= PATIENCE:
-            self._asked = done
-            has_diverged = self._guard.has_diverged()
-        if is_full or has_diverged:
-            self._fetched = done
-        return is_full or has_diverged
+        most = self._log.capacity - self._executed
+        if self._guard is not None:
+            most = min(most, PATIENCE - 1)
+        if done - self._fetched <= most:
+            return False
+        self._fetched = done
+        return True
 
     def fetch(self) -> dict[str, list[float]]:
         """Return what the steps recorded since the last time."""
-        return self._log.fetch()
+        rows = self._log.fetch()
+        # A step of the user's own may not say its loss.
+        if self._guard is not None and self._online.sees_loss:
+            self._guard.observe(rows["loss"])
+        return rows
 
     def restart_if_diverged(self) -> str | None:
         """Put everything back if the training diverges.
@@ -168,8 +169,10 @@ class HypergradientFit:
             rate, *others = self._kept
             self._kept = self._candidate = [rate * CUT, *others]
             self._start(self._kept, beta / 2.0)
+            self._online.write_rate(self._factor())
             return f"a learning rate of {self._kept[0]:.3g}"
         self._start(self._kept, beta * CUT)
+        self._online.write_rate(self._factor())
         return f"a hyper-learning rate of {beta * CUT:.3g}"
 
     def settle(self, epoch: int, length: FitLength) -> None:
@@ -203,6 +206,7 @@ class HypergradientFit:
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
         state_file.read(directory / _FILE, self._online.variables(), epoch)
+        self._kept = self._candidate = self._values()
 
     def _factor(self) -> float:
         factor = lipschitz.annealing(self._horizon.remaining(), self._anneal)
@@ -211,8 +215,11 @@ class HypergradientFit:
     def _keep(self) -> None:
         # As the guard does: a rate is good if the epoch after it was.
         if self._guard is not None and self._guard.save():
-            now = [_keras.to_float(each.value) for each in self._online.tuned]
+            now = self._values()
             self._kept, self._candidate = self._candidate or now, now
+
+    def _values(self) -> list[float]:
+        return [_keras.to_float(each.value) for each in self._online.tuned]
 
 
 def _differentiable_optimizer(

@@ -94,7 +94,7 @@ class TunedHyperparameter:
 
     def start(self, value: float, hyper_learning_rate: float | None = None) -> None:
         """Set the state to what it is before the first step, on the host."""
-        self.value.assign(value)
+        self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
         beta = hyper_learning_rate
         self.beta.assign(self.rule.hyper_learning_rate if beta is None else beta)
         self.mu.assign(self.rule.discount or 0.0)
@@ -150,6 +150,7 @@ class TunedHyperparameter:
         begins_anew = ops.logical_or(is_lost, is_small)
         flat = tf.cond(begins_anew, rescaled, lambda: [tf.identity(y) for y in flat])
         self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
+        self._is_lost.assign(0.0)
         number = len(values.weights)
         return StepState(flat[:number], flat[number:])
 

@@ -46,12 +46,17 @@ class ValidationLoss:
             self.position = replicas.shared_scalar("validation_position", "int32")
 
     def gradient(
-        self, variables: Sequence[keras.Variable]
+        self, variables: Sequence[keras.Variable], advances: Tensor | bool = True
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return E at the current weights, and its gradient, of the next batch."""
+        """Return E at the current weights, and its gradient, of the next batch.
+
+        Args:
+            variables: The weights.
+            advances: Whether the batch after it is the next one from then on.
+        """
         import tensorflow as tf
 
-        batch = self._next_batch()
+        batch = self._next_batch(advances)
         values = [tf.identity(each.value) for each in variables]
         # Where nothing is updated: no metric, no statistics.
         scope = _keras.leaving_no_trace(variables, values)
@@ -70,20 +75,18 @@ class ValidationLoss:
         )
         return loss, gradients
 
-    def _next_batch(self) -> Any:
+    def _next_batch(self, advances: Tensor | bool) -> Any:
         import tensorflow as tf
 
         if self._rows == self._total:
             return self._data
         # A tensor: the variable itself would be read after it has advanced.
         start = self.position.value + 0
-        self._advance()
+        number = self._rows * tf.cast(advances, start.dtype)
+        self.position.assign((start + number) % self._total)
         rows = (start + tf.range(self._rows)) % self._total
         rows = _rows_of_this_replica(rows)
         return map_leaves(lambda tensor: tf.gather(tensor, rows), self._data)
-
-    def _advance(self) -> None:
-        self.position.assign((self.position.value + self._rows) % self._total)
 
 
 def _rows_of_this_replica(rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 `test_marthe_derivatives` compares its tangents with differences of plain training.
 """
 
+import copy
 import functools
 import math
 
@@ -529,9 +530,14 @@ class Twice(Custom):
     calls = 2
 
 
-def test_step_that_calls_its_optimizer_twice_is_refused():
-    with pytest.raises(ValueError, match="calls its optimizer once"):
-        fit(regression(kind=Twice), keras_lr.MARTHE())
+class Never(Custom):
+    calls = 0
+
+
+@pytest.mark.parametrize(("kind", "times"), [(Never, 0), (Twice, 2)])
+def test_step_that_does_not_call_its_optimizer_once_is_refused(kind, times):
+    with pytest.raises(ValueError, match=f"once. Received: .* {times} times"):
+        fit(regression(kind=kind), keras_lr.MARTHE())
 
 
 @pytest.mark.parametrize("kind", [Custom, Scaled])
@@ -547,13 +553,53 @@ def test_custom_training_step_gives_the_same_numbers(kind, validation):
     of_custom, plain = history(kind), history(keras.Sequential)
     if kind is Custom:
         # Its loss is not seen: only what is given to `scale_loss` is.
-        del of_custom["loss"]
+        assert np.isnan(of_custom.pop("loss")).all()
     assert_same_history(of_custom, plain)
 
 
-def test_custom_training_step_whose_loss_is_not_seen_does_not_diverge():
-    marthe = keras_lr.MARTHE(VALIDATION)
-    fit(regression(kind=Custom), marthe, epochs=2)
+@pytest.mark.parametrize("validation", [VALIDATION, None], ids=["data", "next_batch"])
+def test_custom_training_step_whose_loss_is_not_seen_does_not_diverge(validation):
+    marthe = keras_lr.MARTHE(validation, every=2)
+    fit(regression(kind=Custom), marthe, epochs=4)
+    assert marthe.restarts == []
+
+
+@pytest.mark.parametrize("validation", [VALIDATION, None], ids=["data", "next_batch"])
+def test_factor_of_the_loss_is_not_in_the_hypergradient(validation):
+    """The optimizer divides the gradient by it."""
+
+    def hypergradients(**kwargs):
+        marthe = keras_lr.MARTHE(validation, **HELD, **WHOLE)
+        fit(regression(SGD(RATE, momentum=0.5, **kwargs)), marthe)
+        return marthe.history["hypergradient"]
+
+    np.testing.assert_allclose(
+        hypergradients(loss_scale_factor=4.0), hypergradients(), **CLOSE
+    )
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_rate_put_back_in_the_last_steps_of_a_fit_is_the_one_it_ends_with():
+    """Of ten steps, all of which diverge: they are looked at after the last."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(SGD(128.0), loss="mse", jit_compile=False)
+    marthe = keras_lr.MARTHE(initial_learning_rate=128.0)
+    x, y = linear()
+    with pytest.warns(UserWarning, match=r"goes on with a learning rate of 1\b"):
+        fit(model, marthe, data=(x[:40], y[:40]), batch_size=4)
+    # The rate that it began with, at most 10, divided by ten.
+    assert float(model.optimizer.learning_rate) == 1.0
+
+
+def test_epoch_logs_the_last_hypergradient_that_is_known():
+    marthe = keras_lr.MARTHE(VALIDATION, every=4, **HELD)
+    logs = fit(regression(), marthe).history
+    assert logs["hypergradient"] == [marthe.history["hypergradient"][7]]
+
+
+def test_restarts_of_a_copy_are_its_own():
+    marthe = keras_lr.MARTHE()
+    copy.deepcopy(marthe).restarts.append(1)
     assert marthe.restarts == []
 
 

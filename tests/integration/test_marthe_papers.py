@@ -7,17 +7,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "plot_hypergradients.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location(EXAMPLE.stem, EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[EXAMPLE.stem] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[EXAMPLE.stem]
+    yield imported(EXAMPLES / "plot_hypergradients.py")
+    del sys.modules["plot_hypergradients"]
+
+
+@pytest.fixture(scope="module")
+def section5():
+    with pytest.MonkeyPatch.context() as patch:
+        # As a script it sets them for its workers.
+        patch.syspath_prepend(EXAMPLES)
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            patch.setenv(name, "1")
+        yield imported(EXAMPLES / "papers" / "marthe_section5.py")
+    del sys.modules["marthe_section5"]
 
 
 @pytest.fixture
@@ -104,3 +119,60 @@ def test_rtho_gets_further_than_hd_wherever_it_does_not_diverge(example):
         assert far < near
     for beta in (1e-5, 1e-4):
         assert np.isnan(example.train(problem, "RTHO", beta).best)
+
+
+@pytest.fixture
+def few_images(section5, monkeypatch, rng):
+    """Two looks at the accuracy, four steps apart."""
+    x, y = rng.uniform(size=(250, 784)).astype("float32"), rng.integers(10, size=250)
+    monkeypatch.setattr(section5, "STEPS", 8)
+    monkeypatch.setattr(section5, "INTERVAL", 4)
+    monkeypatch.setattr(section5, "load", lambda path: ((x, y), (x[:20], y[:20])))
+
+
+def rows_of(section5, accuracies):
+    """The rows of HD with two hyper-learning rates."""
+    return {
+        section5.Run("HD", "0.01", beta, seed, "mnist"): {"final_accuracy": accuracy}
+        for beta, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    }
+
+
+def test_first_seeds_choose_the_hyper_learning_rate(section5):
+    done = {"1e-05": [90, 91, 92], "0.0001": [93, 94, 89, 10], "0.001": [99, 99]}
+    rows = rows_of(section5, done)
+    assert section5.choose(rows, "HD") == ("HD", "0.01", "0.0001")
+    assert section5.choose(rows, "RTHO") is None
+
+
+@pytest.mark.usefixtures("few_images")
+def test_batches_of_a_seed_are_whole_epochs_in_new_orders(section5):
+    """2.5 batches an epoch: in 8 there are 3 whole epochs, and a part of the next."""
+    x = np.arange(250)
+    batches = list(section5.batches((x, x), seed=0))
+    rows = np.concatenate([batch.numpy() for batch, _ in batches])
+    assert len(batches) == 8
+    epochs = rows[:750].reshape(3, 250)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(x, (3, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+@pytest.mark.usefixtures("few_images")
+def test_run_has_a_row_and_a_rate_for_each_step(section5, tmp_path):
+    run = section5.Run("HD", "0.01", "0.001", 0, "mnist")
+    row, rates = section5.execute(run, None)
+    assert len(rates) == 8
+    assert rates[0] == pytest.approx(0.01, rel=1e-6)
+    section5.keep(tmp_path / "runs.csv", run, row, rates)
+    (found,) = section5.read(tmp_path / "runs.csv", "mnist").items()
+    assert found[0] == run
+    assert float(found[1]["last_learning_rate"]) == pytest.approx(rates[-1], rel=1e-5)
+    (schedule,) = section5.read_schedules(tmp_path / "runs_schedules.npz").values()
+    np.testing.assert_allclose(schedule, rates, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("few_images")
+def test_run_that_diverges_has_a_row_that_says_so(section5):
+    row, _ = section5.execute(section5.Run("constant", "1e6", "", 0, "mnist"), None)
+    assert row["diverged"] == 1

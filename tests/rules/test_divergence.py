@@ -1,0 +1,92 @@
+"""`rules.divergence`: notices what diverges, and nothing else."""
+
+import numpy as np
+import pytest
+
+from keras_lr.rules.divergence import Losses
+
+
+def has_diverged(losses):
+    """What is said after each of the losses."""
+    known, said = Losses(), []
+    for loss in losses:
+        known = known.followed_by(loss)
+        said.append(known.has_diverged)
+    return said
+
+
+def reference(losses):
+    """Whether the average over the losses, each 0.9 of the next, is too high."""
+    said, best, first = False, losses[0], losses[0]
+    for number in range(1, len(losses) + 1):
+        weights = 0.9 ** np.arange(number)[::-1]
+        average = np.sum(weights * losses[:number]) / np.sum(weights)
+        limit = first + 3.0 * abs(first)
+        if number >= 7:  # From there on, 1 - 0.9^n is above a half.
+            best = min(best, average)
+            if best < first - 0.5 * abs(first):
+                limit = (first + best) / 2
+            said = said or average > limit
+        yield said
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, -1.0, 1e3])
+def test_guard_says_what_the_slow_reference_says(scale):
+    growth = np.random.default_rng(0).normal(0.15, 0.4, size=40)
+    losses = scale * np.exp(np.cumsum(growth))
+    if scale < 0:
+        losses = losses[0] + np.abs(losses)
+    said = has_diverged(losses)
+    assert said == list(reference(losses))
+    assert not said[5]
+    assert said[-1]
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("before", [0, 3])
+def test_loss_that_is_not_finite_is_divergence_for_good(loss, before):
+    said = has_diverged([1.0] * before + [loss] + [0.5] * 30)
+    assert said == [False] * before + [True] * 31
+
+
+# After 20 losses of 1 the next one x makes the average (0.9 (1 - 0.9^20) + 0.1 x) over
+# (1 - 0.9^21), which is 4 at x = 27.7.
+@pytest.mark.parametrize(("outlier", "expected"), [(27.6, False), (27.8, True)])
+def test_one_outlier_has_to_be_high_to_be_divergence(outlier, expected):
+    said = has_diverged([1.0] * 20 + [outlier] + [1.0] * 5)
+    assert said == [False] * 20 + [expected] * 6
+
+
+@pytest.mark.parametrize(("losses", "expected"), [(3.99, False), (4.01, True)])
+def test_average_of_four_first_losses_is_the_limit(losses, expected):
+    # The first loss counts for 0.9^200 of the average in the end.
+    assert has_diverged([1.0] + [losses] * 200)[-1] is expected
+
+
+# From 1 to 0.2 in the average, of which the limit is half of the way back, 0.6.
+@pytest.mark.parametrize(("later", "expected"), [(0.59, False), (0.61, True)])
+def test_half_of_what_was_gained_may_be_lost(later, expected):
+    losses = [1.0] + [0.2] * 200 + [later] * 200
+    assert has_diverged(losses)[-1] is expected
+
+
+def test_little_that_was_gained_may_be_lost():
+    assert not any(has_diverged([1.0] + [0.6] * 50 + [2.0] * 50))
+
+
+@pytest.mark.parametrize(("later", "expected"), [(3.9, False), (4.1, True)])
+def test_negative_losses_may_rise_by_three_times_their_size(later, expected):
+    assert has_diverged([-2.0] + [later] * 200)[-1] is expected
+
+
+def test_negative_losses_that_fall_are_fine():
+    assert not any(has_diverged(-(np.arange(1.0, 50.0) ** 2)))
+
+
+def test_losses_that_stay_zero_are_fine():
+    assert not any(has_diverged([0.0] * 20))
+
+
+def test_restart_forgets_the_losses_but_the_first():
+    known = Losses(first=1.0, lowest=0.1, total=0.5, weight=0.9, has_diverged=True)
+    assert known.restarted() == Losses(first=1.0)
