@@ -35,9 +35,15 @@ HYPERGRADIENTS = [
             discount="adaptive",
         ),
         id="MARTHE-adaptive",
+        marks=pytest.mark.slow,
     ),
-    pytest.param(keras_lr.HypergradientDescent, id="HypergradientDescent"),
-    pytest.param(keras_lr.RTHO, id="RTHO"),
+    # The same but for the discount: a fit of each takes seconds to trace.
+    pytest.param(
+        keras_lr.HypergradientDescent,
+        id="HypergradientDescent",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(keras_lr.RTHO, id="RTHO", marks=pytest.mark.slow),
 ]
 CALLBACKS = BOUNDS + HYPERGRADIENTS
 every_callback = pytest.mark.parametrize("make", CALLBACKS)

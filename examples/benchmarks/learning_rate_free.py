@@ -7,13 +7,12 @@ script first checks that Adam and SGD then have the same losses in both.
     python -m pip install ".[examples,peers]"
     python examples/benchmarks/learning_rate_free.py
 
-adds what is missing in `results/learning_rate_free.csv`, in about twenty minutes, and
-prints the table: the metric on the test rows after the last epoch, in points. The peers
-run with their authors' defaults; the best constant rate of five, the second, fourth and
-so on of the suite's nine left out, is picked by those very test rows. The final loss is
-that of all training rows; a run whose final loss is not finite or above the initial one
-has diverged. The seconds include building the model and, in Keras, tracing it, which
-the constant rates do once for all.
+adds what is missing in `results/learning_rate_free.csv`, in about a quarter of an hour,
+and prints the table: the metric on the test rows after the last epoch, in points. The
+peers run with their authors' defaults; the best of the nine constant rates is picked by
+those very test rows. The final loss is that of all training rows; a run whose final
+loss is not finite or above the initial one has diverged. The seconds include building
+the model and, in Keras, tracing it, which the constant rates do once for all.
 """
 
 import argparse
@@ -39,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 import torch
 from dadaptation import DAdaptAdam, DAdaptSGD
-from make_tables import LOWEST, Cell, best, markdown
+from make_tables import Cell, best, markdown
 from model_pool import fresh_model
 from problems import OPTIMIZERS, PROBLEMS, Problem
 from prodigyopt import Prodigy
@@ -51,7 +50,10 @@ import keras_lr
 from keras_lr.comparison.policies import default_rates
 
 RESULTS = Path(__file__).parent / "results" / "learning_rate_free.csv"
-COLUMNS = "problem,optimizer,seed,final_metric,final_loss,diverged,seconds".split(",")
+COLUMNS = (
+    *("problem", "optimizer", "seed"),
+    *("final_metric", "final_loss", "diverged", "seconds"),
+)
 DENSE_PROBLEMS = (
     *("logistic_breast_cancer", "mlp_digits", "wide_mlp_mnist"),
     *("deep_mlp_digits", "regression_diabetes"),
@@ -70,7 +72,7 @@ PEERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "DAdaptAdam": DAdaptAdam,
     "DAdaptSGD": DAdaptSGD,
 }
-RATES = {name: default_rates(OPTIMIZERS[name]())[::2] for name in ("adam", "sgd")}
+RATES = {name: default_rates(OPTIMIZERS[name]()) for name in ("adam", "sgd")}
 """The constant rates that are tried in Keras."""
 
 _LOSSES = {  # Of logits: Keras, too, undoes the sigmoid or softmax of a last layer.
@@ -164,22 +166,18 @@ def fit(model: keras.Model, problem: Problem, seed: int, *callbacks: Any) -> Non
     )
 
 
-def train_marthe(name: str, problem: Problem, seed: int) -> nn.Sequential:
-    """Train in Keras with an untouched `MARTHE`, and return the twin of the end."""
-    keras.utils.set_random_seed(seed)
-    model = build_model(problem.name, name)
-    fit(model, problem, seed, keras_lr.MARTHE())
-    return torch_twin(model)
-
-
-def train_constant(
-    name: str, rate: float, problem: Problem, seed: int
+def train_keras(
+    name: str, rate: float | None, problem: Problem, seed: int
 ) -> nn.Sequential:
-    """Train in Keras at one rate, and return the twin of the end."""
+    """Train in Keras at one rate, or with `MARTHE()` if it is `None`."""
     keras.utils.set_random_seed(seed)
-    model = fresh_model(problem.name, name)
-    model.optimizer.learning_rate = rate
-    fit(model, problem, seed)
+    if rate is None:
+        model = build_model(problem.name, name)
+        fit(model, problem, seed, keras_lr.MARTHE())
+    else:
+        model = fresh_model(problem.name, name)
+        model.optimizer.learning_rate = rate
+        fit(model, problem, seed)
     return torch_twin(model)
 
 
@@ -188,27 +186,13 @@ def trainings() -> dict[str, Callable[[Problem, int], nn.Sequential]]:
     partial = functools.partial
     return (
         {name: partial(train_torch, name) for name in PEERS}
-        | {f"MARTHE {name}": partial(train_marthe, name) for name in OPTIMIZERS}
+        | {f"MARTHE {name}": partial(train_keras, name, None) for name in OPTIMIZERS}
         | {
-            f"constant {name} {rate:g}": partial(train_constant, name, rate)
+            f"constant {name} {rate:g}": partial(train_keras, name, rate)
             for name, rates in RATES.items()
             for rate in rates
         }
     )
-
-
-class _BatchLosses(keras.callbacks.Callback):
-    """Note the loss of each batch, which the logs have as a mean since the reset."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.losses: list[float] = []
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        self.model.reset_metrics()
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.losses.append(float((logs or {})["loss"]))
 
 
 def use_keras_epsilon(adam: torch.optim.Adam) -> None:
@@ -225,14 +209,20 @@ def check_like_for_like(
 ) -> float:
     """Return how far the first losses of `"adam"` or `"sgd"` are apart, relatively."""
     keras.utils.set_random_seed(seed)
-    recorder = _BatchLosses()
-    fit(fresh_model(problem.name, optimizer), problem, seed, recorder)
+    model = fresh_model(problem.name, optimizer)
+    expected: list[float] = []
+    # The logs hold the mean since the last reset.
+    recorder = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: model.reset_metrics(),
+        on_train_batch_end=lambda batch, logs: expected.append(float(logs["loss"])),
+    )
+    fit(model, problem, seed, recorder)
     twin = initial_twin(problem, seed)
     peer = PEERS[f"torch {optimizer}"](twin.parameters())
     if optimizer == "adam":
         use_keras_epsilon(peer)
     losses = [*itertools.islice(torch_losses(problem, twin, peer, seed), steps)]
-    difference = np.max(np.abs(np.divide(losses, recorder.losses[:steps]) - 1))
+    difference = np.max(np.abs(np.divide(losses, expected[:steps]) - 1))
     if not difference <= TOLERANCE:
         raise RuntimeError(
             f"The losses of Keras and PyTorch must agree within {TOLERANCE:g}. "
@@ -259,39 +249,37 @@ def judge(problem: Problem, seed: int, twin: nn.Sequential) -> tuple[str, str, i
         _LOSSES[problem.loss](each(x), y).item()
         for each in (initial_twin(problem, seed), twin)
     )
-    logits = twin(torch.from_numpy(problem.load()[1][0])).numpy()
+    logits = twin(torch.from_numpy(problem.load()[1][0])).double().numpy()
     # A loss that is not finite is not lower either.
     return f"{points(problem, logits):.6g}", f"{final:.6g}", int(not final <= initial)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows that are there."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def run_missing(path: Path, problems: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train what is not in the CSV, and write each row as it comes."""
-    done = {(row["problem"], row["optimizer"], int(row["seed"])) for row in read(path)}
+def run_missing(
+    path: Path, problems: Sequence[str], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Train what is not in the CSV, write each row as it comes, and return all rows."""
     train = trainings()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with path.open("a+", newline="", encoding="utf-8") as file:
+        file.seek(0)
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        done = {(row["problem"], row["optimizer"], int(row["seed"])) for row in rows}
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if file.tell() == 0:
-            writer.writerow(COLUMNS)
-        for name, optimizer, seed in itertools.product(problems, train, seeds):
-            if (name, optimizer, seed) in done:
-                continue
-            start = time.perf_counter()
-            twin = train[optimizer](PROBLEMS[name], seed)
-            seconds = f"{time.perf_counter() - start:.2f}"
-            outcome = judge(PROBLEMS[name], seed, twin)
-            writer.writerow([name, optimizer, seed, *outcome, seconds])
-            file.flush()
+            writer.writeheader()
+        for run in itertools.product(problems, train, seeds):
+            if run not in done:
+                problem, seed = PROBLEMS[run[0]], run[2]
+                start = time.perf_counter()
+                twin = train[run[1]](problem, seed)
+                seconds = f"{time.perf_counter() - start:.2f}"
+                values = (*run, *judge(problem, seed, twin), seconds)
+                rows.append(dict(zip(COLUMNS, values, strict=True)))
+                writer.writerow(rows[-1])
+                file.flush()
+    return rows
 
 
-def table(rows: Iterable[dict[str, str]], problems: Sequence[str]) -> list[list[str]]:
+def table(rows: Iterable[dict[str, Any]], problems: Sequence[str]) -> list[list[str]]:
     """Return mean ± standard deviation over seeds, of the best of constant rates."""
     groups: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
@@ -301,14 +289,13 @@ def table(rows: Iterable[dict[str, str]], problems: Sequence[str]) -> list[list[
     lines = [["optimizer", *(f"`{name}`" for name in problems), "mean", "diverged"]]
     for method, group in groups.items():
         cells = [best([*map(_cell, group[name].values())]) for name in problems]
-        mean = fmean(cell.mean for cell in cells)
-        mean_text = f"{mean:.1f}" if mean > LOWEST else f"below {LOWEST}"
-        diverged = str(sum(cell.diverged for cell in cells))
-        lines.append([method, *(cell.text for cell in cells), mean_text, diverged])
+        mean = Cell(None, (fmean(cell.mean for cell in cells),), 0, 0)
+        diverged = sum(cell.diverged for cell in cells)
+        lines.append([method, *(each.text for each in (*cells, mean)), str(diverged)])
     return lines
 
 
-def _cell(rows: Sequence[dict[str, str]]) -> Cell:
+def _cell(rows: Sequence[dict[str, Any]]) -> Cell:
     metrics = tuple(float(row["final_metric"]) for row in rows)
     return Cell(None, metrics, sum(int(row["diverged"]) for row in rows), failed=0)
 
@@ -325,8 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, optimizer in itertools.product(options.problems, RATES):
         difference = check_like_for_like(PROBLEMS[name], optimizer)
         print(f"{name}, {optimizer}: losses differ by {difference:.1e} at most")
-    run_missing(options.output, options.problems, options.seeds)
-    print(markdown(table(read(options.output), options.problems)))
+    rows = run_missing(options.output, options.problems, options.seeds)
+    print(markdown(table(rows, options.problems)))
 
 
 if __name__ == "__main__":

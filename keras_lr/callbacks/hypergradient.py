@@ -112,7 +112,10 @@ class HypergradientCallback(LearningRateCallback):
         if state is None:
             return
         if is_last or state.is_time_to_fetch(batch):
-            self._record(state)
+            is_put_back = self._record(state)
+            if is_put_back and not is_last:
+                # The means so far are of a training that is no more.
+                self.model.reset_metrics()
         # Not in `on_epoch_end`: a `BackupAndRestore` listed before this callback has
         # saved the optimizer by then.
         if is_last:
@@ -139,8 +142,8 @@ class HypergradientCallback(LearningRateCallback):
             self._rates_used = _keras.get_learning_rates(self.model.optimizer)
             state.settle(self._epoch + 1, self._length)
 
-    def _record(self, state: HypergradientFit) -> None:
-        """Take over what the steps recorded, and restart if they diverged."""
+    def _record(self, state: HypergradientFit) -> bool:
+        """Take over what the steps recorded; return whether they were put back."""
         for name, values in state.fetch().items():
             if name in self.history:
                 self.history[name] = self._joined(name, values)
@@ -154,6 +157,7 @@ class HypergradientCallback(LearningRateCallback):
                 f"state and goes on with {outcome}.",
                 stacklevel=2,
             )
+        return outcome is not None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration, history and restarts."""

@@ -117,7 +117,9 @@ class RunRecord:
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Record the rate of each epoch, count batches, stop at a non-finite loss.
+    """Record the rate of each epoch, count batches, stop at non-finite losses.
+
+    Not at the first epoch of them: a policy may put the training back.
 
     It must be the first in the list: its `on_epoch_end` has to see the rate before
     another callback sets the next one.
@@ -128,7 +130,7 @@ class _Recorder(keras.callbacks.Callback):
         self.learning_rates: list[float] = []
         self.effective_rates: list[float] = []
         self.steps = 0
-        self.is_finite = True
+        self._was_finite = True
         self._epoch_steps = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -137,12 +139,13 @@ class _Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         # With steps_per_execution > 1, Keras counts past the end of the epoch.
         self._epoch_steps = min(batch + 1, self.params.get("steps") or batch + 1)
-        if logs and not math.isfinite(logs.get("loss", 0.0)):
-            self.is_finite = False
-            self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.steps += self._epoch_steps
+        is_finite = math.isfinite((logs or {}).get("loss", 0.0))
+        if not (is_finite or self._was_finite):
+            self.model.stop_training = True
+        self._was_finite = is_finite
         first = leaf_optimizers(self.model.optimizer)[0]
         self.learning_rates.append(last_learning_rates(first)["learning_rate"])
         effective = effective_learning_rates(first).get("effective_learning_rate")
@@ -192,7 +195,7 @@ def train(
     record.learning_rates = recorder.effective_rates or logged
     record.initial_loss = initial_loss
     is_better = record.final("loss") <= initial_loss
-    record.diverged = not (recorder.is_finite and is_better and _is_finite(model))
+    record.diverged = not (is_better and _is_finite(model))
     record.seconds = seconds
     record.steps = recorder.steps
     record.gradient_evaluations = record.steps * policy.gradient_evaluations_per_step

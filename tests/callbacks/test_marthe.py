@@ -382,11 +382,13 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
     with pytest.warns(
         UserWarning, match=r"`MARTHE` noticed after \d+ steps.* diverges"
     ):
-        fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
+        logs = fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
     for after, before in zip(watch.after, watch.before, strict=True):
         np.testing.assert_array_equal(after, before)
     assert marthe.restarts[0] == 16
     assert max(marthe.restarts) < 150
+    # What was put back is not in the mean of its epoch.
+    assert np.isfinite(logs.history["loss"]).all()
     assert marthe.history["loss"][-1] < 0.01 * marthe.history["loss"][0]
 
 

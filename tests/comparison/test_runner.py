@@ -114,11 +114,30 @@ def test_loss_that_ends_above_its_start_has_diverged():
     assert np.isfinite(record.final_metric)
 
 
-def test_non_finite_loss_stops_the_run_at_once():
+def test_second_epoch_with_a_loss_that_is_not_finite_is_the_last():
     record = run(policies.constant(1e25), RunSettings(5, problem.BATCH))
     assert record.diverged
-    assert record.steps < 10
-    assert len(record.learning_rates) < 5
+    assert len(record.learning_rates) == 2
+
+
+class _PutBack(keras.callbacks.Callback):
+    """Breaks the first epoch, and puts the weights back after it."""
+
+    def on_train_begin(self, logs=None):
+        self.start = self.model.get_weights()
+        self.model.set_weights([np.full_like(each, np.nan) for each in self.start])
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.model.set_weights(self.start)
+
+
+def test_run_that_is_put_back_goes_on():
+    policy = policies.Policy("put_back", 0.1, callbacks=lambda: [_PutBack()])
+    record = run(policy, RunSettings(3, problem.BATCH))
+    assert len(record.learning_rates) == 3
+    assert np.isnan(record.logs["loss"][0])
+    assert not record.diverged
 
 
 class _BatchLosses(keras.callbacks.Callback):
