@@ -2,8 +2,8 @@
 ===================================
 
 A network for handwritten digits, trained by gradient descent from nine learning rates,
-from far too low to far too high: as they are, and moved by :class:`keras_lr.MARTHE`, one
-line in ``fit``, which follows the hypergradient: the derivative of the loss by the
+from far too low to far too high: as they are, and moved by :class:`keras_lr.MARTHE`,
+one line in ``fit``, which follows the hypergradient: the derivative of the loss by the
 learning rate, through all the steps before.
 
 ``python examples/plot_marthe.py --save FILE.png`` writes the figure.

@@ -1,7 +1,7 @@
 """What do hypergradients cost, in the time of an epoch?
 
-The ratio of each is to plain `fit` with the same optimizer. `whole` takes the Hessian of
-the whole batch and a validation batch of the same size, at a rate that is held.
+The ratio of each is to plain `fit` with the same optimizer. `whole` takes the Hessian
+of the whole batch and a validation batch of the same size, at a rate that is held.
 `defaults` is untouched, once without and once with validation data, and `hd` is
 `HypergradientDescent()`; what guards against divergence is part of their time.
 

@@ -466,7 +466,11 @@ def _spread(values: np.ndarray) -> str:
 
 GRAY = "0.5"
 _COLORS = dict(
-    zip(POLICIES, (GRAY, *(COLORS[i] for i in (6, 0, 1, 5, 2, 3, 4))), strict=True)
+    zip(
+        POLICIES,
+        (GRAY, *(COLORS[i] for i in (6, 0, 1, 5, 5, 2, 3, 4))),
+        strict=True,
+    )
 )
 # Accuracies below it are drawn at the border.
 LOWEST = 80.0
