@@ -234,6 +234,36 @@ def _range_text(rates: Sequence[float]) -> str:
     return f"{rates[0]:g} to {rates[-1]:g}"
 
 
+def start_table(table: Table) -> list[list[str]]:
+    """Return how methods do from starts below and above the best constant rate."""
+    groups: dict[tuple[str, int], list[tuple[float, Cell]]] = defaultdict(list)
+    for policies in table.values():
+        if not policies.get("constant"):
+            continue
+        top = best(policies["constant"])
+        for name in methods(table):
+            for cell in policies.get(name, []):
+                if cell.rate is not None and top.rate is not None:
+                    decades = math.ceil(math.log10(cell.rate / top.rate) - 0.25)
+                    groups[name, decades].append((cell.mean - top.mean, cell))
+    if not groups:
+        return []
+    rows = [["policy", "start, times the best constant rate", "cases"]]
+    rows[0] += ["mean - best constant", "worst", "diverged"]
+    for (name, decades), pairs in sorted(groups.items()):
+        scores = [each for each, _ in pairs]
+        runs = sum(len(cell.metrics) for _, cell in pairs)
+        diverged = sum(cell.diverged for _, cell in pairs)
+        numbers = _signed(fmean(scores)), _signed(min(scores)), f"{diverged}/{runs}"
+        rows.append([f"`{name}`", _decade_text(decades), str(len(pairs)), *numbers])
+    return rows
+
+
+def _decade_text(decades: int) -> str:
+    """Return the two rates, half a decade apart, that are counted together."""
+    return f"{10 ** (decades - 0.5):.3g} or {10.0**decades:g}"
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose first row is the header."""
     header, *body = ["| " + " | ".join(row) + " |" for row in rows]
@@ -252,6 +282,10 @@ def page_tables(table: Table) -> str:
         "### Minus the best cosine decay",
         markdown(score_table(table, "cosine_decay")),
     ]
+    starts = start_table(table)
+    if starts:
+        heading = "### From rates below and above the best constant one"
+        parts[2:2] = [heading, markdown(starts)]
     ranges = range_table(table)
     if ranges:
         parts += ["### Starting rates that a method holds for", markdown(ranges)]

@@ -56,9 +56,10 @@ class MARTHE(HypergradientCallback):
         update: `"log"`, or `"additive"` as in the paper.
         hyper_learning_rate: kappa of the log update, beta of the additive one. `0.0`
             keeps the rate as it is, and measures. Defaults to `"auto"`: 0.3 for the
-            log update, which then starts from a hundredth of the optimizer's rate. The
-            additive one starts with 1. A training that diverges is put back as it was,
-            and goes on with a tenth: of the rate the one, of beta the other.
+            log update, which then starts from a hundredth of the rate of an optimizer
+            that has not taken a step. The additive one starts with 1. A training that
+            diverges is put back as it was, and goes on with a tenth: of the rate the
+            one, of beta the other.
         hyper_learning_rate_adaptation: Step size of the hyper-learning rate itself
             (kappa in the paper's section 4); `0.0` keeps it fixed.
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
@@ -74,7 +75,7 @@ class MARTHE(HypergradientCallback):
             is a part of the batch, but at least 8 rows. `None` for the whole batch.
         every: Steps from one update of the rate to the next.
         initial_learning_rate: The rate to start from. Defaults to `None`: the
-            optimizer's own, a hundredth of it if the log update is automatic.
+            optimizer's own, or a hundredth of it, see `hyper_learning_rate`.
         min_learning_rate: Lower limit of the rate, before annealing.
         max_learning_rate: Upper limit of the rate.
         backup_dir: Directory for the tangents at the end of each epoch. A fit that

@@ -120,13 +120,15 @@ class HypergradientFit:
         """Set the state to what it is before the first step.
 
         Args:
-            rate: To start from; `None` for the optimizer's own times `scale`.
+            rate: To start from; `None` for the optimizer's own, times `scale` if it has
+                not taken a step yet.
             scale: See `rate`.
             is_annealed: Whether the optimizer's own rate has the annealing in it.
         """
         if rate is None:
             factor = self._factor() if is_annealed else 1.0
-            rate = scale * _keras.to_float(self._rate) / factor
+            is_fresh = _keras.to_float(self._leaf.iterations) == 0.0
+            rate = (scale if is_fresh else 1.0) * _keras.to_float(self._rate) / factor
         self._start([rate, *(getattr(self._leaf, name) for name in self._others)])
         self._keep()
 

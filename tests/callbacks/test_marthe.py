@@ -224,6 +224,15 @@ def test_first_rate_is_a_hundredth_only_where_all_is_automatic(arguments, first)
     assert callback.history["learning_rate"][0] == pytest.approx(first, rel=1e-15)
 
 
+def test_rate_goes_on_from_where_another_fit_left_it():
+    model = regression()
+    fit(model, HypergradientDescent(VALIDATION, anneal=0.0))
+    last = float(model.optimizer.learning_rate)
+    again = HypergradientDescent(VALIDATION, anneal=0.0)
+    fit(model, again)
+    assert again.history["learning_rate"][0] == last
+
+
 def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_put_back():
     """Of 10 steps, the last 4 have 1, 3/4, 1/2 and 1/4; the next one would have 0."""
     callback = HypergradientDescent(VALIDATION, **HELD | {"anneal": 0.4})

@@ -76,6 +76,25 @@ def test_tables_tell_scores_divergence_and_failures(tables, table):
     assert tables.baseline_table(table)[1][2:5] == ["91.0 ± 1.4", "0.1", "0.1 to 1"]
 
 
+def test_starts_are_counted_in_decades_from_the_best_constant_rate(tables, table):
+    """Which is 0.1, with a mean of 91."""
+    rows = tables.start_table(table)
+    assert rows[1:] == [
+        ["`method`", "0.316 or 1", "1", "-11.0", "-11.0", "0/1"],
+        ["`method`", "3.16 or 10", "1", "+0.0", "+0.0", "0/1"],
+        ["`method`", "31.6 or 100", "1", "-1.0", "-1.0", "0/1"],
+    ]
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.316, "3.16 or 10"), (0.0316, "0.316")])
+def test_half_decades_count_with_the_next_one(tables, tmp_path, rate, text):
+    path = tmp_path / "suite.csv"
+    runs = [("constant", 0.1), ("method", rate)]
+    lines = [f"p,sgd,{policy},{each},0,91,0," for policy, each in runs]
+    path.write_text(HEADER + "\n".join(lines) + "\n")
+    assert tables.start_table(tables.read(path))[1][1].startswith(text)
+
+
 def test_summary_counts_cases_and_runs(tables, table):
     rows = tables.summary_table(table)
     assert rows[1:] == [
