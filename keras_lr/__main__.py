@@ -131,6 +131,7 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
         "staircase",
         "cosine_restarts",
         "lipschitz",
+        "marthe",
         "adamo",
         "auto_adam",
     ]

@@ -31,6 +31,9 @@ _NAMED: dict[str, Callable[[], Policy]] = {
     "cosine_decay": _policies.cosine_decay,
     "cosine_restarts": _policies.cosine_restarts,
     "lipschitz": _policies.lipschitz,
+    "marthe": _policies.marthe,
+    "hypergradient_descent": _policies.hypergradient_descent,
+    "rtho": _policies.rtho,
     "adamo": _policies.adamo,
     "adaptive_rmsprop": _policies.adaptive_rmsprop,
     "auto_adam": _policies.auto_adam,
@@ -43,6 +46,7 @@ _DEFAULTS = (
     "staircase",
     "cosine_restarts",
     "lipschitz",
+    "marthe",
     "adamo",
     "auto_adam",
 )
@@ -75,9 +79,11 @@ def compare_policies(
         policies: Policies, or names of them: `"default"` (the rate that the model is
             compiled with), `"constant"` (a grid of nine rates), `"reduce_on_plateau"`,
             `"exponential_decay"`, `"staircase"`, `"cosine_decay"`,
-            `"cosine_restarts"`, `"lipschitz"`, and, with optimizers of their own,
-            `"adamo"`, `"adaptive_rmsprop"` and `"auto_adam"`. Defaults to all but
-            `"cosine_decay"` and `"adaptive_rmsprop"`.
+            `"cosine_restarts"`, `"lipschitz"`, `"marthe"`, `"hypergradient_descent"`,
+            `"rtho"`, and, with optimizers of their own, `"adamo"`,
+            `"adaptive_rmsprop"` and `"auto_adam"`. Defaults to all but
+            `"cosine_decay"`, `"hypergradient_descent"`, `"rtho"` and
+            `"adaptive_rmsprop"`.
         seeds: Number of seeds, or the seeds. Defaults to `3`.
         epochs: Number of epochs of a run. Defaults to `10`.
         batch_size: Number of examples in a batch. Defaults to `32`.

@@ -130,6 +130,7 @@ def test_defaults_are_the_usual_policies_and_a_grid_of_nine_rates():
         "staircase",
         "cosine_restarts",
         "lipschitz",
+        "marthe",
         "adamo",
         "auto_adam",
     ]

@@ -56,6 +56,23 @@ def test_reduce_on_plateau_takes_the_arguments_of_keras():
     assert callback.patience == 7
 
 
+@pytest.mark.parametrize(
+    ("make", "kind", "cost"),
+    [
+        (policies.marthe, "MARTHE", 1.75),
+        (policies.hypergradient_descent, "HypergradientDescent", 1.0),
+        (policies.rtho, "RTHO", 1.75),
+    ],
+)
+def test_hypergradients_take_the_arguments_of_the_callback(make, kind, cost):
+    policy = make(0.25, hyper_learning_rate=0.125)
+    (callback,) = policy.make_callbacks(CONTEXT)
+    assert type(callback).__name__ == kind
+    assert callback.hyper_learning_rate == 0.125
+    # Three quarters of a gradient for the Hessian of a quarter of the batch.
+    assert policy.gradient_evaluations_per_step == cost
+
+
 def test_lipschitz_takes_the_arguments_of_the_callback():
     (callback,) = policies.lipschitz(bound="strict").make_callbacks(CONTEXT)
     assert type(callback).__name__ == "LipschitzLR"
