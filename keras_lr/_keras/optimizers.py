@@ -160,3 +160,9 @@ def loss_scale(optimizer: keras.optimizers.Optimizer) -> Tensor | None:
     """Return what a `LossScaleOptimizer` divides gradients by; `None` without one."""
     scale = getattr(optimizer, "dynamic_scale", None)
     return None if scale is None else scale.value
+
+
+def scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether a loss is scaled before its gradient is taken."""
+    leaf = leaf_optimizers(optimizer)[0]
+    return loss_scale(optimizer) is not None or leaf.loss_scale_factor is not None

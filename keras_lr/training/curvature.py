@@ -1,6 +1,7 @@
 """Products of the training loss's Hessian with vectors, inside a training step."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -40,24 +41,28 @@ class Curvature:
         self._batch_size = batch_size
 
     @contextlib.contextmanager
-    def recording(self, data: Any) -> Iterator[Products]:
+    def recording(self, data: Any) -> Iterator["Recording"]:
         """Record the training step that is called in this context.
 
         Yields:
-            What multiplies, for use where the gradients of the step are at hand: takes
-            them (dense; `None` where there is none), their variables, and the vectors,
-            lists with a tensor for each variable; returns as many such lists.
+            What multiplies, for use where the gradients of the step are at hand.
         """
         import tensorflow as tf
 
         rows = self._rows(data)
         if rows is not None:
             part = map_leaves(lambda tensor: tensor[:rows], data)
-            yield lambda _, variables, vectors: self._of_part(part, variables, vectors)
+            yield Recording(
+                lambda _, variables, vectors: self._of_part(part, variables, vectors),
+                contextlib.nullcontext,
+            )
             return
         with tf.GradientTape(persistent=True) as tape:
-            yield lambda gradients, variables, vectors: _products(
-                tape, gradients, [each.value for each in variables], vectors
+            yield Recording(
+                lambda gradients, variables, vectors: _products(
+                    tape, gradients, [each.value for each in variables], vectors
+                ),
+                tape.stop_recording,
             )
 
     def _of_part(self, part: Any, variables: Variables, vectors: Vectors) -> Vectors:
@@ -73,7 +78,8 @@ class Curvature:
                 inner.watch(values)
                 loss = _keras.training_loss(self._model, part)
             gradients = dense(inner.gradient(loss, values))
-            return _products(outer, gradients, values, vectors)
+            with outer.stop_recording():
+                return _products(outer, gradients, values, vectors)
 
     def _rows(self, data: Any) -> Any:
         """Return the number of rows of the part; `None` for the whole batch."""
@@ -92,6 +98,22 @@ class Curvature:
         return None if size >= total else size
 
 
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A training step that is being recorded.
+
+    Attributes:
+        products: Takes gradients of the step (dense; `None` where there is none), their
+            variables, and the vectors, lists with a tensor for each variable; returns
+            as many such lists.
+        paused: Returns a context for what is of no concern. A function that is called
+            while its step is recorded returns all that it computed on the way.
+    """
+
+    products: Products
+    paused: Callable[[], contextlib.AbstractContextManager[Any]]
+
+
 def dense(gradients: Gradients) -> list[Tensor | None]:
     """Return gradients without the index lists of embeddings."""
     import tensorflow as tf
@@ -108,20 +130,19 @@ def _products(
     import tensorflow as tf
 
     present = [i for i, gradient in enumerate(gradients) if gradient is not None]
-    with tape.stop_recording():
-        return [
-            _scattered(
-                tape.gradient(
-                    [gradients[i] for i in present],
-                    [values[i] for i in present],
-                    output_gradients=[vector[i] for i in present],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                ),
-                present,
-                values,
-            )
-            for vector in vectors
-        ]
+    return [
+        _scattered(
+            tape.gradient(
+                [gradients[i] for i in present],
+                [values[i] for i in present],
+                output_gradients=[vector[i] for i in present],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            ),
+            present,
+            values,
+        )
+        for vector in vectors
+    ]
 
 
 def _scattered(

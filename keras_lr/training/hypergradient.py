@@ -13,7 +13,7 @@ from keras_lr import _keras
 from keras_lr._keras import PureStep, StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import moments, replicas
-from keras_lr.training.curvature import Curvature, Products, dense
+from keras_lr.training.curvature import Curvature, Products, Recording, dense
 from keras_lr.training.optimizer_tangent import LEARNING_RATE
 from keras_lr.training.tuned_hyperparameter import (
     HypergradientRule,
@@ -111,12 +111,13 @@ class OnlineHypergradient:
             row.setdefault("loss", ops.full((), math.nan, self.dtype))
             gradients = self._aligned(grads, trainable_variables)
             take_step = functools.partial(plain, grads, trainable_variables)
-            row.update(self._around(take_step, gradients, products, factor))
+            with recording.paused() if recording else contextlib.nullcontext():
+                row.update(self._around(take_step, gradients, recording, factor))
 
         optimizer = self._model.optimizer
         with (
             moments.twice_differentiable(),
-            self._recorded(data) as products,
+            self._recorded(data) as recording,
             _keras.intercepted(optimizer, apply=apply, scale_loss=scale_loss),
         ):
             yield row
@@ -137,7 +138,7 @@ class OnlineHypergradient:
         self,
         take_step: Callable[[], None],
         gradients: Gradients,
-        products: Products | None,
+        recording: Recording | None,
         factor: Tensor,
     ) -> dict[str, Tensor]:
         """Take the optimizer's step, and the tangents' beside it."""
@@ -148,8 +149,8 @@ class OnlineHypergradient:
             row |= self._observe(lambda _: (math.nan, self._plain(summed)))
         used = self._set_hyperparameters(factor)
         carried: list[Any] = [None] * len(self.tuned)
-        if products is not None:
-            carried = self._carried(gradients, products, scale)
+        if recording is not None:
+            carried = self._carried(gradients, recording.products, scale)
         new = self._advanced(summed, used, factor, carried)
         others = {name: v for name, v in used.items() if name != LEARNING_RATE}
         with _keras.with_hyperparameters(self._leaf, others):
@@ -231,7 +232,9 @@ class OnlineHypergradient:
 
         def look() -> list[Tensor]:
             loss, gradients = evaluate(is_due)
-            square = inner_product(gradients, gradients, self.dtype)
+            square = None
+            if any(each.needs_norms for each in self.tuned):
+                square = inner_product(gradients, gradients, self.dtype)
             seen = [each.observe(gradients, square) for each in self.tuned]
             flat = [scalar for each in seen for scalar in each]
             return [ops.cast(scalar, self.dtype) for scalar in (loss, *flat)]
@@ -264,13 +267,12 @@ class OnlineHypergradient:
 
     def _plain(self, gradients: Gradients) -> list[Tensor]:
         """Return a gradient for each weight, without the optimizer's own factor."""
-        factor = getattr(self._leaf, "loss_scale_factor", None) or 1.0
-        return [
-            ops.zeros(variable.shape, variable.dtype)
-            if gradient is None
-            else gradient / factor
+        plain = [
+            ops.zeros(variable.shape, variable.dtype) if gradient is None else gradient
             for gradient, variable in zip(gradients, self._variables, strict=True)
         ]
+        factor = getattr(self._leaf, "loss_scale_factor", None)
+        return plain if factor is None else [each / factor for each in plain]
 
 
 def _norm(tensors: Sequence[Tensor], dtype: str) -> Tensor:

@@ -45,8 +45,8 @@ class Observation(NamedTuple):
     Attributes:
         hypergradient: Delta = <Z, grad E>.
         one_step: <B, grad E>, 0 where it is not needed.
-        cosine: Of the angle between Z and grad E.
-        tangent_square: ||Z||^2 of the weights.
+        cosine: Of the angle between Z and grad E, 0 where it is not needed.
+        tangent_square: ||Z||^2 of the weights, 0 where it is not needed.
     """
 
     hypergradient: Tensor
@@ -178,17 +178,26 @@ class TunedHyperparameter:
         for tangent, value in zip(self.tangents, values, strict=True):
             tangent.assign(value)
 
-    def observe(self, gradients: Sequence[Tensor], square: Tensor) -> Observation:
+    @property
+    def needs_norms(self) -> bool:
+        """Whether the rule asks for the cosine: each norm is a pass over memory."""
+        return self.rule.update != "additive"
+
+    def observe(
+        self, gradients: Sequence[Tensor], square: Tensor | None
+    ) -> Observation:
         """Return what Z and B say of the gradient of E at the weights.
 
         Args:
             gradients: grad E.
-            square: ||grad E||^2.
+            square: ||grad E||^2; may be `None` if this one does not need it.
         """
         weights = self._tangent.values().weights
         hypergradient = inner_product(weights, gradients, self.dtype)
-        tangent_square = inner_product(weights, weights, self.dtype)
-        cosine = marthe.cosine(hypergradient, tangent_square, square)
+        cosine = tangent_square = ops.zeros_like(hypergradient)
+        if self.needs_norms:
+            tangent_square = inner_product(weights, weights, self.dtype)
+            cosine = marthe.cosine(hypergradient, tangent_square, square)
         hypergradient = hypergradient * self._scale.value
         one_step = ops.zeros_like(hypergradient)
         if self._last_part is not None:

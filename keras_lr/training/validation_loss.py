@@ -68,11 +68,11 @@ class ValidationLoss:
             values,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        scale = self._model.optimizer.scale_loss(tf.ones((), loss.dtype))
-        loss, *gradients = (
-            replicas.sum_over_replicas(each / ops.cast(scale, each.dtype))
-            for each in (loss, *dense(gradients))
-        )
+        seen = [loss, *dense(gradients)]
+        if _keras.scales_loss(self._model.optimizer):
+            scale = self._model.optimizer.scale_loss(tf.ones((), loss.dtype))
+            seen = [each / ops.cast(scale, each.dtype) for each in seen]
+        loss, *gradients = map(replicas.sum_over_replicas, seen)
         return loss, gradients
 
     def _next_batch(self, advances: Tensor | bool) -> Any:

@@ -122,10 +122,10 @@ def products(model, size, data, directions):
     """H v in a training step, as the callbacks take it."""
     start_seeds_anew(model)
     found = []
-    with twice_differentiable(), Curvature(model, size).recording(data) as multiply:
+    with twice_differentiable(), Curvature(model, size).recording(data) as recording:
 
         def apply(plain, grads, variables):
-            found.extend(multiply(dense(grads), variables, directions))
+            found.extend(recording.products(dense(grads), variables, directions))
 
         with _keras.intercepted(model.optimizer, apply=apply):
             model.train_step(data)
@@ -203,10 +203,10 @@ def test_pass_of_a_part_of_the_batch_changes_nothing(size):
     )  # Makes everything, the metrics' variables included.
     state = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
     before = [each.numpy() for each in state]
-    with Curvature(model, size).recording(data) as multiply:
+    with Curvature(model, size).recording(data) as recording:
         variables = model.trainable_variables
         gradients = [tf.zeros_like(each.value) for each in variables]
-        (product,) = multiply(gradients, variables, vectors(variables))
+        (product,) = recording.products(gradients, variables, vectors(variables))
     assert np.abs(product[0]).max() > 0.0
     for variable, old in zip(state, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), old)
