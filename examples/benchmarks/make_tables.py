@@ -2,7 +2,8 @@
 
     python examples/benchmarks/make_tables.py
 
-Only the text between the page's two markers is replaced.
+The table of `MARTHE`'s defaults in docs/methods/marthe.md is made too, from
+`results/marthe_defaults.csv`. Only the text between a page's two markers is replaced.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from statistics import fmean, median, stdev
 HERE = Path(__file__).resolve().parent
 CSV = HERE / "results" / "suite.csv"
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+VARIANTS_CSV = HERE / "results" / "marthe_defaults.csv"
+VARIANTS_PAGE = HERE.parents[1] / "docs" / "methods" / "marthe.md"
 BEGIN = "<!-- begin of the tables made by examples/benchmarks/make_tables.py -->"
 END = "<!-- end of the tables -->"
 LOWEST = -100
@@ -292,6 +295,16 @@ def page_tables(table: Table) -> str:
     return "\n\n".join(parts)
 
 
+def variants_table(suite: Table, variants: Table, name: str) -> str:
+    """Return the summary of variants of a method, and of itself on the same cases."""
+    beside = ("constant", "cosine_decay", name)
+    table = {
+        case: {each: suite[case][each] for each in beside} | dict(policies)
+        for case, policies in variants.items()
+    }
+    return markdown(summary_table(table))
+
+
 def replace_tables(page: str, tables: str) -> str:
     """Return the page with new text between its markers."""
     before, begin, rest = page.partition(BEGIN)
@@ -301,15 +314,21 @@ def replace_tables(page: str, tables: str) -> str:
     return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
 
 
+def rewrite(page: Path, tables: str) -> None:
+    """Put tables between the markers of a page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(replace_tables(text, tables), encoding="utf-8")
+
+
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite the pages."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--results", type=Path, default=CSV)
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    page = arguments.page.read_text(encoding="utf-8")
-    tables = page_tables(read(arguments.results))
-    arguments.page.write_text(replace_tables(page, tables), encoding="utf-8")
+    suite = read(arguments.results)
+    rewrite(arguments.page, page_tables(suite))
+    rewrite(VARIANTS_PAGE, variants_table(suite, read(VARIANTS_CSV), "marthe"))
 
 
 if __name__ == "__main__":

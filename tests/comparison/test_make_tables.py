@@ -122,7 +122,27 @@ def test_only_the_text_between_the_markers_is_replaced(tables):
         tables.replace_tables("no markers", "new")
 
 
-def test_page_holds_the_tables_of_the_committed_runs(tables):
-    page = tables.PAGE.read_text(encoding="utf-8")
-    made = tables.page_tables(tables.read(tables.CSV))
-    assert tables.replace_tables(page, made) == page
+def test_variants_stand_beside_the_method_on_the_same_cases(tables, tmp_path):
+    def read(*lines):
+        path = tmp_path / "runs.csv"
+        path.write_text(HEADER + "\n".join(lines) + "\n")
+        return tables.read(path)
+
+    runs = [("constant,1", 90), ("cosine_decay,1", 92), ("method,", 91)]
+    suite = read(*(f"{p},sgd,{run},0,{m},0," for run, m in runs for p in "pq"))
+    variants = read("p,sgd,method:a=1,,0,89,0,")
+    made = tables.variants_table(suite, variants, "method").splitlines()
+    assert [line.split(" | ")[1:4] for line in made[2:]] == [
+        ["sgd", "91.0", "+1.0"],
+        ["sgd", "89.0", "-1.0"],
+    ]
+
+
+def test_pages_hold_the_tables_of_the_committed_runs(tables):
+    suite, variants = map(tables.read, (tables.CSV, tables.VARIANTS_CSV))
+    for path, made in (
+        (tables.PAGE, tables.page_tables(suite)),
+        (tables.VARIANTS_PAGE, tables.variants_table(suite, variants, "marthe")),
+    ):
+        page = path.read_text(encoding="utf-8")
+        assert tables.replace_tables(page, made) == page
