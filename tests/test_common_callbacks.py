@@ -4,6 +4,7 @@ A new callback enters `CALLBACKS` and passes.
 """
 
 import copy
+import functools
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ BOUNDS = [
     pytest.param(
         lambda: keras_lr.LipschitzLR(bound="strict", update="epoch"),
         id="LipschitzLR-epoch",
+        marks=pytest.mark.slow,  # The same step as above.
     ),
 ]
 HYPERGRADIENTS = [
@@ -79,6 +81,12 @@ def train(make, form=small_problem.sequential, epochs=3, fit_kwargs=None, **kwar
     return model, fit(model, [make()], epochs, **(fit_kwargs or {}))
 
 
+@functools.cache
+def usual(make):
+    """The run that others are compared with, in float32, as Keras compiles it."""
+    return train(make)
+
+
 class Interrupt(keras.callbacks.Callback):
     """Raises in the middle of an epoch, as Ctrl-C does."""
 
@@ -103,7 +111,7 @@ def assert_left_alone(model):
 @every_callback
 @pytest.mark.parametrize("form", small_problem.FORMS.values(), ids=small_problem.FORMS)
 def test_every_model_form_trains_alike(make, form):
-    assert_same_training(train(make, form), train(make))
+    assert_same_training(train(make, form), usual(make))
 
 
 def as_dataset(x, y):
@@ -126,7 +134,7 @@ def as_py_dataset(x, y):
 )
 def test_every_data_form_trains_alike(make, convert):
     fit_kwargs = convert(*small_problem.data())
-    assert_same_training(train(make, fit_kwargs=fit_kwargs), train(make))
+    assert_same_training(train(make, fit_kwargs=fit_kwargs), usual(make))
 
 
 @every_callback
@@ -150,7 +158,7 @@ def test_every_way_to_compile_trains_alike(make, compile_kwargs):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
 def test_low_precision_follows_float32(make, policy):
     start = compiled().get_weights()
-    reference = train(make)[1].history["learning_rate"]
+    reference = usual(make)[1].history["learning_rate"]
     keras.config.set_dtype_policy(policy)
     sgd = keras.optimizers.SGD(0.05, momentum=0.5)
     if policy == "mixed_float16":
@@ -176,7 +184,7 @@ def test_two_replicas_equal_one_device_at_the_same_global_batch(make, two_replic
 
 @every_callback
 def test_learning_rate_is_in_the_logs_from_the_first_epoch(make):
-    rates = train(make)[1].history["learning_rate"]
+    rates = usual(make)[1].history["learning_rate"]
     assert len(rates) == 3
     assert all(isinstance(rate, float) and rate > 0 for rate in rates)
 
@@ -298,7 +306,7 @@ def test_copies_are_independent_also_in_mid_fit(make):
     lengths = [len(each.history["learning_rate"]) for each in copier.copies]
     assert lengths in ([1, 2, 3], [STEPS, 2 * STEPS, 3 * STEPS])
     assert copier.copies[0].model is None
-    expected = train(make)[1]
+    expected = usual(make)[1]
     again = fit(compiled(), [copier.copies[1]])
     assert again.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-6)
 
@@ -337,7 +345,7 @@ def test_config_round_trip_trains_alike(make):
     callback = make()
     twin = type(callback).from_config(callback.get_config())
     assert twin.get_config() == callback.get_config()
-    assert_same_training(train(lambda: twin), train(make))
+    assert_same_training(train(lambda: twin), usual(make))
 
 
 @every_callback

@@ -11,6 +11,7 @@ import keras
 
 from keras_lr._keras import require_settable_learning_rate
 from keras_lr.comparison import policies as _policies
+from keras_lr.comparison.arguments import check_callable, check_data, check_positive
 from keras_lr.comparison.policies import Policy
 from keras_lr.comparison.progress import Progress, make_progress
 from keras_lr.comparison.records import RecordStore, fingerprint
@@ -120,8 +121,8 @@ def compare_policies(
         Rates are picked and judged on the same validation data, which flatters the
         best of a grid.
     """
-    _check_data(data)
-    _check_positive(epochs=epochs, batch_size=batch_size)
+    check_data(data)
+    check_positive(epochs=epochs, batch_size=batch_size)
     seeds = _check_seeds(seeds)
     settings = RunSettings(epochs, batch_size, None, monitor, mode)
     model, settings = _check_model(build_model, data, settings)
@@ -220,7 +221,7 @@ class _Comparison:
 
 def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(seeds, int):
-        _check_positive(seeds=seeds)
+        check_positive(seeds=seeds)
         return list(range(seeds))
     values = [int(seed) for seed in seeds]
     if not values or len(set(values)) < len(values) or min(values) < 0:
@@ -231,44 +232,6 @@ def _check_seeds(seeds: int | Sequence[int]) -> list[int]:
     return values
 
 
-def _check_positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value}"
-            )
-
-
-def _check_data(data: Any) -> None:
-    pairs = isinstance(data, list | tuple) and len(data) == 2
-    if not pairs or any(not isinstance(p, list | tuple) or len(p) != 2 for p in data):
-        raise ValueError(
-            "`data` must be `((x_train, y_train), (x_validation, y_validation))`. "
-            f"Received: data of type {type(data).__name__}"
-        )
-    for name, pair in zip(("training", "validation"), data, strict=True):
-        leaves = keras.tree.flatten(tuple(pair))
-        if not all(getattr(leaf, "shape", ()) for leaf in leaves):
-            raise ValueError(
-                f"The {name} data must be arrays with one row for each example. "
-                f"Received: {[type(leaf).__name__ for leaf in leaves]}"
-            )
-        lengths = [int(leaf.shape[0]) for leaf in leaves]
-        if len(set(lengths)) != 1 or not lengths[0]:
-            raise ValueError(
-                f"The {name} inputs and targets must have the same number of rows, "
-                f"at least one. Received: {lengths}"
-            )
-
-
-def _check_callable(build_model: object) -> None:
-    if not callable(build_model) or isinstance(build_model, keras.Model):
-        raise TypeError(
-            "`build_model` must be a function which returns a new compiled model. "
-            f"Received: build_model={build_model!r}"
-        )
-
-
 def _check_model(
     build_model: Any, data: Data, settings: RunSettings
 ) -> tuple[keras.Model, RunSettings]:
@@ -277,7 +240,7 @@ def _check_model(
         raise ValueError(
             f"`mode` must be 'min', 'max' or None. Received: mode={settings.mode!r}"
         )
-    _check_callable(build_model)
+    check_callable(build_model)
     model = build_model()
     if not isinstance(model, keras.Model):
         raise TypeError(

@@ -20,6 +20,8 @@ from keras_lr.training.tuned_hyperparameter import (
     Observation,
     TunedHyperparameter,
     inner_product,
+    norm_of,
+    scaled,
 )
 from keras_lr.training.validation_loss import ValidationLoss
 
@@ -188,18 +190,18 @@ class OnlineHypergradient:
         tangents = [each.carried() for each in self.tuned]
         # A vector of length 1 passes through layers of half precision.
         norms = [
-            1.0 if scale is None else _norm(each.weights, self.dtype)
+            1.0 if scale is None else norm_of(each.weights, self.dtype)
             for each in tangents
         ]
         vectors = [
-            each.weights if scale is None else _scaled(each.weights, 1.0 / norm)
+            each.weights if scale is None else scaled(each.weights, 1.0 / norm)
             for each, norm in zip(tangents, norms, strict=True)
         ]
         curvatures = products(gradients, self._variables, vectors)
         carried = []
         for tangent, norm, curvature in zip(tangents, norms, curvatures, strict=True):
             product = _present(_summed(curvature, scale), gradients)
-            product = product if scale is None else _scaled(product, norm)
+            product = product if scale is None else scaled(product, norm)
             carried.append((tangent, product))
         return carried
 
@@ -273,15 +275,6 @@ class OnlineHypergradient:
         ]
         factor = getattr(self._leaf, "loss_scale_factor", None)
         return plain if factor is None else [each / factor for each in plain]
-
-
-def _norm(tensors: Sequence[Tensor], dtype: str) -> Tensor:
-    norm = ops.sqrt(inner_product(tensors, tensors, dtype))
-    return ops.where(norm > 0.0, norm, ops.ones_like(norm))
-
-
-def _scaled(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
-    return [each * ops.cast(factor, each.dtype) for each in tensors]
 
 
 def _summed(gradients: Sequence[Tensor | None], scale: Tensor | None) -> Gradients:

@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,10 +15,10 @@ from keras import ops
 def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> None:
     """Write the variables at the end of an epoch; all of them or, if killed, none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: ops.convert_to_numpy(v.value) for name, v in variables.items()}
+    arrays: dict[str, Any] = {name: _array(each) for name, each in variables.items()}
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, **arrays, epoch=np.asarray(epoch))
+        np.savez(file, **arrays | {"epoch": np.asarray(epoch)})
     os.replace(partial, path)
 
 
@@ -28,9 +29,10 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
         Whether they were there. A warning says why not.
     """
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        # Not by its path: what it opens then stays open if the file is broken.
+        with path.open("rb") as file, np.load(file) as archive:
+            arrays = dict(archive)
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
         return _warn(path, f"it cannot be read: {error}")
     if int(arrays.pop("epoch", -1)) != epoch:
         return _warn(path, f"it is not that of epoch {epoch + 1}")
@@ -40,6 +42,12 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
     for name, array in arrays.items():
         variables[name].assign(array)
     return True
+
+
+def _array(variable: keras.Variable) -> np.ndarray:
+    array = ops.convert_to_numpy(variable.value)
+    # NumPy's files know of no bfloat16.
+    return array.astype("float32") if variable.dtype == "bfloat16" else array
 
 
 def _warn(path: Path, reason: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lr import _keras
@@ -58,8 +59,10 @@ class StepLog:
 
     def fetch(self) -> dict[str, list[float]]:
         """Return the rows since the last time, by columns, and forget them."""
-        count = min(int(_keras.to_float(self._count)), self.capacity)
-        rows = ops.convert_to_numpy(self._rows.value)[:count]
+        count = int(_keras.to_float(self._count))
+        rows = ops.convert_to_numpy(self._rows.value)
+        # After an overflow the oldest row stands where the next one would.
+        rows = rows[:count] if count < self.capacity else np.roll(rows, -count, axis=0)
         self._count.assign(0)
         return {
             name: [float(value) for value in rows[:, index]]

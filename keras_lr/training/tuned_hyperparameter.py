@@ -253,6 +253,17 @@ def inner_product(
     return ops.sum(ops.stack([ops.cast(each, dtype) for each in parts]))
 
 
+def norm_of(tensors: Sequence[Tensor], dtype: str) -> Tensor:
+    """Return the norm over all entries, 1 if it is 0."""
+    norm = ops.sqrt(inner_product(tensors, tensors, dtype))
+    return ops.where(norm > 0.0, norm, ops.ones_like(norm))
+
+
+def scaled(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
+    """Return the tensors times a scalar, each in its own dtype."""
+    return [each * ops.cast(factor, each.dtype) for each in tensors]
+
+
 def _product(first: Tensor, second: Tensor) -> Tensor:
     import tensorflow as tf
 

@@ -112,7 +112,24 @@ CASES += [("embedding", "momentum"), ("distinct", "adam"), ("gru", "adam")]
 CASES += [("attention", "adam")]
 # Of weights that never have a gradient.
 DEAD = [("dead", "adam"), ("dead", "adamw"), ("dead", "rmsprop"), ("dead", "lion")]
-each_case = pytest.mark.parametrize("case", CASES + DEAD, ids="-".join)
+# Each takes seconds to trace; these show what the others do not in few trainings.
+SLOW = {
+    "adamo",
+    "clipnorm",
+    "clipvalue",
+    "layer_norm",
+    "group_norm",
+    "gru",
+    "attention",
+}
+
+
+def parameters(cases):
+    marks = {True: [pytest.mark.slow], False: []}
+    return [pytest.param(each, marks=marks[bool(SLOW & {*each})]) for each in cases]
+
+
+each_case = pytest.mark.parametrize("case", parameters(CASES + DEAD), ids="-".join)
 each_dead_case = pytest.mark.parametrize("case", DEAD, ids="-".join)
 
 
@@ -322,7 +339,11 @@ SECOND = {
 }
 
 
-@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize(
+    "name",
+    ["weight_decay", "momentum"]
+    + [pytest.param(each, marks=pytest.mark.slow) for each in [*SECOND][2:]],
+)
 def test_hypergradient_of_another_hyperparameter_is_its_derivative(name, monkeypatch):
     """With a discount of 1, at held values; those of the rate are what they were."""
     monkeypatch.setitem(OPTIMIZERS, name, SECOND[name])
