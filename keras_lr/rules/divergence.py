@@ -1,27 +1,59 @@
 """When the losses of a training say that it diverges.
 
-The average of the losses so far, each counting 0.9 of the next, is compared with the
-first loss and with the lowest average. A training diverges if the average is not finite
-or is above
+Two averages of the losses so far are compared with the first loss L_0. A training
+diverges if
 
-    L_0 + 3 |L_0|               as long as it never was below L_0 - |L_0| / 2,
-    (L_0 + lowest average) / 2  if it was: then half of what was gained is lost again.
+- the fast one, each loss counting 0.9 of the next, is not finite or above
+  L_0 + 3 |L_0|, from the seventh loss on;
+- the slow one, each loss counting 0.97 of the next, was ever below L_0 - 0.15 |L_0| and
+  has lost half of what it had gained, from the 23rd loss on. So does a network whose
+  units all died: its loss is not high, but it stays where it began.
 
-Numbers on the host; the losses are looked at from the seventh on, since a few of small
-batches say little.
+Numbers on the host. The first few losses of small batches say little.
 """
 
 import dataclasses
 import math
 
-MEMORY = 0.9
-# A training diverges if its average loss is that many times the first loss,
+FAST, SLOW = 0.9, 0.97
+# A training diverges if its fast average is that many times the first loss,
 LIMIT = 4.0
-# or if it had got below this part of the first loss, and has lost so much of it again.
-PROGRESS = 0.5
+# or if the slow one had gained this part of the first loss, and has lost so much of it.
+PROGRESS = 0.15
 LOSS_OF_PROGRESS = 0.5
 # The weight of an average that counts: 1 - 0.9^n is above it from n = 7 on.
 ENOUGH = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """Of losses since the last restart.
+
+    Attributes:
+        memory: What each loss counts of the next.
+        total: Their weighted sum.
+        weight: The same sum of ones.
+    """
+
+    memory: float
+    total: float = 0.0
+    weight: float = 0.0
+
+    def followed_by(self, loss: float) -> "Average":
+        """Return the average with one more loss."""
+        total = self.memory * self.total + (1.0 - self.memory) * loss
+        weight = self.memory * self.weight + (1.0 - self.memory)
+        return Average(self.memory, total, weight)
+
+    @property
+    def counts(self) -> bool:
+        """Whether there are losses enough."""
+        return self.weight > ENOUGH
+
+    @property
+    def value(self) -> float:
+        """The average."""
+        return self.total / self.weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,41 +62,43 @@ class Losses:
 
     Attributes:
         first: Of the first step; `None` before it.
-        lowest: Average so far.
-        total: Of the losses since the last restart, each times 0.1 and 0.9 for every
-            one that followed.
-        weight: The same sum of ones.
+        lowest: Slow average so far.
+        fast: The fast average.
+        slow: The slow average.
         has_diverged: Whether one of the averages was too high.
     """
 
     first: float | None = None
     lowest: float = math.inf
-    total: float = 0.0
-    weight: float = 0.0
+    fast: Average = Average(FAST)
+    slow: Average = Average(SLOW)
     has_diverged: bool = False
 
     def followed_by(self, loss: float) -> "Losses":
         """Return what is known after one more step."""
         first = loss if self.first is None else self.first
-        total = MEMORY * self.total + (1.0 - MEMORY) * loss
-        weight = MEMORY * self.weight + (1.0 - MEMORY)
-        average, lowest = total / weight, min(self.lowest, first)
-        is_high = False
-        if weight > ENOUGH:
-            lowest = min(lowest, average)
-            is_high = average > limit(first, lowest)
-        diverges = is_high or not math.isfinite(average)
-        return Losses(first, lowest, total, weight, self.has_diverged or diverges)
+        fast, slow = self.fast.followed_by(loss), self.slow.followed_by(loss)
+        lowest = min(self.lowest, slow.value) if slow.counts else self.lowest
+        diverges = (
+            not math.isfinite(fast.value)
+            or (fast.counts and fast.value > limit(first))
+            or (slow.counts and slow.value > limit_of_progress(first, lowest))
+        )
+        return Losses(first, lowest, fast, slow, self.has_diverged or diverges)
 
     def restarted(self) -> "Losses":
         """Return what is known where a training begins anew: its first loss."""
         return Losses(self.first)
 
 
-def limit(first: float, lowest: float) -> float:
-    """Return the average above which a training diverges."""
+def limit(first: float) -> float:
+    """Return the fast average above which a training diverges."""
     # A loss may be negative; its size is that of the first one.
-    size = abs(first)
-    if lowest < first - (1.0 - PROGRESS) * size:
+    return first + (LIMIT - 1.0) * abs(first)
+
+
+def limit_of_progress(first: float, lowest: float) -> float:
+    """Return the slow average above which a training has lost what it had gained."""
+    if lowest < first - PROGRESS * abs(first):
         return lowest + LOSS_OF_PROGRESS * (first - lowest)
-    return first + (LIMIT - 1.0) * size
+    return math.inf

@@ -16,9 +16,10 @@ def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> No
     """Write the variables at the end of an epoch; all of them or, if killed, none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: _array(each) for name, each in variables.items()}
+    arrays["epoch"] = np.asarray(epoch)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, **arrays | {"epoch": np.asarray(epoch)})
+        np.savez(file, **arrays)
     os.replace(partial, path)
 
 

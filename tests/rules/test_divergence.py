@@ -15,18 +15,22 @@ def has_diverged(losses):
     return said
 
 
+def average(losses, memory):
+    weights = memory ** np.arange(len(losses))[::-1]
+    return np.sum(weights * losses) / np.sum(weights)
+
+
 def reference(losses):
-    """Whether the average over the losses, each 0.9 of the next, is too high."""
-    said, best, first = False, losses[0], losses[0]
+    """Whether an average over the losses is too high."""
+    said, lowest, first = False, np.inf, losses[0]
     for number in range(1, len(losses) + 1):
-        weights = 0.9 ** np.arange(number)[::-1]
-        average = np.sum(weights * losses[:number]) / np.sum(weights)
-        limit = first + 3.0 * abs(first)
         if number >= 7:  # From there on, 1 - 0.9^n is above a half.
-            best = min(best, average)
-            if best < first - 0.5 * abs(first):
-                limit = (first + best) / 2
-            said = said or average > limit
+            said = said or average(losses[:number], 0.9) > first + 3.0 * abs(first)
+        if number >= 23:  # From there on, 1 - 0.97^n is.
+            slow = average(losses[:number], 0.97)
+            lowest = min(lowest, slow)
+            if lowest < first - 0.15 * abs(first):
+                said = said or slow > (first + lowest) / 2
         yield said
 
 
@@ -71,7 +75,24 @@ def test_half_of_what_was_gained_may_be_lost(later, expected):
 
 
 def test_little_that_was_gained_may_be_lost():
-    assert not any(has_diverged([1.0] + [0.6] * 50 + [2.0] * 50))
+    assert not any(has_diverged([1.0] + [0.86] * 200 + [2.0] * 200))
+
+
+def test_network_that_died_at_the_loss_it_began_with_has_diverged():
+    """From 2.3 to 1.8, and back for good."""
+    said = has_diverged([2.3] * 30 + [1.8] * 40 + [2.3] * 60)
+    assert said[-1]
+    assert not any(said[:70])
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_slow_average_says_what_the_reference_says(scale):
+    rng = np.random.default_rng(1)
+    fall = np.concatenate([np.linspace(2.3, 0.5, 80), np.linspace(0.5, 2.5, 80)])
+    losses = scale * (fall + rng.normal(0.0, 0.2, 160))
+    said = has_diverged(losses)
+    assert said == list(reference(losses))
+    assert said[-1]
 
 
 @pytest.mark.parametrize(("later", "expected"), [(3.9, False), (4.1, True)])
@@ -88,5 +109,8 @@ def test_losses_that_stay_zero_are_fine():
 
 
 def test_restart_forgets_the_losses_but_the_first():
-    known = Losses(first=1.0, lowest=0.1, total=0.5, weight=0.9, has_diverged=True)
+    known = Losses()
+    for loss in (1.0, 0.1, 0.1, np.nan):
+        known = known.followed_by(loss)
+    assert known.has_diverged
     assert known.restarted() == Losses(first=1.0)
