@@ -38,7 +38,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
-    "ignore_pattern": "/benchmarks/",
+    "ignore_pattern": "/(benchmarks|papers)/",
     "show_memory": False,
 }
 
