@@ -64,6 +64,13 @@ def test_log_update_multiplies_by_a_power(cosine, expected):
     assert moved == pytest.approx(expected, rel=ROUNDING)
 
 
+@pytest.mark.parametrize("cosine", [-1.0, 0.0, 0.5])
+def test_momentum_moves_by_its_distance_from_1(cosine):
+    """A negative hypergradient raises it, and so shortens the distance."""
+    momentum = marthe.log_complement_update(0.75, cosine, 0.5)
+    assert float(momentum) == pytest.approx(1 - 0.25 * math.exp(0.5 * cosine), rel=1e-6)
+
+
 @pytest.mark.parametrize("convert", [float, tensor])
 @pytest.mark.parametrize(("product", "expected"), [(6.0, 0.5), (-12.0, -1.0)])
 def test_cosine_is_the_product_by_the_norms(convert, product, expected):
