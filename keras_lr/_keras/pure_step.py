@@ -161,8 +161,8 @@ def require_single_update(
 
 
 _REFUSAL = (
-    "`{}` differentiates the optimizer's own step, which must use nothing but Keras's "
-    "operations on Keras's variables. Received: optimizer=<{}>: {}. Write its "
+    "`{}` takes the optimizer's own step on tensors, so it must use nothing but "
+    "Keras's operations on Keras's variables. Received: optimizer=<{}>: {}. Write its "
     "`update_step` with `keras.ops` and `self.assign`, or take another optimizer."
 )
 

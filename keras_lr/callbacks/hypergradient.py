@@ -1,38 +1,24 @@
 """What the callbacks have in common that follow hypergradients."""
 
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from keras_lr import _keras
-from keras_lr.callbacks.base import LearningRateCallback
-from keras_lr.training import step_hook
-from keras_lr.training.horizon import FitLength
+from keras_lr.callbacks.online import OnlineCallback
 from keras_lr.training.hypergradient import RULE_COLUMNS, hypergradient_of
-from keras_lr.training.hypergradient_fit import HypergradientFit, columns
+from keras_lr.training.hypergradient_fit import columns
 
 
-class HypergradientCallback(LearningRateCallback):
-    """Takes hypergradients in each step of a fit, records them, resumes.
-
-    A subclass says in `_make_fit` what is tuned and how.
+class HypergradientCallback(OnlineCallback):
+    """Takes hypergradients in each step of a fit.
 
     Args:
         validation_data: Of `training.validation_loss.ValidationLoss`, or `None`.
-        arguments: The others, by name; they become attributes. `hyperparameters` is
-            what is tuned, the learning rate first, and `initial_learning_rate` what to
-            start from; `None` for the optimizer's own.
-        backup_dir: Directory for the state at the end of each epoch, or `None`.
-        verbose: `1` prints the rate that the next epoch starts with.
+        arguments: Of `OnlineCallback`.
+        backup_dir: Of `OnlineCallback`.
+        verbose: Of `OnlineCallback`.
     """
-
-    hyperparameters: tuple[str, ...]
-    initial_learning_rate: float | None
-
-    history_unit = "step"
-    """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
     def __init__(
         self,
@@ -42,137 +28,20 @@ class HypergradientCallback(LearningRateCallback):
         backup_dir: str | Path | None,
         verbose: int,
     ) -> None:
-        super().__init__(verbose=verbose)
         self.validation_data = validation_data
-        for name, value in arguments.items():
-            setattr(self, name, value)
-        self._arguments = tuple(arguments)
-        self.backup_dir = backup_dir
-        self._epoch: int | None = None
-        self._reset()
+        super().__init__(arguments, backup_dir=backup_dir, verbose=verbose)
 
-    def _start_factor(self) -> float:
-        """Return what the optimizer's own rate is multiplied by at the start."""
-        return 1.0
-
-    def _make_fit(self) -> HypergradientFit:
-        """Return what lives for one fit of the built model."""
-        raise NotImplementedError
-
-    def _prepare(self) -> HypergradientFit:
-        state = self._make_fit()
-        if self._epoch is not None:
-            self._start(state, self._epoch, is_first=True)
-        return state
-
-    def _reset(self) -> None:
+    def _columns(self) -> Sequence[str]:
         names = columns(self.hyperparameters)
-        if self.validation_data is None:
-            names = names[:-1]
-        self.history: dict[str, list[float]] = {name: [] for name in names}
-        self.restarts: list[int] = []
+        return names[:-1] if self.validation_data is None else names
 
-    def _wrap_step(self, step: step_hook.Step) -> step_hook.Step:
-        return self._fit_state.wrapped(step)
-
-    def _release(self) -> None:
-        self._fit_state.release()
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Check the optimizer, and wrap the training step."""
-        self._epoch = None
-        self._length = FitLength(self.params)
-        super().on_train_begin(logs)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start, or go on."""
-        super().on_epoch_begin(epoch, logs)
-        is_first, self._epoch = self._epoch is None, epoch
-        if self._fit_state is not None:
-            self._start(self._fit_state, epoch, is_first=is_first)
-
-    def _start(self, state: HypergradientFit, epoch: int, *, is_first: bool) -> None:
-        state.start_epoch(epoch, self._length)
-        if not is_first:
-            return
-        if epoch == 0:
-            state.start(self.initial_learning_rate, self._start_factor())
-            return
-        is_resumed = _keras.restored_epoch(self.model) == epoch
-        state.start(None, 1.0, is_annealed=is_resumed)
-        if is_resumed and self.backup_dir is not None:
-            state.read(Path(self.backup_dir), epoch - 1)
-
-    def on_train_batch_end(
-        self, batch: int, logs: dict[str, Any] | None = None
-    ) -> None:
-        """Fetch what the steps recorded, before there is too much of it."""
-        state: HypergradientFit | None = self._fit_state
-        is_last = self._length.is_last(batch)
-        if state is None:
-            return
-        if is_last or state.is_time_to_fetch(batch):
-            is_put_back = self._record(state)
-            if is_put_back and not is_last:
-                # The means so far are of a training that is no more.
-                self.model.reset_metrics()
-        # Not in `on_epoch_end`: a `BackupAndRestore` listed before this callback has
-        # saved the optimizer by then.
-        if is_last:
-            self._end_epoch(state)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Log the rates that the epoch was trained with, and what moved them."""
-        self._length.end_epoch()
-        state: HypergradientFit | None = self._fit_state
-        if state is not None:
-            self._record(state)
-            self._end_epoch(state)
-            state.end_epoch()
-            if self.backup_dir is not None:
-                state.write(Path(self.backup_dir), epoch)
-        if logs is not None:
-            for name in (*self.hyperparameters[1:], *self._late()):
-                known = (x for x in reversed(self.history[name]) if not math.isnan(x))
-                logs[name] = next(known, math.nan)
-        super().on_epoch_end(epoch, logs)
-
-    def _end_epoch(self, state: HypergradientFit) -> None:
-        if self._rates_used is None and self._epoch is not None:
-            self._rates_used = _keras.get_learning_rates(self.model.optimizer)
-            state.settle(self._epoch + 1, self._length)
-
-    def _record(self, state: HypergradientFit) -> bool:
-        """Take over what the steps recorded; return whether they were put back."""
-        for name, values in state.fetch().items():
-            if name in self.history:
-                self.history[name] = self._joined(name, values)
-        outcome = state.restart_if_diverged()
-        if outcome is not None:
-            steps = len(self.history["learning_rate"])
-            self.restarts.append(steps)
-            warnings.warn(
-                f"`{type(self).__name__}` noticed after {steps} steps that the "
-                "training diverges. It put weights and optimizer back to the last good "
-                f"state and goes on with {outcome}.",
-                stacklevel=2,
-            )
-        return outcome is not None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy configuration, history and restarts."""
-        twin = super().__deepcopy__(memo)
-        twin.restarts = list(self.restarts)
-        return twin
-
-    def _late(self) -> list[str]:
-        """Return what is known one step later without validation data."""
-        own = RULE_COLUMNS, map(hypergradient_of, self.hyperparameters[1:])
-        return [name for names in own for name in names]
+    def _columns_to_log(self) -> Sequence[str]:
+        return [*RULE_COLUMNS, *map(hypergradient_of, self.hyperparameters[1:])]
 
     def _joined(self, name: str, values: list[float]) -> list[float]:
-        before = self.history[name]
-        if self.validation_data is not None or name not in self._late() or not values:
-            return before + values
+        is_late = self.validation_data is None and name in self._columns_to_log()
+        if not is_late or not values:
+            return self.history[name] + values
         # Each step says what was unknown after the one before it.
+        before = self.history[name]
         return (before[:-1] + values if before else values[1:]) + [math.nan]

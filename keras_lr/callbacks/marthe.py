@@ -8,7 +8,8 @@ import keras
 
 from keras_lr.callbacks.hypergradient import HypergradientCallback
 from keras_lr.callbacks.marthe_arguments import LEARNING_RATE, checked
-from keras_lr.training.hypergradient_fit import HypergradientFit
+from keras_lr.training.hypergradient_fit import hypergradient_fit
+from keras_lr.training.online_fit import OnlineFit
 from keras_lr.training.tuned_hyperparameter import HypergradientRule
 
 # Of the update in log space: it has no scale, and one value serves every optimizer.
@@ -195,11 +196,11 @@ class MARTHE(HypergradientCallback):
             maximum=self.max_learning_rate if is_rate else maximum,
         )
 
-    def _make_fit(self) -> HypergradientFit:
+    def _make_fit(self) -> OnlineFit:
         anneal = self.anneal
         if anneal is None:
             anneal = ANNEAL if self._is_automatic else 0.0
-        return HypergradientFit(
+        return hypergradient_fit(
             self.model,
             {name: self._rule(name) for name in self.hyperparameters},
             owner=type(self).__name__,

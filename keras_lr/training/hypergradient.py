@@ -1,7 +1,6 @@
 """Hypergradients of the loss after each training step, taken inside of it."""
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,11 +9,18 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._keras import PureStep, StepState
+from keras_lr._keras import StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import moments, replicas
-from keras_lr.training.curvature import Curvature, Products, Recording, dense
-from keras_lr.training.optimizer_tangent import LEARNING_RATE
+from keras_lr.training.curvature import Curvature, Products, Recording
+from keras_lr.training.online_tuning import (
+    CUT,
+    LEARNING_RATE,
+    Gradients,
+    OnlineTuning,
+    TakeStep,
+    summed,
+)
 from keras_lr.training.tuned_hyperparameter import (
     HypergradientRule,
     Observation,
@@ -25,8 +31,6 @@ from keras_lr.training.tuned_hyperparameter import (
 )
 from keras_lr.training.validation_loss import ValidationLoss
 
-Gradients = list[Tensor | None]
-
 RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
 """What a step says of the learning rate's rule."""
 
@@ -36,16 +40,18 @@ def hypergradient_of(name: str) -> str:
     return f"{name}_hypergradient"
 
 
-class OnlineHypergradient:
+class OnlineHypergradient(OnlineTuning):
     """Differentiates the training steps of a fit, and moves hyperparameters by it.
 
     Args:
-        model: A built, compiled model.
+        model: A built, compiled model whose optimizer has a pure step.
         rules: For each hyperparameter, the learning rate first.
         validation: E; `None` for the loss of the next training batch.
         curvature_batch_size: Of `Curvature`.
         every: Steps from one update to the next.
     """
+
+    signal = "hypergradient"
 
     def __init__(
         self,
@@ -56,132 +62,88 @@ class OnlineHypergradient:
         curvature_batch_size: float | None,
         every: int = 1,
     ) -> None:
-        self._model = model
-        self._variables = model.trainable_variables
-        self._leaf = _keras.leaf_optimizers(model.optimizer)[0]
-        self._rate = _keras.learning_rate_variable(self._leaf)
-        self._step = PureStep(self._leaf, self._variables)
+        super().__init__(model)
         self._curvature = Curvature(model, curvature_batch_size)
         self._validation = validation
         self._every = every
-        is_double = any(each.dtype == "float64" for each in self._variables)
-        self.dtype = "float64" if is_double else "float32"
-        self.tuned = [
-            TunedHyperparameter(model, self._step, name, rule, self.dtype)
+        self.tuned: list[TunedHyperparameter] = [
+            TunedHyperparameter(model, self.step, name, rule, self.dtype)
             for name, rule in rules.items()
         ]
         self._looks_back = self.tuned[0].rule.discount != 0.0
-        self.sees_loss = False
-        """Whether the traced step says its loss."""
+        self.renews_optimizer = self.tuned[0].rule.update == "log"
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
-            self._written = replicas.shared_scalar("written", self._rate.dtype)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         named = {"count": self._count}
         if self._validation is not None:
             named["position"] = self._validation.position
+        return named | super().variables()
+
+    def restart(self, values: Sequence[float]) -> tuple[list[float], str]:
+        """Begin anew with a lower rate, or a lower hyper-learning rate."""
+        beta = _keras.to_float(self.tuned[0].beta)
+        is_log = self.tuned[0].rule.update == "log"
+        if is_log:
+            kept, text = super().restart(values)
+            beta *= 0.5
+        else:
+            self.start(values)
+            beta *= CUT
+            kept, text = [*values], f"a hyper-learning rate of {beta:.3g}"
         for each in self.tuned:
-            named |= each.variables()
-        return named
+            each.beta.assign(beta)
+        return kept, text
 
     @contextlib.contextmanager
-    def watching(self, data: Any, factor: Tensor) -> Iterator[dict[str, Tensor]]:
-        """Take part in the training step that is called in this context.
-
-        Args:
-            data: Its batch.
-            factor: What the learning rate is multiplied by in this step.
-
-        Yields:
-            A dict that says afterwards, in scalars, what the step was like.
-        """
-        row: dict[str, Tensor] = {}
-
-        def scale_loss(plain: Callable[..., Any], loss: Tensor) -> Tensor:
-            # The step's own comes first; those of further passes follow.
-            if not row:
-                row["loss"] = replicas.sum_over_replicas(loss)
-            return plain(loss)
-
-        def apply(
-            plain: Callable[..., Any], grads: Any, trainable_variables: Any = None
-        ) -> None:
-            _require_one_call(1 + ("hypergradient" in row))
-            self.sees_loss = "loss" in row
-            row.setdefault("loss", ops.full((), math.nan, self.dtype))
-            gradients = self._aligned(grads, trainable_variables)
-            take_step = functools.partial(plain, grads, trainable_variables)
-            with recording.paused() if recording else contextlib.nullcontext():
-                row.update(self._around(take_step, gradients, recording, factor))
-
-        optimizer = self._model.optimizer
-        with (
-            moments.twice_differentiable(),
-            self._recorded(data) as recording,
-            _keras.intercepted(optimizer, apply=apply, scale_loss=scale_loss),
-        ):
-            yield row
-        _require_one_call(int("hypergradient" in row))
-
-    def _recorded(self, data: Any) -> Any:
-        if not self._looks_back:
-            return contextlib.nullcontext()
-        return self._curvature.recording(data)
-
-    def _aligned(self, grads: Any, variables: Any) -> Gradients:
-        """Return a dense gradient, or `None`, for each of the weights."""
-        pairs = zip(variables or self._variables, grads, strict=True)
-        found = {id(variable): grad for variable, grad in pairs}
-        return dense([found.get(id(each)) for each in self._variables])
+    def _recorded(self, data: Any) -> Iterator[Recording | None]:
+        with moments.twice_differentiable():
+            if not self._looks_back:
+                yield None
+                return
+            with self._curvature.recording(data) as recording:
+                yield recording
 
     def _around(
         self,
-        take_step: Callable[[], None],
+        take_step: TakeStep,
+        gradients: Gradients,
+        recorded: Recording | None,
+        factor: Tensor,
+    ) -> dict[str, Tensor]:
+        with recorded.paused() if recorded else contextlib.nullcontext():
+            return self._differentiated(take_step, gradients, recorded, factor)
+
+    def _differentiated(
+        self,
+        take_step: TakeStep,
         gradients: Gradients,
         recording: Recording | None,
         factor: Tensor,
     ) -> dict[str, Tensor]:
         """Take the optimizer's step, and the tangents' beside it."""
-        scale = _keras.loss_scale(self._model.optimizer)
-        summed = _summed(gradients, scale)
+        scale = _keras.loss_scale(self.model.optimizer)
+        sums = summed(gradients, scale)
         row: dict[str, Tensor] = {}
         if self._validation is None:
-            row |= self._observe(lambda _: (math.nan, self._plain(summed)))
+            row |= self._observe(lambda _: (math.nan, self._plain(sums)))
         used = self._set_hyperparameters(factor)
         carried: list[Any] = [None] * len(self.tuned)
         if recording is not None:
             carried = self._carried(gradients, recording.products, scale)
-        new = self._advanced(summed, used, factor, carried)
-        others = {name: v for name, v in used.items() if name != LEARNING_RATE}
-        with _keras.with_hyperparameters(self._leaf, others):
+        new = self._advanced(sums, used, factor, carried)
+        with self._taking(used):
             take_step()
         for each, values in zip(self.tuned, new, strict=True):
             each.assign(values)
         if self._validation is not None:
             validation = self._validation
             row |= self._observe(
-                lambda is_due: validation.gradient(self._variables, is_due)
+                lambda is_due: validation.gradient(self.weights, is_due)
             )
         return row | used
-
-    def write_rate(self, factor: Tensor) -> None:
-        """Set the optimizer's learning rate, in a step or on the host."""
-        value = self.tuned[0].value.value
-        value = value * ops.cast(factor, value.dtype)
-        self._rate.assign(ops.cast(value, self._rate.dtype))
-        self._written.assign(self._rate.value)
-
-    def wrote_last(self) -> bool:
-        """Return whether the optimizer's rate is the one that was written here."""
-        return _keras.to_float(self._rate) == _keras.to_float(self._written)
-
-    def _set_hyperparameters(self, factor: Tensor) -> dict[str, Tensor]:
-        """Set the optimizer's for the step; return them as it will read them."""
-        self.write_rate(factor)
-        used = {each.name: each.value.value + 0.0 for each in self.tuned}
-        return used | {LEARNING_RATE: self._rate.value + 0.0}
 
     def _carried(
         self, gradients: Gradients, products: Products, scale: Tensor | None
@@ -197,10 +159,10 @@ class OnlineHypergradient:
             each.weights if scale is None else scaled(each.weights, 1.0 / norm)
             for each, norm in zip(tangents, norms, strict=True)
         ]
-        curvatures = products(gradients, self._variables, vectors)
+        curvatures = products(gradients, self.weights, vectors)
         carried = []
         for tangent, norm, curvature in zip(tangents, norms, curvatures, strict=True):
-            product = _present(_summed(curvature, scale), gradients)
+            product = _present(summed(curvature, scale), gradients)
             product = product if scale is None else scaled(product, norm)
             carried.append((tangent, product))
         return carried
@@ -213,10 +175,7 @@ class OnlineHypergradient:
         carried: Sequence[Any],
     ) -> list[list[StepState]]:
         """Return the new tangents of each hyperparameter, for the step to be taken."""
-        parts = self._step.variables
-        state = StepState(
-            *([ops.convert_to_tensor(each.value) for each in part] for part in parts)
-        )
+        state = self._state()
         new = []
         for each, pair in zip(self.tuned, carried, strict=True):
             value = used[each.name]
@@ -271,29 +230,12 @@ class OnlineHypergradient:
         """Return a gradient for each weight, without the optimizer's own factor."""
         plain = [
             ops.zeros(variable.shape, variable.dtype) if gradient is None else gradient
-            for gradient, variable in zip(gradients, self._variables, strict=True)
+            for gradient, variable in zip(gradients, self.weights, strict=True)
         ]
-        factor = getattr(self._leaf, "loss_scale_factor", None)
+        factor = getattr(self.leaf, "loss_scale_factor", None)
         return plain if factor is None else [each / factor for each in plain]
-
-
-def _summed(gradients: Sequence[Tensor | None], scale: Tensor | None) -> Gradients:
-    """Return gradients summed over the replicas, without the scale of the loss."""
-    present = [each for each in gradients if each is not None]
-    if scale is not None:
-        present = [each / ops.cast(scale, each.dtype) for each in present]
-    sums = iter(replicas.sum_over_replicas(present))
-    return [None if each is None else next(sums) for each in gradients]
 
 
 def _present(values: Gradients, gradients: Gradients) -> list[Tensor]:
     pairs = zip(values, gradients, strict=True)
     return [value for value, gradient in pairs if gradient is not None]
-
-
-def _require_one_call(number: int) -> None:
-    if number != 1:
-        raise ValueError(
-            "Hypergradients need a training step that calls its optimizer's `apply` "
-            f"once. Received: a `train_step` that calls it {number} times."
-        )
