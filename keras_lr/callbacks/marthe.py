@@ -7,9 +7,11 @@ from typing import Any
 import keras
 
 from keras_lr.callbacks.hypergradient import HypergradientCallback
-from keras_lr.callbacks.marthe_arguments import LEARNING_RATE, checked
+from keras_lr.callbacks.marthe_arguments import CHECKS
+from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
 from keras_lr.training.hypergradient_fit import hypergradient_fit
 from keras_lr.training.online_fit import OnlineFit
+from keras_lr.training.online_tuning import LARGEST_AVERAGE, moves_by_complement
 from keras_lr.training.tuned_hyperparameter import HypergradientRule
 
 # Of the update in log space: it has no scale, and one value serves every optimizer.
@@ -21,9 +23,6 @@ HIGHEST_STEP = 1.0
 START = 0.01
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
-# Names of hyperparameters that move by their distance from 1, and where they end.
-AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
-LARGEST_AVERAGE = 0.9999
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -155,6 +154,7 @@ class MARTHE(HypergradientCallback):
         verbose: int = 0,
     ) -> None:
         arguments = checked(
+            CHECKS,
             update=update,
             hyper_learning_rate=hyper_learning_rate,
             hyper_learning_rate_adaptation=hyper_learning_rate_adaptation,
@@ -185,7 +185,7 @@ class MARTHE(HypergradientCallback):
         beta = self.hyper_learning_rate
         if isinstance(beta, str):
             beta = LOG_STEP if is_log else HIGHEST_STEP
-        is_average = name.startswith(AVERAGES)
+        is_average = moves_by_complement(name)
         maximum = LARGEST_AVERAGE if is_average else math.inf
         return HypergradientRule(
             update="log_complement" if is_log and is_average else self.update,

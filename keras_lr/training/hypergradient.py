@@ -112,6 +112,7 @@ class OnlineHypergradient(OnlineTuning):
         gradients: Gradients,
         recorded: Recording | None,
         factor: Tensor,
+        loss: Tensor,
     ) -> dict[str, Tensor]:
         with recorded.paused() if recorded else contextlib.nullcontext():
             return self._differentiated(take_step, gradients, recorded, factor)

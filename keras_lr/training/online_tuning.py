@@ -19,7 +19,16 @@ LEARNING_RATE = "learning_rate"
 # What a rate that let the training diverge is multiplied by.
 CUT = 0.1
 
+# Names of hyperparameters that move by their distance from 1, and where they end.
+AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
+LARGEST_AVERAGE = 0.9999
+
 Gradients = list[Tensor | None]
+
+
+def moves_by_complement(name: str) -> bool:
+    """Return whether a hyperparameter is the decay of an average."""
+    return name.startswith(AVERAGES)
 
 
 class Tuned(Protocol):
@@ -144,7 +153,11 @@ class OnlineTuning:
                     plain(gradients, self.weights)
 
             gradients = self._aligned(grads, trainable_variables)
-            row.update(self._around(take_step, gradients, recorded, factor))
+            # Where a data set runs out, nothing may move that needs no data.
+            with _after(gradients):
+                row.update(
+                    self._around(take_step, gradients, recorded, factor, row["loss"])
+                )
 
         optimizer = self.model.optimizer
         with (
@@ -159,7 +172,12 @@ class OnlineTuning:
         return contextlib.nullcontext(data)
 
     def _around(
-        self, take_step: TakeStep, gradients: Gradients, recorded: Any, factor: Tensor
+        self,
+        take_step: TakeStep,
+        gradients: Gradients,
+        recorded: Any,
+        factor: Tensor,
+        loss: Tensor,
     ) -> dict[str, Tensor]:
         """Take the optimizer's step, and do beside it what there is to do.
 
@@ -169,6 +187,7 @@ class OnlineTuning:
                 loss is; `None` where there is none.
             recorded: What `_recorded` gave.
             factor: What the learning rate is multiplied by in this step.
+            loss: Of the global batch before the step; NaN if the step does not say it.
 
         Returns:
             Scalars by the names of the columns that are recorded.
@@ -248,6 +267,13 @@ def optimizer_with_pure_step(
     _keras.build_optimizer(model)
     _keras.PureStep(leaf, model.trainable_variables).require_pure(owner)
     return leaf
+
+
+def _after(tensors: Sequence[Tensor | None]) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which whatever happens does so after these are known."""
+    import tensorflow as tf
+
+    return tf.control_dependencies([each for each in tensors if each is not None])
 
 
 def _require_one_call(number: int) -> None:

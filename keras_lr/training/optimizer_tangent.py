@@ -23,6 +23,78 @@ LEARNING_RATE = "learning_rate"
 COMPILED_FROM = 100_000
 
 
+class StepDerivative:
+    """Differentiates the optimizer's step in one direction, in forward mode.
+
+    Args:
+        step: Of the optimizer.
+        name: The hyperparameter: `"learning_rate"` or an attribute of the optimizer.
+        keeps_slots: Whether the derivative of the new slots is asked for.
+    """
+
+    def __init__(self, step: PureStep, name: str, *, keeps_slots: bool = True) -> None:
+        import tensorflow as tf
+
+        self._name = name
+        self._step = step
+        self._keeps_slots = keeps_slots
+        self._derivative = self._plain_derivative
+        if step.is_compilable and _entries(step.variables.weights) >= COMPILED_FROM:
+            self._derivative = tf.function(
+                self._plain_derivative, jit_compile=True, autograph=False
+            )
+
+    def __call__(
+        self,
+        state: StepState,
+        gradients: Sequence[Tensor | None],
+        hyperparameters: Mapping[str, Tensor],
+        seed: Tensor,
+        carried: tuple[StepState, Sequence[Tensor]] | None = None,
+    ) -> list[Tensor]:
+        """Return A_t (mu Z_t) + B_t of the weights and, if asked for, of the slots.
+
+        Args:
+            state: Weights and slots before the step.
+            gradients: Of the step; `None` where there is none.
+            hyperparameters: The values of all that are tuned, the learning rate first.
+            seed: Derivative of this hyperparameter, in the optimizer, by what is tuned.
+            carried: mu Z_t, and H_t mu Z_t for each gradient. Without it, B_t alone.
+        """
+        given = [gradient for gradient in gradients if gradient is not None]
+        places = tuple(gradient is not None for gradient in gradients)
+        return self._derivative(
+            state, (places, given), dict(hyperparameters), seed, carried
+        )
+
+    def _plain_derivative(
+        self,
+        state: StepState,
+        gradients: tuple[tuple[bool, ...], list[Tensor]],
+        hyperparameters: dict[str, Tensor],
+        seed: Tensor,
+        carried: tuple[StepState, Sequence[Tensor]] | None,
+    ) -> list[Tensor]:
+        places, given = gradients
+        # A tensor is recognized by its identity, and one may be there twice.
+        given = [ops.copy(gradient) for gradient in given]
+        primals, tangents = [hyperparameters[self._name]], [seed]
+        if carried is not None:
+            tangent, curvatures = carried
+            primals += [*state.weights, *state.slots, *given]
+            tangents += [*tangent.weights, *tangent.slots, *curvatures]
+        rest = iter(given)
+        all_gradients = [next(rest) if is_given else None for is_given in places]
+
+        def after() -> list[Tensor]:
+            others = dict(hyperparameters)
+            rate = others.pop(LEARNING_RATE)
+            new = self._step(state, all_gradients, rate, others)
+            return [*new.weights, *new.slots] if self._keeps_slots else new.weights
+
+        return _forward_derivative(after, primals, tangents)
+
+
 class OptimizerTangent:
     """Holds Z, one value for each weight and slot, zero at first.
 
@@ -37,17 +109,8 @@ class OptimizerTangent:
     def __init__(
         self, model: keras.Model, step: PureStep, name: str, *, keeps_slots: bool = True
     ) -> None:
-        import tensorflow as tf
-
-        self.name = name
-        self._step = step
-        self._keeps_slots = keeps_slots
         weights, slots = step.variables
-        self._derivative = self._plain_derivative
-        if step.is_compilable and _entries(weights) >= COMPILED_FROM:
-            self._derivative = tf.function(
-                self._plain_derivative, jit_compile=True, autograph=False
-            )
+        self._derivative = StepDerivative(step, name, keeps_slots=keeps_slots)
         with model.distribute_strategy.scope():
             self.variables = StepState(
                 [_zeros_like(each) for each in weights],
@@ -80,47 +143,11 @@ class OptimizerTangent:
     ) -> StepState:
         """Return A_t (mu Z_t) + B_t.
 
-        Args:
-            state: Weights and slots before the step.
-            gradients: Of the step; `None` where there is none.
-            hyperparameters: The values of all that are tuned, the learning rate first.
-            seed: Derivative of this hyperparameter, in the optimizer, by what is tuned.
-            carried: mu Z_t, and H_t mu Z_t for each gradient. Without it, B_t alone.
+        The arguments are those of `StepDerivative`.
         """
-        given = [gradient for gradient in gradients if gradient is not None]
-        places = tuple(gradient is not None for gradient in gradients)
-        moved = self._derivative(
-            state, (places, given), dict(hyperparameters), seed, carried
-        )
+        moved = self._derivative(state, gradients, hyperparameters, seed, carried)
         number = len(state.weights)
         return StepState(moved[:number], moved[number:])
-
-    def _plain_derivative(
-        self,
-        state: StepState,
-        gradients: tuple[tuple[bool, ...], list[Tensor]],
-        hyperparameters: dict[str, Tensor],
-        seed: Tensor,
-        carried: tuple[StepState, Sequence[Tensor]] | None,
-    ) -> list[Tensor]:
-        places, given = gradients
-        # A tensor is recognized by its identity, and one may be there twice.
-        given = [ops.copy(gradient) for gradient in given]
-        primals, tangents = [hyperparameters[self.name]], [seed]
-        if carried is not None:
-            tangent, curvatures = carried
-            primals += [*state.weights, *state.slots, *given]
-            tangents += [*tangent.weights, *tangent.slots, *curvatures]
-        rest = iter(given)
-        all_gradients = [next(rest) if is_given else None for is_given in places]
-
-        def after() -> list[Tensor]:
-            others = dict(hyperparameters)
-            rate = others.pop(LEARNING_RATE)
-            new = self._step(state, all_gradients, rate, others)
-            return [*new.weights, *new.slots] if self._keeps_slots else new.weights
-
-        return _forward_derivative(after, primals, tangents)
 
 
 def _entries(variables: Sequence[keras.Variable]) -> int:

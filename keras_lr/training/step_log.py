@@ -55,7 +55,9 @@ class StepLog:
         place = [[self._count.value % self.capacity]]
         rows = tf.tensor_scatter_nd_update(self._rows.value, place, values[None])
         self._rows.assign(rows)
-        self._count.assign(self._count.value + 1)
+        # Where a data set runs out there are no values, and no row to count.
+        with tf.control_dependencies([values]):
+            self._count.assign(self._count.value + 1)
 
     def fetch(self) -> dict[str, list[float]]:
         """Return the rows since the last time, by columns, and forget them."""
