@@ -5,6 +5,7 @@ from keras_lr.callbacks.lipschitz import LipschitzLR
 from keras_lr.callbacks.marthe import MARTHE
 from keras_lr.callbacks.recorder import LearningRateRecorder
 from keras_lr.callbacks.rtho import RTHO
+from keras_lr.callbacks.walk import LearningRateWalk
 from keras_lr.comparison.compare import compare_policies
 from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
 from keras_lr.plotting import plot_learning_rate
@@ -26,6 +27,7 @@ __all__ = [
     "AutoAdam",
     "HypergradientDescent",
     "LearningRateRecorder",
+    "LearningRateWalk",
     "LipschitzLR",
     "compare_policies",
     "estimate_weight_bound",

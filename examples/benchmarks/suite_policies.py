@@ -75,6 +75,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     ),
     "hypergradient_descent": policies.hypergradient_descent,
     "rtho": policies.rtho,
+    "walk": policies.walk,
     "adamo": policies.adamo,
     "adamo_paper": functools.partial(policies.adamo, variant="paper"),
     "adaptive_rmsprop": policies.adaptive_rmsprop,

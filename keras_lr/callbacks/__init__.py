@@ -5,11 +5,13 @@ from keras_lr.callbacks.lipschitz import LipschitzLR
 from keras_lr.callbacks.marthe import MARTHE
 from keras_lr.callbacks.recorder import LearningRateRecorder
 from keras_lr.callbacks.rtho import RTHO
+from keras_lr.callbacks.walk import LearningRateWalk
 
 __all__ = [
     "MARTHE",
     "RTHO",
     "HypergradientDescent",
     "LearningRateRecorder",
+    "LearningRateWalk",
     "LipschitzLR",
 ]

@@ -185,21 +185,34 @@ def marthe(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     Without validation data it costs a Hessian-vector product on a quarter of the batch,
     three quarters of a gradient evaluation.
     """
-    return _hypergradient("marthe", "MARTHE", learning_rate, kwargs, 1.75)
+    return _callback("marthe", "MARTHE", learning_rate, kwargs, 1.75)
 
 
 def hypergradient_descent(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.HypergradientDescent`; `kwargs` are its arguments."""
     name = "hypergradient_descent"
-    return _hypergradient(name, "HypergradientDescent", learning_rate, kwargs, 1.0)
+    return _callback(name, "HypergradientDescent", learning_rate, kwargs, 1.0)
 
 
 def rtho(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.RTHO`; `kwargs` are its arguments."""
-    return _hypergradient("rtho", "RTHO", learning_rate, kwargs, 1.75)
+    return _callback("rtho", "RTHO", learning_rate, kwargs, 1.75)
 
 
-def _hypergradient(
+def walk(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `keras_lr.LearningRateWalk`; `kwargs` are its arguments.
+
+    A trial costs two passes forward, two thirds of a gradient evaluation, and one of a
+    slope a gradient.
+    """
+    from keras_lr.callbacks import LearningRateWalk
+
+    own = LearningRateWalk(**kwargs)
+    cost = 1.0 + (2.0 / 3.0 if own.probe_used == "loss" else 1.0) / own.steps_per_trial
+    return _callback("walk", "LearningRateWalk", learning_rate, kwargs, cost)
+
+
+def _callback(
     name: str,
     kind: str,
     learning_rate: float | None,

@@ -1,0 +1,212 @@
+"""`LearningRateWalk`: a little more where that is better, else a little less."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_lr.callbacks.online import OnlineCallback
+from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
+from keras_lr.callbacks.walk_arguments import CHECKS
+from keras_lr.training.online_fit import OnlineFit
+from keras_lr.training.walk import columns
+from keras_lr.training.walk_fit import walk_fit
+from keras_lr.training.walked_hyperparameter import WalkRule, walk_rule
+
+# Steps from one trial to the next, and the factor for each of them.
+EVERY, PERCENT = 10, 1.01
+# What the factor of a trial may grow to in the climb.
+LARGEST = 3.0
+# It starts that much below the optimizer's rate: a start that is too low costs a few
+# trials, one that is too high the training.
+START = 0.01
+# Part of the training over which the rate falls to zero.
+ANNEAL = 0.4
+
+
+@keras.saving.register_keras_serializable(package="keras_lr")
+class LearningRateWalk(OnlineCallback):
+    r"""Raise the learning rate a little where that is better, else lower it a little.
+
+    In each step, or in every n-th, the optimizer's own step is tried at the rate and at
+    a slightly higher one, from the same state and by the same gradient. If the loss of
+    the batch is lower after the second, the rate is multiplied by the factor, else
+    divided by it:
+
+    .. math::
+        \eta_{t+1} = \begin{cases}
+        f \eta_t & \text{if } L_t(w_{t+1}(f \eta_t)) < L_t(w_{t+1}(\eta_t)) \\
+        \eta_t / f & \text{otherwise}
+        \end{cases}
+
+    A trial costs two passes forward and one more step of the optimizer; the slope costs
+    a gradient and the step's derivative. With the default of every tenth step that is a
+    tenth of it. Memory: one more copy of the weights, and with `"auto"` two more of the
+    weights and of the optimizer's state.
+
+    Args:
+        factor: f, what the rate is multiplied or divided by. A number is the source's
+            rule, as printed. Defaults to `"auto"`: one percent for each step from trial
+            to trial, and larger factors in the beginning, as long as all decisions
+            agree and no step lowers the loss of its own batch by 2 %. It starts from a
+            hundredth of the rate of an optimizer that has not taken a step. A training
+            that diverges is put back as it was, and goes on with a tenth of the rate.
+        every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is
+            `"auto"`, else 1.
+        probe: `"slope"` for the sign of the derivative of the loss after the step by
+            the rate, to which the comparison tends for factors near 1; `"loss"` for the
+            comparison itself. In half precision, and at rates that are far too low, two
+            losses may differ by less than their last digit: the slope does not.
+            Defaults to `None`: `"slope"` if `factor` is `"auto"`, else `"loss"`.
+        smoothing: What each gradient counts of the next one in the average that the
+            optimizer gets in their place, from 0 to below 1. Defaults to `0.0`: the
+            gradients themselves.
+        hyperparameters: Names of what walks: `"learning_rate"` and any positive float
+            attribute of the optimizer, such as `"momentum"`, which moves by its
+            distance from 1. Each has a trial of its own, with the others as they are.
+        anneal: Part of the training over which the rate falls linearly to zero at the
+            end. There are no trials in it: a step that is made shorter says that it
+            ought to be longer. Defaults to `None`: 0.4 if `factor` is `"auto"`, else 0.
+        initial_learning_rate: The rate to start from. Defaults to `None`: the
+            optimizer's own, or a hundredth of it, see `factor`.
+        min_learning_rate: Lower limit of the rate, before annealing.
+        max_learning_rate: Upper limit of the rate.
+        backup_dir: Directory for the state at the end of each epoch. A fit that
+            `keras.callbacks.BackupAndRestore` resumes goes on exactly with it.
+        verbose: `1` prints the rate that the next epoch starts with.
+
+    Attributes:
+        history: Lists with an entry per step t: `learning_rate` (of the step),
+            `factor` (of the trial after it), `loss` (of its batch, before it) and,
+            NaN where there is no trial, `loss_after` (of the same batch after the step)
+            and `raised_loss` (after a step at the raised rate) or `slope` (the
+            derivative of `loss_after` by the rate). For another hyperparameter,
+            `momentum` and `momentum_raised_loss` or `momentum_slope`.
+        restarts: The steps after which `"auto"` noticed that the training diverges.
+
+    Raises:
+        ValueError: For arguments out of range, and in `fit` for an optimizer with a
+            schedule, with accumulated gradients, or a step that cannot be tried.
+
+    Example:
+        >>> import keras, keras_lr, numpy as np
+        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.SGD(), loss="mse", jit_compile=False)
+        >>> x, y = np.ones((64, 3)), np.ones((64, 1))
+        >>> walk = keras_lr.LearningRateWalk(factor=1.5)
+        >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[walk])
+        >>> rates = walk.history["learning_rate"]
+        >>> len(rates), rates[0] < rates[-1]  # four steps, upwards
+        (4, True)
+
+    Notes:
+        The source's own form is `LearningRateWalk(1.01)`, and `LearningRateWalk(1.1,
+        every=10)`. It says to decrease by one percent; here the rate is divided by the
+        factor, so that a step up and one down cancel. The step is the first of the two
+        trials: what is decided is the rate of the next one. The average of `smoothing`
+        is corrected for the zero that it starts from.
+        Equal losses lower the rate, and so does a trial that is not finite. A step that
+        a `LossScaleOptimizer` leaves out decides nothing.
+        Losses are those of `compute_loss` in training mode, regularizers included, with
+        the dropout masks and the statistics of the step; a `train_step` of the user's
+        own must have this loss. Replicas decide by the loss of the global batch.
+
+    References:
+        - Jon, [Best learning
+          rates](https://henryjon.blog/2019/10/28/best-learning-rates/), 2019.
+    """
+
+    # As `__init__` was given them; the rest is declared in the base.
+    factor: float | str
+    every: int | None
+    probe: str | None
+    smoothing: float
+    anneal: float | None
+    min_learning_rate: float
+    max_learning_rate: float
+
+    def __init__(
+        self,
+        factor: float | str = "auto",
+        *,
+        every: int | None = None,
+        probe: str | None = None,
+        smoothing: float = 0.0,
+        hyperparameters: tuple[str, ...] = ("learning_rate",),
+        anneal: float | None = None,
+        initial_learning_rate: float | None = None,
+        min_learning_rate: float = 0.0,
+        max_learning_rate: float = 10.0,
+        backup_dir: str | Path | None = None,
+        verbose: int = 0,
+    ) -> None:
+        arguments = checked(
+            CHECKS,
+            factor=factor,
+            every=every,
+            probe=probe,
+            smoothing=smoothing,
+            hyperparameters=hyperparameters,
+            anneal=anneal,
+            initial_learning_rate=initial_learning_rate,
+            min_learning_rate=min_learning_rate,
+            max_learning_rate=max_learning_rate,
+        )
+        super().__init__(arguments, backup_dir=backup_dir, verbose=verbose)
+
+    @property
+    def steps_per_trial(self) -> int:
+        """Steps from one trial to the next, also where `every` is `None`."""
+        return self.every or (EVERY if self._is_automatic else 1)
+
+    @property
+    def probe_used(self) -> str:
+        """What is looked at, also where `probe` is `None`."""
+        return self.probe or ("slope" if self._is_automatic else "loss")
+
+    @property
+    def _is_automatic(self) -> bool:
+        return self.factor == "auto"
+
+    def _start_factor(self) -> float:
+        return START if self._is_automatic else 1.0
+
+    def _columns(self) -> Sequence[str]:
+        return columns(self.hyperparameters, self.probe_used)
+
+    def _columns_to_log(self) -> Sequence[str]:
+        # The progress bar shows the loss itself.
+        names = self._columns()[len(self.hyperparameters) :]
+        return [name for name in names if name != "loss"]
+
+    def _rule(self, name: str) -> WalkRule:
+        limits = 0.0, math.inf
+        if name == LEARNING_RATE:
+            limits = self.min_learning_rate, self.max_learning_rate
+        if isinstance(self.factor, str):
+            factor = PERCENT**self.steps_per_trial
+            return walk_rule(name, factor, max(factor, LARGEST), limits)
+        return walk_rule(name, self.factor, self.factor, limits)
+
+    def _make_fit(self) -> OnlineFit:
+        anneal = self.anneal
+        if anneal is None:
+            anneal = ANNEAL if self._is_automatic else 0.0
+        return walk_fit(
+            self.model,
+            {name: self._rule(name) for name in self.hyperparameters},
+            owner=type(self).__name__,
+            probe=self.probe_used,
+            every=self.steps_per_trial,
+            smoothing=self.smoothing,
+            anneal=anneal,
+            guards=self._is_automatic,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        backup = None if self.backup_dir is None else str(self.backup_dir)
+        own = {name: getattr(self, name) for name in self._arguments}
+        return super().get_config() | own | {"backup_dir": backup}

@@ -1,0 +1,256 @@
+"""Trials of each training step at another rate, taken inside of it."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_lr import _keras
+from keras_lr._keras import StepState
+from keras_lr._typing import Tensor
+from keras_lr.rules import walk
+from keras_lr.training import replicas
+from keras_lr.training.curvature import dense
+from keras_lr.training.online_tuning import (
+    LEARNING_RATE,
+    Gradients,
+    OnlineTuning,
+    TakeStep,
+    summed,
+)
+from keras_lr.training.optimizer_tangent import StepDerivative
+from keras_lr.training.smoothing import GradientAverage, are_finite
+from keras_lr.training.tuned_hyperparameter import inner_product
+from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
+
+PROBES = ("loss", "slope")
+
+
+def columns(names: Sequence[str], probe: str) -> tuple[str, ...]:
+    """Return what is recorded of each step while these hyperparameters walk."""
+    own = *names, "factor", "loss", "loss_after"
+    return *own, *(probed(name, probe) for name in names)
+
+
+def probed(name: str, probe: str) -> str:
+    """Return under what name a step says what the trial of a hyperparameter was."""
+    found = "slope" if probe == "slope" else "raised_loss"
+    return found if name == LEARNING_RATE else f"{name}_{found}"
+
+
+class Batch(NamedTuple):
+    """What the loss of a training step depends on, beside the weights.
+
+    Attributes:
+        data: As the step gets it.
+        variables: The model's that are not trained: seeds, moving statistics.
+        values: Theirs before the step.
+    """
+
+    data: Any
+    variables: Sequence[keras.Variable]
+    values: Sequence[Tensor]
+
+
+class OnlineWalk(OnlineTuning):
+    """Tries in each step what a higher value would have done, and moves by it.
+
+    The step that is taken is the first trial. The others are the optimizer's own step
+    from the same state, by the same gradient; the loss after each is that of the same
+    batch, with the same random numbers.
+
+    Args:
+        model: A built, compiled model whose optimizer has a pure step.
+        rules: For each hyperparameter, the learning rate first.
+        probe: `"loss"` or `"slope"`.
+        every: Steps from one move to the next.
+        smoothing: Of `GradientAverage`; 0 for the gradients as they are.
+        anneals: Whether there are steps whose rate is multiplied by less than 1.
+    """
+
+    signal = "walk"
+
+    def __init__(
+        self,
+        model: keras.Model,
+        rules: Mapping[str, WalkRule],
+        *,
+        probe: str,
+        every: int,
+        smoothing: float,
+        anneals: bool = False,
+    ) -> None:
+        super().__init__(model)
+        self._is_always_due = every == 1 and not anneals
+        self._probe = probe
+        self._every = every
+        self.tuned: list[WalkedHyperparameter] = [
+            WalkedHyperparameter(model, name, rule, self.dtype)
+            for name, rule in rules.items()
+        ]
+        self._derivatives = [
+            StepDerivative(self.step, name, keeps_slots=False) for name in rules
+        ]
+        self._average = None
+        if smoothing:
+            self._average = GradientAverage(model, smoothing, self.dtype)
+        with model.distribute_strategy.scope():
+            self._count = replicas.shared_scalar("count", "int32")
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return everything that a fit resumes from, by names."""
+        named = {"count": self._count} | super().variables()
+        return named | (self._average.variables() if self._average else {})
+
+    def start(self, values: Sequence[float]) -> None:
+        """Set the state to what it is before the first step, on the host."""
+        super().start(values)
+        if self._average is not None:
+            self._average.clear()
+
+    @contextlib.contextmanager
+    def _recorded(self, data: Any) -> Iterator[Batch]:
+        import tensorflow as tf
+
+        variables = self.model.non_trainable_variables
+        # Not the variables themselves, which would be read after the step.
+        values = [tf.identity(each.value) for each in variables]
+        yield Batch(data, variables, values)
+
+    def _around(
+        self,
+        take_step: TakeStep,
+        gradients: Gradients,
+        recorded: Batch,
+        factor: Tensor,
+        loss: Tensor,
+    ) -> dict[str, Tensor]:
+        scale = _keras.loss_scale(self.model.optimizer)
+        used = self._set_hyperparameters(factor)
+        is_due = self._is_due(factor)
+        sums = summed(gradients, scale)
+        if scale is not None:
+            # A step that is left out says nothing.
+            is_due = ops.logical_and(is_due, are_finite(sums))
+        if self._average is not None:
+            sums = self._average.followed_by(sums)
+        # Only here are they those before the step.
+        trials = self._when_due(
+            is_due,
+            lambda: self._trials(sums, used),
+            lambda: [self._state().weights for _ in self.tuned],
+        )
+        with self._taking(used):
+            take_step(None if self._average is None else self._shares(sums, scale))
+        seen = self._evaluated(is_due, recorded, trials)
+        size = ops.exp(self.tuned[0].step.value)
+        learns = walk.learns(ops.cast(loss, self.dtype), seen["loss_after"])
+        for each in self.tuned:
+            each.update(self._direction(seen, each.name), is_due, learns)
+        return used | seen | {"factor": size}
+
+    def _is_due(self, factor: Tensor) -> Tensor:
+        """Count a step; return whether the hyperparameters move after it."""
+        self._count.assign(self._count.value + 1)
+        is_due = self._count.value % self._every == 0
+        # An annealed step is shorter than it could be, and says: raise.
+        return ops.logical_and(is_due, factor >= 1.0)
+
+    def _trials(
+        self, gradients: Gradients, used: Mapping[str, Tensor]
+    ) -> list[list[Tensor]]:
+        """Return for each hyperparameter the weights after a step at a raised value.
+
+        With `probe="slope"`, their derivative by it at the value itself.
+        """
+        state = self._state()
+        if self._probe == "loss":
+            return [
+                self._weights_at_raised(state, gradients, used, each)
+                for each in self.tuned
+            ]
+        return [
+            derivative(state, gradients, used, ops.ones_like(used[each.name]))
+            for each, derivative in zip(self.tuned, self._derivatives, strict=True)
+        ]
+
+    def _weights_at_raised(
+        self,
+        state: StepState,
+        gradients: Gradients,
+        used: Mapping[str, Tensor],
+        tuned: WalkedHyperparameter,
+    ) -> list[Tensor]:
+        values = {**used, tuned.name: tuned.raised(used[tuned.name])}
+        rate = values.pop(LEARNING_RATE)
+        return self.step(state, gradients, rate, values).weights
+
+    def _evaluated(
+        self, is_due: Tensor, batch: Batch, trials: Sequence[Sequence[Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return the loss of the batch after the step, and those of the trials.
+
+        With `probe="slope"`, the slopes of the first.
+        """
+        tried = (probed(each.name, self._probe) for each in self.tuned)
+        names = ["loss_after", *tried]
+        evaluate = self._slopes if self._probe == "slope" else self._losses
+
+        def look() -> list[Tensor]:
+            scale = self.model.optimizer.scale_loss(ops.ones((), self.dtype))
+            found = evaluate(batch, trials)
+            return [ops.cast(each, self.dtype) / scale for each in found]
+
+        def nothing() -> list[Tensor]:
+            return [ops.full((), math.nan, self.dtype) for _ in names]
+
+        # Replicas cannot meet inside of a branch.
+        found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))
+        return dict(zip(names, found, strict=True))
+
+    def _losses(self, batch: Batch, trials: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        taken = [ops.convert_to_tensor(each.value) for each in self.weights]
+        return [self._loss(batch, values) for values in (taken, *trials)]
+
+    def _slopes(self, batch: Batch, trials: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        import tensorflow as tf
+
+        values = [tf.identity(each.value) for each in self.weights]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            loss = self._loss(batch, values)
+        zero = tf.UnconnectedGradients.ZERO
+        gradients = dense(tape.gradient(loss, values, unconnected_gradients=zero))
+        slopes = (inner_product(each, gradients, self.dtype) for each in trials)
+        return [loss, *slopes]
+
+    def _loss(self, batch: Batch, values: Sequence[Tensor]) -> Tensor:
+        """Return the loss at other weights, with all else as it was before the step."""
+        variables = [*self.weights, *batch.variables]
+        with _keras.leaving_no_trace(variables, [*values, *batch.values]):
+            return _keras.training_loss(self.model, batch.data)
+
+    def _direction(self, seen: Mapping[str, Tensor], name: str) -> Tensor:
+        found = seen[probed(name, self._probe)]
+        if self._probe == "slope":
+            return walk.direction_of_slope(found)
+        return walk.direction_of_losses(found, seen["loss_after"])
+
+    def _when_due(
+        self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]
+    ) -> Any:
+        import tensorflow as tf
+
+        return look() if self._is_always_due else tf.cond(is_due, look, otherwise)
+
+    def _shares(self, sums: Gradients, scale: Tensor | None) -> Gradients:
+        """Return gradients that the optimizer sums over the replicas, and unscales."""
+        factor = 1.0 / replicas.number_of_replicas()
+        factor = factor if scale is None else factor * scale
+        return [
+            None if each is None else each * ops.cast(factor, each.dtype)
+            for each in sums
+        ]

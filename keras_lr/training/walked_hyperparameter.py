@@ -1,0 +1,120 @@
+"""A hyperparameter and the state of the walk that it goes on."""
+
+import dataclasses
+import math
+
+import keras
+from keras import ops
+
+from keras_lr._typing import Tensor
+from keras_lr.rules import walk
+from keras_lr.training import replicas
+from keras_lr.training.online_tuning import LARGEST_AVERAGE, moves_by_complement
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkRule:
+    """How a hyperparameter moves.
+
+    Attributes:
+        smallest: Logarithm of the factor at first, and at least.
+        largest: The same at most.
+        minimum: Lower limit of the hyperparameter.
+        maximum: Upper limit.
+        is_average: Whether it moves by its distance from 1.
+    """
+
+    smallest: float
+    largest: float
+    minimum: float
+    maximum: float
+    is_average: bool = False
+
+
+def walk_rule(
+    name: str, factor: float, max_factor: float, limits: tuple[float, float]
+) -> WalkRule:
+    """Return how a hyperparameter of this name moves.
+
+    Args:
+        name: `"learning_rate"` or an attribute of the optimizer.
+        factor: At first, and at least.
+        max_factor: What it may grow to.
+        limits: Of the hyperparameter; an average also has one of its own.
+    """
+    minimum, maximum = limits
+    is_average = moves_by_complement(name)
+    if is_average:
+        maximum = min(maximum, LARGEST_AVERAGE)
+    sizes = math.log(factor), math.log(max(factor, max_factor))
+    return WalkRule(*sizes, minimum, maximum, is_average)
+
+
+class WalkedHyperparameter:
+    """Holds a hyperparameter, the step that it moves by, and where it last went.
+
+    Args:
+        model: A built, compiled model.
+        name: `"learning_rate"` or an attribute of the optimizer.
+        rule: How it moves.
+        dtype: Of the scalars.
+    """
+
+    def __init__(
+        self, model: keras.Model, name: str, rule: WalkRule, dtype: str
+    ) -> None:
+        self.name = name
+        self.rule = rule
+        with model.distribute_strategy.scope():
+            self.value = replicas.shared_scalar(f"{name}_value", dtype)
+            self.step = replicas.shared_scalar(f"{name}_step", dtype)
+            self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
+            self._turned = replicas.shared_scalar(f"{name}_turned", dtype)
+
+    def start(self, value: float) -> None:
+        """Set the state to what it is before the first step, on the host."""
+        self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
+        self.step.assign(self.rule.smallest)
+        self._direction.assign(0.0)
+        self._turned.assign(0.0)
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return everything that a fit resumes from, by names."""
+        state = self.value, self.step, self._direction, self._turned
+        return {f"{self.name}_{index}": each for index, each in enumerate(state)}
+
+    def raised(self, value: Tensor) -> Tensor:
+        """Return what a value is raised to for a trial."""
+        return self._walked(value, ops.cast(self.step.value, value.dtype))
+
+    def update(self, direction: Tensor, is_due: Tensor, learns: Tensor) -> None:
+        """Move, where it is time to.
+
+        Args:
+            direction: 1 for upwards, -1 for downwards.
+            is_due: Whether it counts.
+            learns: Whether the step did.
+        """
+        rule = self.rule
+        previous = self._direction.value
+        turned = walk.has_turned(self._turned.value, direction, previous)
+        turned = ops.where(learns, ops.ones_like(turned), turned)
+        step = walk.step_size(
+            self.step.value,
+            previous,
+            turned,
+            smallest=rule.smallest,
+            largest=rule.largest,
+        )
+        value = self._walked(self.value.value, direction * step)
+        for variable, new in (
+            (self.value, ops.clip(value, rule.minimum, rule.maximum)),
+            (self.step, step),
+            (self._direction, direction),
+            (self._turned, turned),
+        ):
+            variable.assign(ops.where(is_due, new, variable.value))
+
+    def _walked(self, value: Tensor, step: Tensor) -> Tensor:
+        move = walk.walked_complement if self.rule.is_average else walk.walked
+        return move(value, step)

@@ -1,0 +1,294 @@
+"""What `LearningRateWalk` is given, what it records, what it refuses.
+
+`test_walk_decisions` compares its decisions with two steps that are really taken.
+"""
+
+import copy
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lr
+
+
+def linear(rows=40):
+    x = np.random.default_rng(0).normal(size=(rows, 4)).astype("float32")
+    return x, x @ np.array([1.0, -2.0, 3.0, 0.5], "float32")
+
+
+def regression(optimizer=None, **kwargs):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    optimizer = optimizer or keras.optimizers.SGD(0.0625)
+    model.compile(optimizer, loss="mse", jit_compile=False, **kwargs)
+    return model
+
+
+def fit(model, *callbacks, epochs=1, data=None, **kwargs):
+    x, y = data or linear()
+    kwargs = {"batch_size": 4, "shuffle": False, "verbose": 0} | kwargs
+    return model.fit(x, y, epochs=epochs, callbacks=list(callbacks), **kwargs)
+
+
+def walk(factor=1.25, **kwargs):
+    return keras_lr.LearningRateWalk(factor, **kwargs)
+
+
+def test_history_has_an_entry_for_each_step():
+    tuned = walk(probe="loss", hyperparameters=("learning_rate", "momentum"))
+    optimizer = keras.optimizers.SGD(0.0625, momentum=0.5)
+    logs = fit(regression(optimizer), tuned, epochs=2).history
+    names = "learning_rate", "momentum", "factor", "loss", "loss_after"
+    assert [*tuned.history] == [*names, "raised_loss", "momentum_raised_loss"]
+    assert {len(each) for each in tuned.history.values()} == {20}
+    assert tuned.history["learning_rate"][0] == 0.0625
+    for name in ("momentum", "factor", "loss_after", "raised_loss"):
+        assert logs[name] == [tuned.history[name][9], tuned.history[name][19]]
+
+
+def test_slope_takes_the_place_of_the_losses():
+    tuned = walk(probe="slope")
+    fit(regression(), tuned)
+    names = "learning_rate", "factor", "loss", "loss_after", "slope"
+    assert [*tuned.history] == [*names]
+
+
+def test_epoch_logs_the_last_trial_that_there_was():
+    """Of ten steps, the ninth decides."""
+    tuned = walk(probe="slope", every=3)
+    logs = fit(regression(), tuned).history
+    assert logs["slope"] == [tuned.history["slope"][8]]
+    assert math.isnan(tuned.history["slope"][9])
+
+
+def test_walk_ends_between_its_limits():
+    tuned = walk(probe="loss", min_learning_rate=0.05, max_learning_rate=0.07)
+    fit(regression(), tuned, epochs=3)
+    rates = np.array(tuned.history["learning_rate"])
+    assert rates.max() == np.float32(0.07)
+    assert rates.min() >= np.float32(0.05)
+
+
+def test_rate_is_annealed_at_the_end_and_does_not_walk_any_more():
+    tuned = walk(probe="loss", anneal=0.5)
+    model = regression()
+    fit(model, tuned, epochs=2)
+    rates, raised = tuned.history["learning_rate"], tuned.history["raised_loss"]
+    last = rates[11] / 0.9
+    assert last in (pytest.approx(1.25 * rates[10]), pytest.approx(rates[10] / 1.25))
+    assert rates[11:] == pytest.approx([last * (9 - i) / 10 for i in range(9)])
+    assert np.isfinite(raised[:11]).all()
+    assert np.isnan(raised[11:]).all()
+    assert float(model.optimizer.learning_rate) == pytest.approx(last)
+
+
+def test_steps_between_trials_have_none():
+    tuned = walk(probe="loss", every=4)
+    fit(regression(), tuned)
+    is_due = np.isfinite(tuned.history["raised_loss"])
+    np.testing.assert_array_equal(is_due, np.arange(1, 11) % 4 == 0)
+    rates = np.array(tuned.history["learning_rate"])
+    changes = np.flatnonzero(np.diff(rates)) + 1
+    assert changes.tolist() == [4, 8]
+
+
+def spoilt():
+    """The third batch has a number that is none."""
+    x, y = linear()
+    y = y.copy()
+    y[9] = np.nan
+    return x, y
+
+
+@pytest.mark.parametrize("probe", ["loss", "slope"])
+def test_trial_that_is_not_finite_lowers_the_rate(probe):
+    tuned = walk(probe=probe)
+    fit(regression(), tuned, data=spoilt())
+    rates = np.array(tuned.history["learning_rate"])
+    found = tuned.history["slope" if probe == "slope" else "raised_loss"]
+    assert np.isfinite(found[:2]).all()
+    assert np.isnan(found[2:]).all()
+    np.testing.assert_allclose(rates[3:] / rates[2:-1], 1 / 1.25, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_step_that_loss_scaling_leaves_out_says_nothing():
+    sgd = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0625), 8.0)
+    tuned = walk(probe="loss", smoothing=0.5)
+    model = regression(sgd)
+    fit(model, tuned, data=spoilt())
+    rates = tuned.history["learning_rate"]
+    assert rates[3] == rates[2]
+    assert np.isfinite(model.get_weights()[0]).all()
+    assert np.isfinite(tuned.history["raised_loss"][3:]).all()
+
+
+class Watch(keras.callbacks.Callback):
+    """Copies all variables before the fit, and after the first restart."""
+
+    def __init__(self, watched):
+        super().__init__()
+        self.watched, self.after = watched, None
+
+    def _variables(self):
+        rate = self.model.optimizer.learning_rate
+        every = [*self.model.weights, *self.model.optimizer.variables]
+        return [each.numpy() for each in every if each is not rate]
+
+    def on_train_begin(self, logs=None):
+        self.before = self._variables()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.watched.restarts and self.after is None:
+            self.after = self._variables()
+
+
+# What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_training_that_diverges_is_put_back_and_ends_well():
+    tuned = walk("auto", initial_learning_rate=4.0)
+    model, watch = regression(keras.optimizers.SGD(0.5, momentum=0.5)), Watch(tuned)
+    with pytest.warns(UserWarning, match=r"`LearningRateWalk` noticed.* diverges"):
+        logs = fit(model, tuned, watch, data=linear(80), epochs=10)
+    for after, before in zip(watch.after, watch.before, strict=True):
+        np.testing.assert_array_equal(after, before)
+    assert tuned.restarts[0] == 16
+    assert tuned.history["learning_rate"][16] == pytest.approx(0.4, rel=1e-6)
+    assert np.isfinite(logs.history["loss"]).all()
+    assert tuned.history["loss"][-1] < 0.01 * tuned.history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        ({}, 0.000625),
+        ({"every": 1, "probe": "loss"}, 0.000625),
+        ({"factor": 1.5}, 0.0625),
+        ({"initial_learning_rate": 0.25}, 0.25),
+    ],
+)
+def test_first_rate_is_a_hundredth_only_where_all_is_automatic(arguments, first):
+    tuned = keras_lr.LearningRateWalk(**arguments)
+    fit(regression(), tuned)
+    assert tuned.history["learning_rate"][0] == pytest.approx(first, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, ("slope", 10)),
+        ({"factor": 1.5}, ("loss", 1)),
+        ({"probe": "loss"}, ("loss", 10)),
+        ({"factor": 1.5, "every": 3, "probe": "slope"}, ("slope", 3)),
+    ],
+)
+def test_number_is_the_rule_as_the_source_has_it(arguments, expected):
+    tuned = keras_lr.LearningRateWalk(**arguments)
+    assert (tuned.probe_used, tuned.steps_per_trial) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        ({}, 0.5),  # Of twice a part of the way to 0, once.
+        ({"factor": 1.5, "anneal": 0.5}, 0.5),
+        ({"factor": 1.5}, 1.5),
+        ({"anneal": 0.0}, 1.0),
+    ],
+)
+def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, last):
+    tuned = keras_lr.LearningRateWalk(**arguments)
+    fit(regression(), tuned, epochs=2)
+    before, after = tuned.history["learning_rate"][-2:]
+    assert after / before in (pytest.approx(last), pytest.approx(1 / last))
+
+
+def test_training_is_not_put_back_where_that_is_not_asked_for():
+    tuned = walk(1.01, initial_learning_rate=4.0)
+    fit(regression(keras.optimizers.SGD(0.5, momentum=0.5)), tuned, epochs=4)
+    assert tuned.restarts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("factor", 1.0),
+        ("factor", 0.5),
+        ("factor", math.inf),
+        ("factor", math.nan),
+        ("factor", "fast"),
+        ("every", 0),
+        ("every", 1.5),
+        ("every", True),
+        ("probe", "gradient"),
+        ("smoothing", 1.0),
+        ("smoothing", -0.5),
+        ("hyperparameters", ("momentum",)),
+        ("hyperparameters", ("learning_rate", "learning_rate")),
+        ("anneal", 1.5),
+        ("initial_learning_rate", 0.0),
+        ("min_learning_rate", -1.0),
+        ("max_learning_rate", math.inf),
+    ],
+)
+def test_wrong_argument_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"`{name}`.* Received: .*{name}="):
+        keras_lr.LearningRateWalk(**{name: value})
+
+
+def test_hyperparameter_that_the_optimizer_was_not_given_is_refused():
+    tuned = walk(hyperparameters=("learning_rate", "momentum"))
+    with pytest.raises(ValueError, match=r"positive floats. Received: momentum="):
+        fit(regression(), tuned)
+
+
+@pytest.mark.parametrize(
+    "argument", [{"gradient_accumulation_steps": 2}, {"ema_overwrite_frequency": 2}]
+)
+def test_optimizer_that_steps_otherwise_at_times_is_refused(argument):
+    argument = argument | {"use_ema": "ema_overwrite_frequency" in argument}
+    sgd = keras.optimizers.SGD(0.0625, **argument)
+    with pytest.raises(ValueError, match=r"same step at each batch.*Received: "):
+        fit(regression(sgd), walk())
+
+
+class CallsNumPy(keras.optimizers.SGD):
+    """Computes outside of TensorFlow."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        import tensorflow as tf
+
+        gradient = tf.numpy_function(np.sign, [gradient], gradient.dtype)
+        super().update_step(gradient, variable, learning_rate)
+
+
+def test_optimizer_that_leaves_keras_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"takes the optimizer.*<CallsNumPy>"):
+        fit(regression(CallsNumPy(0.0625)), walk())
+
+
+@pytest.mark.parametrize("probe", ["loss", "slope"])
+def test_frozen_weights_and_embeddings_are_walked_over(probe):
+    model = keras.Sequential(
+        [
+            keras.Input((3,), dtype="int64"),
+            keras.layers.Embedding(7, 4),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, trainable=False),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.0625), loss="mse", jit_compile=False)
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 7, (40, 3)), rng.normal(size=40)
+    tuned = walk(probe=probe)
+    fit(model, tuned, data=data)
+    found = tuned.history["slope" if probe == "slope" else "raised_loss"]
+    assert np.isfinite(found).all()
+
+
+def test_restarts_of_a_copy_are_its_own():
+    tuned = walk()
+    copy.deepcopy(tuned).restarts.append(1)
+    assert tuned.restarts == []

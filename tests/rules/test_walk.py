@@ -1,0 +1,124 @@
+"""The walk's rule, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from keras_lr.rules import walk
+
+NAN, INF = math.nan, math.inf
+
+
+def value(tensor):
+    return float(ops.convert_to_numpy(tensor))
+
+
+@pytest.mark.parametrize(
+    ("raised", "taken", "direction"),
+    [
+        (0.5, 1.0, 1),
+        (1.0, 0.5, -1),
+        (1.0, 1.0, -1),
+        (-1.0, -0.5, 1),
+        (NAN, 1.0, -1),
+        (INF, 1.0, -1),
+        (-INF, 1.0, -1),
+        (1.0, NAN, 1),
+        (1.0, INF, 1),
+        (NAN, NAN, -1),
+        (INF, INF, -1),
+        (NAN, INF, -1),
+    ],
+)
+def test_raised_rate_is_better_only_if_it_leaves_a_lower_loss(raised, taken, direction):
+    found = walk.direction_of_losses(
+        ops.convert_to_tensor(raised), ops.convert_to_tensor(taken)
+    )
+    assert value(found) == direction
+
+
+@pytest.mark.parametrize(
+    ("slope", "direction"),
+    [(-0.5, 1), (0.5, -1), (0.0, -1), (-0.0, -1), (NAN, -1), (INF, -1), (-INF, -1)],
+)
+def test_slope_downwards_raises_the_rate(slope, direction):
+    assert value(walk.direction_of_slope(ops.convert_to_tensor(slope))) == direction
+
+
+def factors(directions, largest):
+    """Return the factors that a sequence of directions moves by, from 2 on."""
+    step, turned, previous, found = math.log(2.0), 0.0, 0.0, []
+    for each in directions:
+        direction, previous, turned, step = (
+            ops.convert_to_tensor(number, "float64")
+            for number in (each, previous, turned, step)
+        )
+        turned = walk.has_turned(turned, direction, previous)
+        step = walk.step_size(
+            step, previous, turned, smallest=math.log(2.0), largest=math.log(largest)
+        )
+        previous = direction
+        found.append(math.exp(value(step)))
+    return found
+
+
+def test_factor_is_constant_without_a_larger_one():
+    assert factors([1, 1, -1, -1, 1], 2.0) == pytest.approx([2.0] * 5, rel=1e-15)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_factor_grows_while_all_decisions_agree_up_to_its_largest(sign):
+    # 2 to the powers of 1, 2 and 4, but 8 at most.
+    found = factors(np.array([1, 1, 1, 1, -1, -1, -1]) * sign, 8.0)
+    expected = [2.0, 4.0, 8.0, 8.0, 2.0, 2.0, 2.0]
+    assert found == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("move", "start", "factor", "expected"),
+    [
+        (walk.walked, 0.5, 1.25, 0.625),
+        (walk.walked, 0.5, 1 / 1.25, 0.4),
+        # A momentum, by its distance from 1.
+        (walk.walked_complement, 0.5, 2.0, 0.75),
+        (walk.walked_complement, 0.75, 1 / 2.0, 0.5),
+    ],
+)
+def test_value_is_multiplied_and_divided(move, start, factor, expected):
+    step = ops.convert_to_tensor(math.log(factor), "float64")
+    found = move(ops.convert_to_tensor(start, "float64"), step)
+    assert value(found) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (1.0, 0.97, True),
+        (1.0, 0.99, False),
+        (1.0, 2.0, False),
+        (-1.0, -1.03, True),
+        (-1.0, -0.97, False),
+        (NAN, 0.5, False),
+        (1.0, NAN, False),
+        (INF, 0.5, False),
+    ],
+)
+def test_step_learns_that_lowers_the_loss_of_its_batch_by_two_percent(
+    before, after, expected
+):
+    given = (ops.convert_to_tensor(each, "float64") for each in (before, after))
+    assert bool(walk.learns(*given)) is expected
+
+
+@settings(deadline=None, max_examples=25)  # TensorFlow takes its time at first.
+@given(st.lists(st.sampled_from([-1.0, 1.0]), min_size=1, max_size=30))
+def test_factor_is_the_smallest_once_decisions_have_disagreed(directions):
+    found = factors(directions, 8.0)
+    turned = [len(set(directions[: n + 1])) > 1 for n in range(len(directions))]
+    for factor, is_turned in zip(found, turned, strict=True):
+        assert 2.0 * (1 - 1e-12) <= factor <= 8.0 * (1 + 1e-12)
+        assert not is_turned or factor == pytest.approx(2.0, rel=1e-14)
