@@ -48,8 +48,11 @@ HYPERGRADIENTS = [
     pytest.param(keras_lr.RTHO, id="RTHO", marks=pytest.mark.slow),
 ]
 WALKS = [
+    # What it shares with `MARTHE` is tested there, the rest in callbacks/test_walk.py.
     pytest.param(
-        lambda: keras_lr.LearningRateWalk(every=2, smoothing=0.5), id="walk-slope"
+        lambda: keras_lr.LearningRateWalk(every=2, smoothing=0.5),
+        id="walk-slope",
+        marks=pytest.mark.slow,
     ),
     pytest.param(
         lambda: keras_lr.LearningRateWalk(1.01),

@@ -93,6 +93,33 @@ def test_steps_between_trials_have_none():
     assert changes.tolist() == [4, 8]
 
 
+def rates_of(model, **kwargs):
+    tuned = walk(1.05, every=2, probe="slope", smoothing=0.5)
+    fit(model, tuned, epochs=2, **kwargs)
+    return tuned.history["learning_rate"]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 4}],
+)
+def test_rates_are_the_same_however_the_step_is_compiled(argument):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0625), loss="mse", **argument)
+    expected = rates_of(regression())
+    keras.utils.set_random_seed(0)
+    assert rates_of(model) == pytest.approx(expected, rel=1e-6)
+
+
+def test_replicas_decide_as_one_device_with_the_same_global_batch(two_replicas):
+    expected = rates_of(regression())
+    keras.utils.set_random_seed(0)
+    with two_replicas.scope():
+        model = regression()
+    assert rates_of(model) == pytest.approx(expected, rel=1e-6)
+    assert len(set(expected)) > 3
+
+
 def spoilt():
     """The third batch has a number that is none."""
     x, y = linear()
