@@ -49,8 +49,9 @@ class LearningRateWalk(OnlineCallback):
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's
             rule, as printed. Defaults to `"auto"`: one percent for each step from trial
-            to trial, and larger factors in the beginning, as long as all decisions
-            agree and no step lowers the loss of its own batch by 2 %. It starts from a
+            to trial, and larger factors in the beginning, while decisions agree and as
+            long as no step lowers the loss of its own batch by 2 %, and the average
+            loss has not come down by 20 %. It starts from a
             hundredth of the rate of an optimizer that has not taken a step. A training
             that diverges is put back as it was, and goes on with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is

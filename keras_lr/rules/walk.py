@@ -8,13 +8,13 @@ weights at a rate of eta, and f > 1 the factor:
 
 For f -> 1 the condition is that the slope dL_t(w_{t+1}(eta)) / deta is negative.
 
-The source's factor is constant. Here it may grow as long as all decisions agree and no
-step learns anything of its own batch, which a rate that is far too low needs. With the
-direction d_t, 1 or -1, and h_t = log f_t,
+The source's factor is constant. Here it may grow while decisions agree, as long as
+nothing is learned, which a rate that is far too low needs: no trial has seen a step
+that lowers the loss of its own batch by 2 %, nor an average loss that has come down by
+20 %. With the direction d_t, 1 or -1, and h_t = log f_t,
 
-    h_{t+1} = min(GROWTH h_t, h_max)   if d_0 = d_1 = ... = d_t and, at all of them,
-                                       L_t(w_t) - L_t(w_{t+1}) < GAIN |L_t(w_t)|,
-              log f                    otherwise, from then on,
+    h_{t+1} = min(GROWTH h_t, h_max)   if d_t = d_{t-1} and nothing was learned so far,
+              log f                    otherwise,
     eta_{t+1} = eta_t exp(d_t h_{t+1}).
 
 A momentum moves like this by its distance from 1. All functions take and return
@@ -27,8 +27,11 @@ from keras_lr._typing import Tensor
 
 # Of the logarithm of the factor.
 GROWTH = 2.0
-# A step learns if it leaves a loss of its own batch that is that much lower.
+# A step learns if it leaves a loss of its own batch that is that much lower,
 GAIN = 0.02
+# or if the average loss, each counting so much of the next, is that much lower than it
+# was after the first steps.
+PROGRESS, MEMORY, EARLY = 0.2, 0.9, 10
 
 
 def direction_of_losses(raised: Tensor, taken: Tensor) -> Tensor:
@@ -55,22 +58,11 @@ def _sign(is_positive: Tensor, like: Tensor) -> Tensor:
     return ops.where(is_positive, ops.ones_like(like), -ops.ones_like(like))
 
 
-def has_turned(turned: Tensor, direction: Tensor, previous: Tensor) -> Tensor:
-    """Return 1 if some decision was another one than the one before it, else 0.
-
-    Args:
-        turned: The same without the last decision.
-        direction: d_t.
-        previous: d_{t-1}; 0 before the first step.
-    """
-    turns = direction * previous < 0.0
-    return ops.where(turns, ops.ones_like(turned), turned)
-
-
 def step_size(
     step: Tensor,
+    direction: Tensor,
     previous: Tensor,
-    turned: Tensor,
+    learned: Tensor,
     *,
     smallest: float,
     largest: float,
@@ -79,12 +71,13 @@ def step_size(
 
     Args:
         step: h_t.
+        direction: d_t.
         previous: d_{t-1}; 0 in the first step, which has the smallest factor.
-        turned: 1 if decisions have disagreed so far, else 0.
+        learned: 1 if a step so far has learned, else 0.
         smallest: log f.
         largest: h_max.
     """
-    grows = ops.logical_and(turned == 0.0, previous != 0.0)
+    grows = ops.logical_and(learned == 0.0, direction * previous > 0.0)
     return ops.where(grows, ops.minimum(GROWTH * step, largest), smallest)
 
 
@@ -99,6 +92,16 @@ def learns(before: Tensor, after: Tensor) -> Tensor:
     """
     gains = before - after >= GAIN * ops.abs(before)
     return ops.logical_and(gains, ops.isfinite(before - after))
+
+
+def has_come_down(mean: Tensor, early: Tensor) -> Tensor:
+    """Return whether the average loss is a fifth lower than the early one.
+
+    Args:
+        mean: Of the losses so far.
+        early: The same after the first ten steps.
+    """
+    return mean < early - PROGRESS * ops.abs(early)
 
 
 def walked(value: Tensor, step: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from keras_lr.training.online_tuning import (
     summed,
 )
 from keras_lr.training.optimizer_tangent import StepDerivative
+from keras_lr.training.progress import Progress
 from keras_lr.training.smoothing import GradientAverage, are_finite
 from keras_lr.training.tuned_hyperparameter import inner_product
 from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
@@ -97,17 +98,20 @@ class OnlineWalk(OnlineTuning):
         self._average = None
         if smoothing:
             self._average = GradientAverage(model, smoothing, self.dtype)
+        self._progress = Progress(model, self.dtype)
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         named = {"count": self._count} | super().variables()
+        named |= self._progress.variables()
         return named | (self._average.variables() if self._average else {})
 
     def start(self, values: Sequence[float]) -> None:
         """Set the state to what it is before the first step, on the host."""
         super().start(values)
+        self._progress.clear()
         if self._average is not None:
             self._average.clear()
 
@@ -147,7 +151,10 @@ class OnlineWalk(OnlineTuning):
             take_step(None if self._average is None else self._shares(sums, scale))
         seen = self._evaluated(is_due, recorded, trials)
         size = ops.exp(self.tuned[0].step.value)
-        learns = walk.learns(ops.cast(loss, self.dtype), seen["loss_after"])
+        learns = ops.logical_or(
+            walk.learns(ops.cast(loss, self.dtype), seen["loss_after"]),
+            self._progress.followed_by(loss),
+        )
         for each in self.tuned:
             each.update(self._direction(seen, each.name), is_due, learns)
         return used | seen | {"factor": size}

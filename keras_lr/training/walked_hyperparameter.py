@@ -69,18 +69,18 @@ class WalkedHyperparameter:
             self.value = replicas.shared_scalar(f"{name}_value", dtype)
             self.step = replicas.shared_scalar(f"{name}_step", dtype)
             self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
-            self._turned = replicas.shared_scalar(f"{name}_turned", dtype)
+            self._learned = replicas.shared_scalar(f"{name}_learned", dtype)
 
     def start(self, value: float) -> None:
         """Set the state to what it is before the first step, on the host."""
         self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
         self.step.assign(self.rule.smallest)
         self._direction.assign(0.0)
-        self._turned.assign(0.0)
+        self._learned.assign(0.0)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        state = self.value, self.step, self._direction, self._turned
+        state = self.value, self.step, self._direction, self._learned
         return {f"{self.name}_{index}": each for index, each in enumerate(state)}
 
     def raised(self, value: Tensor) -> Tensor:
@@ -97,12 +97,13 @@ class WalkedHyperparameter:
         """
         rule = self.rule
         previous = self._direction.value
-        turned = walk.has_turned(self._turned.value, direction, previous)
-        turned = ops.where(learns, ops.ones_like(turned), turned)
+        learned = self._learned.value
+        learned = ops.where(learns, ops.ones_like(learned), learned)
         step = walk.step_size(
             self.step.value,
+            direction,
             previous,
-            turned,
+            learned,
             smallest=rule.smallest,
             largest=rule.largest,
         )
@@ -111,7 +112,7 @@ class WalkedHyperparameter:
             (self.value, ops.clip(value, rule.minimum, rule.maximum)),
             (self.step, step),
             (self._direction, direction),
-            (self._turned, turned),
+            (self._learned, learned),
         ):
             variable.assign(ops.where(is_due, new, variable.value))
 

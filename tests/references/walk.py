@@ -17,8 +17,8 @@ class Walk:
         model: A compiled model with a built optimizer.
         factor: By which the rate is multiplied or divided.
         every: Steps from one decision to the next.
-        largest: What the factor may grow to while all decisions agree and no step
-            lowers the loss of its batch by 2 %.
+        largest: What the factor may grow to while decisions agree and no step lowers
+            the loss of its batch by 2 %.
     """
 
     def __init__(self, model, factor, every=1, largest=None):
@@ -27,7 +27,8 @@ class Walk:
         self.factor = self.smallest = factor
         self.largest = largest or factor
         self.directions = []
-        self.is_found = False
+        self.has_learned = False
+        self.before = []
         self.count = 0
         self.losses = []
 
@@ -63,6 +64,8 @@ class Walk:
         """Take a step; return the rate that it was taken with."""
         before = self.state()
         rate = float(self.model.optimizer.learning_rate.numpy())
+        weights = [w.numpy() for w in self.model.trainable_variables]
+        self.before.append(self.loss_at(weights, batch, before))
         self.count += 1
         next_rate = rate
         if self.count % self.every == 0:
@@ -71,9 +74,14 @@ class Walk:
         self.model.optimizer.learning_rate.assign(next_rate)
         return rate
 
+    def mean(self, number):
+        """Return an average of the first losses, of which the last counts most."""
+        losses = self.before[:number]
+        weights = 0.9 ** np.arange(len(losses) - 1, -1, -1.0)
+        return weights @ losses / weights.sum()
+
     def decide(self, rate, batch, before):
-        weights = [w.numpy() for w in self.model.trainable_variables]
-        first = self.loss_at(weights, batch, before)
+        first = self.before[-1]
         raised = rate * self.factor
         losses = [
             self.loss_at(self.weights_after(each, batch, before), batch, before)
@@ -81,10 +89,11 @@ class Walk:
         ]
         self.losses.append(losses)
         self.directions.append(1 if losses[1] < losses[0] else -1)
-        if len(set(self.directions)) > 1 or losses[0] <= 0.98 * first:
-            self.is_found = True
-        if self.is_found:
-            self.factor = self.smallest
-        elif len(self.directions) > 1:
+        if losses[0] <= 0.98 * first or self.mean(None) < 0.8 * self.mean(10):
+            self.has_learned = True
+        agrees = len(self.directions) > 1 and len(set(self.directions[-2:])) == 1
+        if agrees and not self.has_learned:
             self.factor = min(self.factor**2, self.largest)
+        else:
+            self.factor = self.smallest
         return rate * self.factor ** self.directions[-1]
