@@ -1,5 +1,8 @@
 """Learning rates for Keras from theory and evidence instead of by hand."""
 
+import importlib
+import typing
+
 from keras_lr.callbacks.hypergradient_descent import HypergradientDescent
 from keras_lr.callbacks.lipschitz import LipschitzLR
 from keras_lr.callbacks.marthe import MARTHE
@@ -8,7 +11,7 @@ from keras_lr.callbacks.rtho import RTHO
 from keras_lr.callbacks.walk import LearningRateWalk
 from keras_lr.comparison.compare import compare_policies
 from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
-from keras_lr.plotting import plot_learning_rate
+from keras_lr.plotting import plot_arms, plot_learning_rate
 from keras_lr.rules.regression_lipschitz import (
     estimate_weight_bound,
     linear_regression_lipschitz,
@@ -16,6 +19,10 @@ from keras_lr.rules.regression_lipschitz import (
     softmax_regression_lipschitz,
 )
 from keras_lr.training.lipschitz_constant import lipschitz_constant
+
+if typing.TYPE_CHECKING:
+    from keras_lr.tuners.blie import BLiE, BLiEOracle
+    from keras_lr.tuners.zooming import Zooming, ZoomingOracle
 
 __version__ = "0.1.0.dev0"
 
@@ -25,15 +32,29 @@ __all__ = [
     "AdaMo",
     "AdaptiveRMSprop",
     "AutoAdam",
+    "BLiE",
+    "BLiEOracle",
     "HypergradientDescent",
     "LearningRateRecorder",
     "LearningRateWalk",
     "LipschitzLR",
+    "Zooming",
+    "ZoomingOracle",
     "compare_policies",
     "estimate_weight_bound",
     "linear_regression_lipschitz",
     "lipschitz_constant",
     "logistic_regression_lipschitz",
+    "plot_arms",
     "plot_learning_rate",
     "softmax_regression_lipschitz",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    # KerasTuner takes long to load, and only the searches need it.
+    if name == "tuners":
+        return importlib.import_module("keras_lr.tuners")
+    if name in ("BLiE", "BLiEOracle", "Zooming", "ZoomingOracle"):
+        return getattr(importlib.import_module("keras_lr.tuners"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

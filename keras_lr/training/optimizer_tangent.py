@@ -109,6 +109,7 @@ class OptimizerTangent:
     def __init__(
         self, model: keras.Model, step: PureStep, name: str, *, keeps_slots: bool = True
     ) -> None:
+        self.name = name
         weights, slots = step.variables
         self._derivative = StepDerivative(step, name, keeps_slots=keeps_slots)
         with model.distribute_strategy.scope():

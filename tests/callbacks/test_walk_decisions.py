@@ -221,7 +221,12 @@ def test_slope_is_the_derivative_of_the_loss_after_the_step(case):
 
 
 @pytest.mark.parametrize(
-    ("name", "high"), [("sgd", 4.0), ("momentum", 2.0), ("adam", 1.0)]
+    ("name", "high"),
+    [
+        ("sgd", 4.0),
+        pytest.param("momentum", 2.0, marks=pytest.mark.slow),
+        pytest.param("adam", 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_slope_decides_as_the_loss_does_for_a_factor_near_one(name, high):
     kwargs = {"factor": 1.0 + 2**-20, "every": 1, "initial_learning_rate": high}
@@ -232,6 +237,7 @@ def test_slope_decides_as_the_loss_does_for_a_factor_near_one(name, high):
     assert by_slope.history["learning_rate"] == rates
 
 
+@pytest.mark.slow
 def test_slope_and_loss_may_differ_for_a_large_factor():
     """The slope is downhill at the rate, and the loss at twice the rate is higher."""
     case = "plain", "sgd"
@@ -244,6 +250,7 @@ def test_slope_and_loss_may_differ_for_a_large_factor():
     assert (slopes[:6][higher] < 0).any()
 
 
+@pytest.mark.slow  # Each step is traced anew.
 def test_momentum_is_tried_with_the_step_at_another_momentum():
     case = "plain", "momentum"
     names = ("learning_rate", "momentum")

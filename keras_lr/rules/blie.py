@@ -1,0 +1,224 @@
+r"""BLiE: a Lipschitz bandit that narrows the axis batch by batch.
+
+The axis is divided into cells of edge r_1, and all of them are tried in one batch. A
+cell that falls too far behind the best is eliminated, the others are divided into cells
+of edge r_2, and so on. The paper's form has the edges of the ACE sequence (appropriate
+combined edge lengths), with T the number of trainings, d = 1 dimension and the zooming
+dimension d_z = 0,
+
+    c_1 = (d_z + 1) / ((d + 2) (d_z + 2)) log2(T / ln T),
+    c_{i+1} = (d + 1 - d_z) / (d + 2) c_i,   s_k = c_1 + ... + c_k,
+    r_{2k-1} = min(r_{2k-2}, 2^-floor(s_k)),   r_{2k} = 2^-ceil(s_k),
+
+and eliminates a cell if max m - m(C) >= 4 L r_m. Below T = 400 these edges are
+1, 1/2, 1/4, ...
+
+The default divides by three, so that the middle of a cell is also the middle of one of
+its parts and need not be tried again, and eliminates where the Lipschitz bound says so.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from keras_lr.rules import array_checks, bandit
+from keras_lr.rules.bandit import Arm, Pull, Visits
+from keras_lr.rules.zooming import Zooming
+
+STRATEGIES = ("thirds", "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """The part number `place` of `parts` equal parts of the axis.
+
+    Attributes:
+        place: From 0.
+        parts: How many there are.
+        promise: The mean of the cell that it is a part of.
+    """
+
+    place: int
+    parts: int
+    promise: float = math.nan
+
+    @property
+    def center(self) -> float:
+        """Return the position in the middle."""
+        return (self.place + 0.5) / self.parts
+
+    def divided(self, parts: int, promise: float) -> "list[Cell]":
+        """Return the cells that it consists of if the axis has `parts` parts."""
+        share = parts // self.parts
+        first = self.place * share
+        return [Cell(place, parts, promise) for place in range(first, first + share)]
+
+
+@dataclasses.dataclass(frozen=True)
+class BLiE:
+    """Narrow the axis batch by batch.
+
+    Attributes:
+        horizon: T, how many trainings the search will have.
+        direction: `"max"` or `"min"`, of the scores.
+        lipschitz: L, by how much the reward changes over the axis at most.
+        noise: Scale of the confidence radius: about the standard deviation of the
+            reward of one rate from seed to seed.
+        strategy: `"thirds"` or `"paper"`.
+
+    Notes:
+        - A cell is tried once, at its center. The paper allots r_m^-beta of a budget to
+          it, BLiN 16 ln T / r_m^2 trainings at random positions in it: far more than a
+          search of 20 trainings has.
+        - The edges, and the factor 4 of the elimination, are BLiN's. Among centers, a
+          difference of L r_m / 2 and of twice the confidence radius is enough: this is
+          what the strategy `"thirds"` asks for.
+        - The strategy `"thirds"` also leaves out cells beyond a failure, as `Zooming`
+          does.
+        - Where the ACE sequence ends, the edges are halved on.
+
+    References:
+        - Feng, Luo, Huang and Wang, [A Lipschitz Bandits Approach for Continuous
+          Hyperparameter Optimization](https://arxiv.org/abs/2302.01539), 2023.
+        - Feng, Huang and Wang, [Lipschitz Bandits with Batched
+          Feedback](https://arxiv.org/abs/2110.09722) (BLiN), 2022.
+    """
+
+    horizon: int
+    direction: str = "max"
+    lipschitz: float = 1.0
+    noise: float = 0.01
+    strategy: str = "thirds"
+
+    def __post_init__(self) -> None:
+        array_checks.one_of("strategy", self.strategy, STRATEGIES)
+        # What both have in common is checked there.
+        self._ranking()
+
+    def propose_batch(self, pulls: Sequence[Pull]) -> list[float]:
+        """Return the positions of the current batch, the most promising ones first.
+
+        They can be trained in parallel. Those that have been pulled already are among
+        them. An empty list says that the cells are as small as the noise lets them be.
+
+        Args:
+            pulls: All trainings so far, in any order.
+        """
+        return [cell.center for cell, _ in self._batch(pulls)]
+
+    def propose(self, pulls: Sequence[Pull]) -> float | None:
+        """Return the next position of the batch that has not been pulled.
+
+        No worker waits for a batch to be finished: with all of it pulled, the next one
+        begins, and a pending arm counts as much as the better of its neighbors.
+
+        Args:
+            pulls: All trainings so far, in any order.
+
+        Returns:
+            The position, or `None` if the cells are as small as the noise lets them be.
+        """
+        new = (cell.center for cell, arm in self._batch(pulls) if arm is None)
+        return next(new, None)
+
+    def arms(self, pulls: Sequence[Pull]) -> list[Arm]:
+        """Return the arms that have been pulled, from the left to the right."""
+        return self._ranking().arms(pulls)
+
+    def best(self, pulls: Sequence[Pull]) -> Arm | None:
+        """Return the arm with the largest mean, `None` if no training is finished.
+
+        Of equal means the one with more trainings counts, then the larger rate.
+        """
+        return self._ranking().best(pulls)
+
+    def cuts(self, pulls: Sequence[Pull]) -> tuple[float, float]:
+        """Return the smallest interval that holds the cells of the current batch."""
+        cells = [cell for cell, _ in self._batch(pulls)]
+        if not cells:
+            return 0.0, 1.0
+        return (
+            min(cell.place / cell.parts for cell in cells),
+            max((cell.place + 1) / cell.parts for cell in cells),
+        )
+
+    def _ranking(self) -> Zooming:
+        return Zooming(self.horizon, self.direction, self.lipschitz, self.noise)
+
+    def _batch(self, pulls: Sequence[Pull]) -> list[tuple[Cell, Visits | None]]:
+        """Return the cells of the first batch with new ones, and the arms there."""
+        visits = bandit.visits(pulls, self.direction)
+        live = (0.0, 1.0) if self.strategy == "paper" else bandit.live_interval(visits)
+        cells = [Cell(0, 1)]
+        radius = bandit.confidence_radius(1, self.horizon, self.noise)
+        for parts in self._parts():
+            if self.lipschitz / (2 * parts) <= radius:
+                return []
+            cells = [
+                part for cell in cells for part in cell.divided(parts, cell.promise)
+            ]
+            cells = [cell for cell in cells if live[0] <= cell.center <= live[1]]
+            found = {cell: arm_at(cell.center, visits) for cell in cells}
+            if None in found.values():
+                promising = sorted(cells, key=_by_promise)
+                return [(cell, found[cell]) for cell in promising]
+            cells = self._survivors(found)
+        return []
+
+    def _survivors(self, found: Mapping[Cell, Visits | None]) -> list[Cell]:
+        means = {cell: arm.estimate for cell, arm in found.items() if arm is not None}
+        best = bandit.larger(means.values())
+        return [
+            dataclasses.replace(cell, promise=mean)
+            for cell, mean in means.items()
+            if not best - mean >= self._limit(cell)
+        ]
+
+    def _limit(self, cell: Cell) -> float:
+        """Return by how much less than the best a cell's mean may not be."""
+        edge = 1.0 / cell.parts
+        if self.strategy == "paper":
+            return 4.0 * self.lipschitz * edge
+        noise = bandit.confidence_radius(1, self.horizon, self.noise)
+        return self.lipschitz * edge / 2 + 2 * noise
+
+    def _parts(self) -> Iterator[int]:
+        """Yield into how many parts the axis is divided, batch after batch."""
+        if self.strategy == "thirds":
+            return (3**level for level in itertools.count())
+        return ace_parts(self.horizon)
+
+
+def _by_promise(cell: Cell) -> tuple[float, float]:
+    return -cell.promise if math.isfinite(cell.promise) else 0.0, -cell.center
+
+
+def arm_at(position: float, visits: Sequence[Visits]) -> Visits | None:
+    """Return the arm at a position, `None` if there is none."""
+    near = (
+        arm for arm in visits if abs(arm.position - position) <= bandit.SAME_POSITION
+    )
+    return next(near, None)
+
+
+def ace_parts(horizon: int, dimension: float = 0.0) -> Iterator[int]:
+    """Yield 1 / r_m of the ACE sequence, each number once, and then go on by halves.
+
+    Args:
+        horizon: T.
+        dimension: d_z, the zooming dimension.
+    """
+    ratio = (2 - dimension) / 3
+    quotient = horizon / math.log(horizon) if horizon > 1 else 1.0
+    step = (dimension + 1) / (3 * (dimension + 2)) * math.log2(quotient)
+    power, total = -1, 0.0
+    # What the sum has left to grow by.
+    while step / (1 - ratio) > 1e-9:
+        total += step
+        step *= ratio
+        for exponent in (math.floor(total), math.ceil(total)):
+            if exponent > power:
+                power = exponent
+                yield 2**power
+    yield from (2**further for further in itertools.count(power + 1))

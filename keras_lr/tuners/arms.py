@@ -1,0 +1,164 @@
+"""Arms of a search in learning rates and scores, and what to say of them."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from keras_lr.rules.bandit import SAME_POSITION, Arm
+from keras_lr.tuners.axis import Axis
+
+NEAR_BEST = 0.98
+"""Arms whose mean reward is at least this part of the best one's are as good."""
+SIGNALS = {1: "the loss blew up", -1: "the loss never left its start", 0: ""}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One trial of a search.
+
+    Attributes:
+        trial_id: Its name in KerasTuner.
+        learning_rate: That it was trained with.
+        score: Of the objective; `None` while it runs, infinite if it diverged, NaN if
+            it failed.
+        signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
+    """
+
+    trial_id: str
+    learning_rate: float
+    score: float | None
+    signal: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningRateArm:
+    """All trials at one learning rate.
+
+    Attributes:
+        learning_rate: The rate.
+        scores: Of the objective, in the order of the trials; infinite for those that
+            diverged, NaN for those that failed.
+        mean_score: Their mean.
+        reward: Mean reward, from 0 (worst) to 1; NaN if no trial has finished.
+        signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
+        low: Smallest rate of the arm's ball.
+        high: Largest rate of the arm's ball.
+        index: The upper bound of the reward that the search goes by.
+        trial_ids: The names of its trials, also of those that run.
+    """
+
+    learning_rate: float
+    scores: tuple[float, ...]
+    mean_score: float
+    reward: float
+    signal: int
+    low: float
+    high: float
+    index: float
+    trial_ids: tuple[str, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Return the arm as a row of a table."""
+        row = dataclasses.asdict(self)
+        del row["scores"], row["trial_ids"]
+        row["trials"] = len(self.scores)
+        row["scores"] = " ".join(f"{score:.6g}" for score in self.scores)
+        row["trial_ids"] = " ".join(self.trial_ids)
+        return row
+
+
+def describe_arms(
+    arms: Sequence[Arm], trainings: Sequence[Training], axis: Axis, lipschitz: float
+) -> list[LearningRateArm]:
+    """Return the arms of a rule in learning rates, from the smallest rate up.
+
+    Args:
+        arms: Of the rule.
+        trainings: Those that the rule has seen, in order.
+        axis: Of the learning rate.
+        lipschitz: L of the rule: a ball is as wide as its radius divided by it.
+    """
+    return [_describe(arm, trainings, axis, lipschitz) for arm in arms]
+
+
+def _describe(
+    arm: Arm, trainings: Sequence[Training], axis: Axis, lipschitz: float
+) -> LearningRateArm:
+    own = [
+        training
+        for training in trainings
+        if abs(axis.position(training.learning_rate) - arm.position) <= SAME_POSITION
+    ]
+    scores = tuple(each.score for each in own if each.score is not None)
+    reach = arm.radius / lipschitz
+    return LearningRateArm(
+        learning_rate=own[0].learning_rate,
+        scores=scores,
+        mean_score=math.fsum(scores) / len(scores) if scores else math.nan,
+        reward=arm.mean,
+        signal=arm.signal,
+        low=axis.learning_rate(arm.position - reach),
+        high=axis.learning_rate(arm.position + reach),
+        index=arm.index,
+        trial_ids=tuple(each.trial_id for each in own),
+    )
+
+
+def near_best(
+    arms: Sequence[LearningRateArm], best: LearningRateArm
+) -> tuple[float, float]:
+    """Return the range of rates around the best arm that are as good within 2 %.
+
+    It reaches from arm to arm as long as their mean reward is at least 0.98 of the best
+    arm's.
+    """
+    is_near = [arm.reward >= NEAR_BEST * best.reward for arm in arms]
+    first = last = list(arms).index(best)
+    while first > 0 and is_near[first - 1]:
+        first -= 1
+    while last + 1 < len(arms) and is_near[last + 1]:
+        last += 1
+    return arms[first].learning_rate, arms[last].learning_rate
+
+
+def summary_lines(
+    arms: Sequence[LearningRateArm], best: LearningRateArm | None, objective: str
+) -> list[str]:
+    """Return what a search found, in sentences.
+
+    Args:
+        arms: All arms, by rate.
+        best: The recommended one.
+        objective: Its name.
+    """
+    finished = [arm for arm in arms if arm.scores]
+    if best is None or not any(math.isfinite(score) for score in best.scores):
+        count = sum(len(arm.scores) for arm in finished)
+        return [
+            f"No learning rate is recommended: {count} trials have finished, and none "
+            f"of them has a finite {objective}."
+        ]
+    count = len(best.scores)
+    times = "one trial" if count == 1 else f"mean of {count} trials"
+    lines = [
+        f"Recommended learning rate: {best.learning_rate:.3g} "
+        f"({objective} {best.mean_score:.4g}, {times})."
+    ]
+    low, high = near_best(finished, best)
+    if low < high:
+        lines.append(f"Rates from {low:.3g} to {high:.3g} are as good within 2 %.")
+    else:
+        lines.append("No other rate that was tried is as good within 2 %.")
+    for signal in (-1, 1):
+        rates = [f"{arm.learning_rate:.3g}" for arm in arms if arm.signal == signal]
+        if rates:
+            lines.append(f"At {', '.join(rates)} {SIGNALS[signal]}.")
+    ends = (finished[0], finished[-1])
+    if best in ends and len(finished) > 1:
+        side = "smallest" if best is finished[0] else "largest"
+        lines.append(
+            f"This is the {side} rate that was tried: more trials, or a wider range, "
+            "may find a better one."
+        )
+    return lines

@@ -1,0 +1,185 @@
+"""`BLiEOracle` and `BLiE`: batched Lipschitz narrowing over learning rates."""
+
+from typing import Any
+
+from keras_lr.rules import blie as rule
+from keras_lr.tuners.axis import Axis
+from keras_lr.tuners.oracle import LearningRateOracle
+from keras_lr.tuners.tuner import LearningRateTuner
+
+
+class BLiEOracle(LearningRateOracle):
+    """Choose learning rates in batches that narrow, for any `keras_tuner.Tuner`.
+
+    All rates of a batch can be trained in parallel: their choice does not depend on one
+    another. With one worker, `keras_lr.ZoomingOracle` needs fewer trainings.
+
+    Args:
+        objective: As for `keras_tuner.Oracle`.
+        max_trials: The number of trainings, T in the paper.
+        hyperparameter: Name of the learning rate, a `Float` of the search space.
+        lipschitz: How much the reward, from 0 to 1, changes over the axis at most.
+        noise: About the standard deviation of the reward from seed to seed.
+        strategy: `"thirds"`, or `"paper"` for the paper's edge lengths and elimination.
+        seed: Of the search: each trial has a seed of its own that follows from it.
+        hyperparameters: As for `keras_tuner.Oracle`.
+        tune_new_entries: As for `keras_tuner.Oracle`.
+        allow_new_entries: As for `keras_tuner.Oracle`.
+        max_retries_per_trial: As for `keras_tuner.Oracle`.
+        max_consecutive_failed_trials: As for `keras_lr.ZoomingOracle`.
+
+    Raises:
+        ValueError: As `keras_lr.ZoomingOracle`.
+
+    Example:
+        >>> import keras_lr, keras_tuner
+        >>> class Tuner(keras_tuner.Tuner):
+        ...     def run_trial(self, trial):
+        ...         rate = trial.hyperparameters.get("learning_rate")
+        ...         return (rate - 0.02) ** 2
+        >>> space = keras_tuner.HyperParameters()
+        >>> _ = space.Float("learning_rate", 1e-4, 1.0, sampling="log")
+        >>> oracle = keras_lr.BLiEOracle(max_trials=9, hyperparameters=space)
+        >>> oracle.verbose = 0
+        >>> Tuner(oracle, directory=getfixture("tmp_path")).search()
+        >>> round(oracle.best_arm().learning_rate, 2)
+        0.02
+
+    Notes:
+        `keras_lr.rules.blie` has the algorithm and its deviations from the paper. The
+        rest is as for `keras_lr.ZoomingOracle`.
+
+    References:
+        - BLiE: Feng, Luo, Huang and Wang, [A Lipschitz Bandits Approach for Continuous
+          Hyperparameter Optimization](https://arxiv.org/abs/2302.01539), 2023.
+    """
+
+    def __init__(
+        self,
+        objective: Any = None,
+        max_trials: int = 10,
+        *,
+        hyperparameter: str = "learning_rate",
+        lipschitz: float = 1.0,
+        noise: float = 0.01,
+        strategy: str = "thirds",
+        seed: int | None = None,
+        hyperparameters: Any = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+    ) -> None:
+        self.lipschitz = lipschitz
+        self.noise = noise
+        self.strategy = strategy
+        super().__init__(
+            objective,
+            max_trials,
+            hyperparameter=hyperparameter,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+
+    def strategy_for(self, axis: Axis | None) -> rule.BLiE:
+        """Return the rule that chooses learning rates."""
+        return rule.BLiE(
+            horizon=self.max_trials,
+            direction=self.objective.direction,
+            lipschitz=self.lipschitz,
+            noise=self.noise,
+            strategy=self.strategy,
+        )
+
+
+class BLiE(LearningRateTuner):
+    """Find the learning rate of a Keras model in batches of parallel trainings.
+
+    It is used as `keras_tuner.BayesianOptimization` is, and searches the learning rate
+    alone, as `keras_lr.BLiEOracle` says. What else it does is what `keras_lr.Zooming`
+    does.
+
+    Args:
+        hypermodel: See `keras_lr.Zooming`.
+        objective: As for `keras_tuner.Oracle`, such as `"val_accuracy"`.
+        max_trials: The number of trainings.
+        hyperparameter: See `keras_lr.BLiEOracle`; so for all that follow.
+        lipschitz: How much the reward changes over the axis at most.
+        noise: Standard deviation of the reward from seed to seed.
+        strategy: `"thirds"` or `"paper"`.
+        seed: Of the search.
+        hyperparameters: As for `keras_tuner.Oracle`.
+        tune_new_entries: As for `keras_tuner.Oracle`.
+        allow_new_entries: As for `keras_tuner.Oracle`.
+        max_retries_per_trial: As for `keras_tuner.Oracle`.
+        max_consecutive_failed_trials: As for `keras_tuner.Oracle`.
+        search_epochs: See `keras_lr.Zooming`; so for all that follow.
+        stop_hopeless: Whether to stop trials whose loss does not move.
+        checkpoint: `"all"`, `"best"` or `"none"`.
+        **kwargs: As for `keras_tuner.Tuner`.
+
+    Attributes:
+        oracle: The `keras_lr.BLiEOracle`.
+
+    Raises:
+        ValueError: As `keras_lr.Zooming`.
+
+    Example:
+        >>> import keras, keras_lr, numpy as np
+        >>> def build(hp):
+        ...     rate = hp.Float("learning_rate", 1e-5, 1.0, sampling="log")
+        ...     model = keras.Sequential([keras.layers.Dense(1)])
+        ...     model.compile(keras.optimizers.SGD(rate), loss="mse")
+        ...     return model
+        >>> x = np.linspace(-1, 1, 32)[:, None]
+        >>> tuner = keras_lr.BLiE(
+        ...     build, "loss", max_trials=3, seed=0, directory=getfixture("tmp_path")
+        ... )
+        >>> tuner.search(x, 2 * x, epochs=2, verbose=0)
+        >>> [f"{arm.learning_rate:.2g}" for arm in tuner.arms()]
+        ['6.8e-05', '0.0032', '0.15']
+
+    Notes:
+        As for `keras_lr.Zooming`.
+
+    References:
+        - See `keras_lr.BLiEOracle`.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        objective: Any = None,
+        max_trials: int = 10,
+        *,
+        hyperparameter: str = "learning_rate",
+        lipschitz: float = 1.0,
+        noise: float = 0.01,
+        strategy: str = "thirds",
+        seed: int | None = None,
+        hyperparameters: Any = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        oracle = BLiEOracle(
+            objective,
+            max_trials,
+            hyperparameter=hyperparameter,
+            lipschitz=lipschitz,
+            noise=noise,
+            strategy=strategy,
+            seed=seed,
+            hyperparameters=hyperparameters,
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        super().__init__(oracle, hypermodel, **kwargs)

@@ -1,0 +1,271 @@
+"""`LearningRateOracle`: what the searches over learning rates share."""
+
+import math
+import warnings
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from keras_lr._keras.oracle import FINISHED, DurableOracle
+from keras_lr.rules.bandit import Arm, Pull
+from keras_lr.tuners import axis as axes
+from keras_lr.tuners import keys
+from keras_lr.tuners.arms import LearningRateArm, Training, describe_arms
+
+_DIGITS = 9
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A rule that chooses positions on an axis; see `keras_lr.rules.zooming`."""
+
+    @property
+    def lipschitz(self) -> float:
+        """L, by how much the reward changes over the axis at most."""
+        ...
+
+    def propose(self, pulls: list[Pull]) -> float | None:
+        """Return the position of the next training."""
+        ...
+
+    def arms(self, pulls: list[Pull]) -> list[Arm]:
+        """Return the arms, from the left to the right."""
+        ...
+
+    def best(self, pulls: list[Pull]) -> Arm | None:
+        """Return the recommended arm."""
+        ...
+
+    def cuts(self, pulls: list[Pull]) -> tuple[float, float]:
+        """Return the interval that is still searched."""
+        ...
+
+
+class LearningRateOracle(DurableOracle):
+    """Base of `ZoomingOracle` and `BLiEOracle`: everything but the strategy.
+
+    Args:
+        objective: As for `keras_tuner.Oracle`.
+        max_trials: The number of trainings.
+        hyperparameter: Name of the learning rate in the search space.
+        **kwargs: As for `keras_tuner.Oracle`.
+    """
+
+    def __init__(
+        self,
+        objective: Any = None,
+        max_trials: int = 10,
+        *,
+        hyperparameter: str = "learning_rate",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(max_trials, bool) or not isinstance(max_trials, int):
+            raise ValueError(
+                "`max_trials` must be an integer: how far an arm is trusted depends on "
+                f"it. Received: max_trials={max_trials!r}."
+            )
+        super().__init__(objective, max_trials, **kwargs)
+        self.hyperparameter = hyperparameter
+        self._is_in_trial = False
+        self.strategy_for(None)  # Raises if an argument is wrong.
+
+    def strategy_for(self, axis: axes.Axis | None) -> Strategy:
+        """Return the rule that chooses learning rates.
+
+        Args:
+            axis: Of the learning rate, `None` while it is not known.
+        """
+        raise NotImplementedError
+
+    @property
+    def space(self) -> axes.SearchSpace:
+        """What is active of the search space."""
+        return axes.read_space(self.hyperparameters, self.hyperparameter)
+
+    def update_space(self, hyperparameters: Any) -> None:
+        """Add hyperparameters to the search space, and check that it can be searched.
+
+        Raises:
+            ValueError: If there is another hyperparameter to tune than the learning
+                rate, or that is no range of floats.
+        """
+        super().update_space(hyperparameters)
+        problem = self.problem()
+        if problem is None:
+            return
+        if not self._is_in_trial:
+            raise ValueError(problem)
+        # An exception would leave a chief without workers; the default is taken.
+        warnings.warn(problem, stacklevel=2)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the search space, `None` if nothing is."""
+        space = self.space
+        problem = axes.problem_with(space, self.hyperparameter)
+        if problem is None and space.axis is not None:
+            try:
+                self.strategy_for(space.axis)
+            except ValueError as error:
+                return str(error)
+        return problem
+
+    def require_learning_rate(self) -> None:
+        """Raise if there is no learning rate in the search space."""
+        self._axis()
+
+    def end_trial(self, trial: Any) -> None:
+        """End a trial; new hyperparameters that turned up in it keep their defaults."""
+        self._is_in_trial = True
+        try:
+            super().end_trial(trial)
+        finally:
+            self._is_in_trial = False
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Choose the learning rate of the next trial, and its seed."""
+        if self.stop_reason is not None:
+            return self._stop(f"The search stops: {self.stop_reason}")
+        space = self.space
+        if space.axis is None:
+            # A tuner without a hypermodel declares its space in its first trial.
+            if self.end_order:
+                name = self.hyperparameter
+                reason = axes.missing(self.hyperparameters, name)
+                return self._stop(self.problem() or reason)
+            return {"status": "RUNNING", "values": dict(space.others)}
+        try:
+            strategy = self.strategy_for(space.axis)
+        except ValueError as error:
+            return self._stop(str(error))
+        position = strategy.propose(self.pulls())
+        if position is None:
+            return {"status": "STOPPED"}
+        known = [training.learning_rate for training in self.trainings()]
+        rate = space.axis.same(position, known)
+        values = dict(space.others) | {
+            self.hyperparameter: rate,
+            keys.PULL: known.count(rate),
+            keys.SEED: training_seed(self.seed, len(self.trials)),
+        }
+        return {"status": "RUNNING", "values": values}
+
+    def _stop(self, reason: str) -> dict[str, Any]:
+        warnings.warn(reason, stacklevel=2)
+        return {"status": "STOPPED"}
+
+    def score_trial(self, trial: Any) -> None:
+        """Score a trial; the worst score if its loss or its objective is not finite."""
+        name = self.objective.name
+        metrics = trial.metrics
+        value = metrics.get_best_value(name) if metrics.exists(name) else None
+        loss = _last(metrics, keys.FINAL_LOSS, default=0.0)
+        trial.score, trial.best_step = self.worst(name), 0
+        if value is not None and math.isfinite(value) and math.isfinite(loss):
+            trial.score = float(value)
+            trial.best_step = metrics.get_best_step(name) or 0
+
+    def trainings(self) -> list[Training]:
+        """Return the trials at a known learning rate, in the order of their start."""
+        return [
+            _training(self.trials[trial_id], self.hyperparameter)
+            for trial_id in sorted(self.trials, key=int)
+            if self.hyperparameter in self.trials[trial_id].hyperparameters.values
+        ]
+
+    def pulls(self) -> list[Pull]:
+        """Return the history of the search, as its rule sees it."""
+        axis = self._axis()
+        return [
+            Pull(axis.position(each.learning_rate), each.score, each.signal)
+            for each in self.trainings()
+        ]
+
+    def _axis(self) -> axes.Axis:
+        axis = self.space.axis
+        if axis is None:
+            raise ValueError(axes.missing(self.hyperparameters, self.hyperparameter))
+        return axis
+
+    def arms(self) -> list[LearningRateArm]:
+        """Return the learning rates that have been tried, from the smallest up."""
+        axis = self._axis()
+        strategy = self.strategy_for(axis)
+        arms = strategy.arms(self.pulls())
+        return describe_arms(arms, self.trainings(), axis, strategy.lipschitz)
+
+    def best_arm(self) -> LearningRateArm | None:
+        """Return the recommended learning rate: the one of the best mean reward.
+
+        Returns:
+            `None` if no trial has finished.
+        """
+        axis = self._axis()
+        best = self.strategy_for(axis).best(self.pulls())
+        if best is None:
+            return None
+        rate = axis.learning_rate(best.position)
+        return min(self.arms(), key=lambda arm: abs(arm.learning_rate - rate))
+
+    def live_interval(self) -> tuple[float, float]:
+        """Return the smallest and the largest rate that are still searched."""
+        axis = self._axis()
+        low, high = self.strategy_for(axis).cuts(self.pulls())
+        return axis.learning_rate(low), axis.learning_rate(high)
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """Return the best trials: by the mean of their arms, not by their own luck.
+
+        Within an arm they are sorted by their own scores. Trials that have not
+        finished, or that failed, come last.
+        """
+        rank = self._ranks()
+        sign = -1.0 if self.objective.direction == "max" else 1.0
+        finished = [trial for trial in self.trials.values() if trial.score is not None]
+        finished = [trial for trial in finished if trial.status in FINISHED]
+        finished.sort(
+            key=lambda trial: (
+                rank.get(trial.trial_id, len(rank)),
+                sign * trial.score,
+                int(trial.trial_id),
+            )
+        )
+        rest = [trial for trial in self.trials.values() if trial not in finished]
+        missing = num_trials > len(finished)
+        return (finished + rest if missing else finished)[:num_trials]
+
+    def _ranks(self) -> dict[str, int]:
+        """Return the rank of the arm of each trial, by the name of the trial."""
+        if self.space.axis is None:
+            return {}
+        best = self.best_arm()
+        arms = sorted(
+            (arm for arm in self.arms() if arm.scores),
+            # The rule breaks ties.
+            key=lambda arm: (arm != best, -round(arm.reward, _DIGITS)),
+        )
+        return {i: place for place, arm in enumerate(arms) for i in arm.trial_ids}
+
+
+def training_seed(seed: int, number: int) -> int:
+    """Return the seed of a training, from that of the search and its number."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+
+
+def _training(trial: Any, name: str) -> Training:
+    score = None
+    if trial.status == "COMPLETED":
+        score = float(trial.score)
+    elif trial.status == "FAILED":
+        score = math.nan
+    # The mean over executions; those that do not agree say nothing.
+    signal = _last(trial.metrics, keys.SIGNAL, default=0.0)
+    return Training(
+        trial_id=trial.trial_id,
+        learning_rate=float(trial.hyperparameters.values[name]),
+        score=score,
+        signal=int(signal) if abs(signal) == 1 else 0,
+    )
+
+
+def _last(metrics: Any, name: str, default: float) -> float:
+    return float(metrics.get_last_value(name)) if metrics.exists(name) else default

@@ -1,0 +1,206 @@
+"""`LearningRateTuner`: what `Zooming` and `BLiE` share."""
+
+import csv
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_lr._keras.models import print_message
+from keras_lr._keras.tuner import TrialRunner
+from keras_lr.rules.array_checks import one_of
+from keras_lr.tuners import keys
+from keras_lr.tuners.arms import LearningRateArm, summary_lines
+from keras_lr.tuners.checkpoints import BestEpochWeights
+from keras_lr.tuners.loss_watch import LossWatch
+from keras_lr.tuners.oracle import LearningRateOracle, training_seed
+
+CHECKPOINTS = ("best", "all", "none")
+
+
+class LearningRateTuner(TrialRunner):
+    """Base of `Zooming` and `BLiE`.
+
+    Args:
+        oracle: A `LearningRateOracle`.
+        hypermodel: As for `keras_tuner.Tuner`.
+        search_epochs: Epochs of each trial, in place of those given to `search`.
+        stop_hopeless: Whether to stop trials whose loss does not move.
+        checkpoint: Which weights to keep: `"all"`, `"best"` or `"none"`.
+        **kwargs: As for `keras_tuner.Tuner`.
+    """
+
+    def __init__(
+        self,
+        oracle: LearningRateOracle,
+        hypermodel: Any = None,
+        *,
+        search_epochs: int | None = None,
+        stop_hopeless: bool = True,
+        checkpoint: str = "all",
+        **kwargs: Any,
+    ) -> None:
+        one_of("checkpoint", checkpoint, CHECKPOINTS)
+        if search_epochs is not None and search_epochs < 1:
+            raise ValueError(
+                "`search_epochs` must be at least 1, or `None` for the epochs given to "
+                f"`search`. Received: search_epochs={search_epochs}."
+            )
+        self.search_epochs = search_epochs
+        self.stop_hopeless = stop_hopeless
+        self.checkpoint = checkpoint
+        self._arms_of = oracle
+        self._weights: dict[str, BestEpochWeights] = {}
+        super().__init__(oracle, hypermodel, **kwargs)
+        if hypermodel is not None and not self.is_worker:
+            oracle.require_learning_rate()
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Search for the best learning rate.
+
+        Args:
+            *fit_args: As for `fit`.
+            **fit_kwargs: As for `fit`. With `verbose=0` nothing is printed.
+        """
+        if self.search_epochs is not None:
+            fit_kwargs["epochs"] = self.search_epochs
+        super().search(*fit_args, **fit_kwargs)
+        if not self.is_worker and self.oracle.verbose:
+            print_message("\n".join(self.summary()))
+
+    def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:
+        """Return the callbacks of an execution; the one for weights is the trial's."""
+        watch = LossWatch(stop_hopeless=self.stop_hopeless)
+        if self.checkpoint == "none":
+            return [watch]
+        path = self.checkpoint_path(trial.trial_id)
+        weights = BestEpochWeights(self.oracle.objective, path)
+        # The best of all executions is kept.
+        return [watch, self._weights.setdefault(trial.trial_id, weights)]
+
+    def training_seed(self, trial: Any, execution: int) -> int:
+        """Return the seed of an execution of a trial."""
+        number = int(trial.trial_id)
+        seed = trial.hyperparameters.values.get(keys.SEED)
+        return (training_seed(0, number) if seed is None else int(seed)) + execution
+
+    def complete_result(
+        self, result: Any, callbacks: Sequence[keras.callbacks.Callback]
+    ) -> Any:
+        """Return a result of `fit` with what the loss said about the learning rate."""
+        found = {}
+        for callback in callbacks:
+            if isinstance(callback, LossWatch):
+                found = callback.measurements()
+        return _with_metrics(result, found, self.oracle.objective.name)
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Report a trial, and drop weights that are not kept."""
+        self._weights.clear()
+        super().on_trial_end(trial)
+        if self.checkpoint == "best":
+            self._keep_best_weights()
+
+    def _keep_best_weights(self) -> None:
+        """Drop all weights but those of the best arm and of the best single trial.
+
+        The arm that is the best may change with one more trial at it.
+        """
+        trials = [t for t in self._ranked() if self.has_checkpoint(t.trial_id)]
+        if len(trials) < 2:
+            return
+        pick = max if self.oracle.objective.direction == "max" else min
+        kept = {trials[0].trial_id, pick(trials, key=lambda t: t.score).trial_id}
+        for trial in trials:
+            if trial.trial_id not in kept:
+                os.remove(self.checkpoint_path(trial.trial_id))
+
+    def _ranked(self) -> list[Any]:
+        trials = self.finished_trials(self.oracle.max_trials)
+        return [trial for trial in trials if trial.score is not None]
+
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
+        """Return models with the weights of the best epochs of the best trials.
+
+        Raises:
+            ValueError: If no weights were kept.
+        """
+        kept = [t for t in self._ranked() if self.has_checkpoint(t.trial_id)]
+        if not kept:
+            raise ValueError(
+                "No weights of a trial were kept. Received: "
+                f"checkpoint={self.checkpoint!r}. Build the model anew, with "
+                "`tuner.hypermodel.build(tuner.get_best_hyperparameters()[0])`, and "
+                "train it; or search with `checkpoint='best'`."
+            )
+        return [self.load_model(trial) for trial in kept[:num_models]]
+
+    @property
+    def bandit(self) -> LearningRateOracle:
+        """The oracle, with its arms.
+
+        Raises:
+            RuntimeError: On a worker: only the chief knows the arms.
+        """
+        if self.is_worker:
+            raise RuntimeError(
+                "Only the chief knows the arms of a search. Ask it, or open the "
+                "search again, without the environment variables of KerasTuner."
+            )
+        return self._arms_of
+
+    def best_arm(self) -> LearningRateArm | None:
+        """Return the recommended learning rate, `None` before a trial has finished."""
+        return self.bandit.best_arm()
+
+    def arms(self) -> list[LearningRateArm]:
+        """Return the learning rates that have been tried, from the smallest up."""
+        return self.bandit.arms()
+
+    def summary(self) -> list[str]:
+        """Return what the search found, in sentences."""
+        return summary_lines(self.arms(), self.best_arm(), self.bandit.objective.name)
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Print what the search found, and the best trials."""
+        print_message("\n".join(self.summary()))
+        super().results_summary(num_trials)
+
+    def to_dataframe(self) -> Any:
+        """Return the arms as a `pandas.DataFrame`, a row each, from the smallest up."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "`to_dataframe` needs pandas. "
+                'Install it with `pip install "keras_lr[examples]"`.'
+            ) from error
+        return pandas.DataFrame([arm.row() for arm in self.arms()])
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the arms to a CSV file, a row each, from the smallest up.
+
+        Args:
+            path: Of the file.
+        """
+        rows = [arm.row() for arm in self.arms()]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]) if rows else ["learning_rate"])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _with_metrics(result: Any, found: dict[str, float], objective: str) -> Any:
+    if not found:
+        return result
+    if isinstance(result, list):
+        return [_with_metrics(each, found, objective) for each in result]
+    if isinstance(result, keras.callbacks.History):
+        # In every epoch: KerasTuner takes the metrics of the best one.
+        epochs = max(map(len, result.history.values()), default=0)
+        result.history |= {name: [value] * epochs for name, value in found.items()}
+        return result
+    if isinstance(result, dict):
+        return result | found
+    return {objective: float(result)} | found

@@ -1,0 +1,164 @@
+"""What a search finds on disk after a process was killed, or a file broken.
+
+A kill between two writes is a file as it was before the second one.
+"""
+
+import json
+import shutil
+
+import pytest
+
+from tests.tuners.fake_search import FakeZooming, accuracy
+
+
+class Killed(BaseException):
+    """Ends a search as a signal does: no handler of KerasTuner's sees it."""
+
+
+def run(directory, results=accuracy, **kwargs):
+    tuner = FakeZooming(results, directory=directory, **kwargs)
+    tuner.search(verbose=0)
+    return tuner
+
+
+def killed_in_trial(directory, number, **kwargs):
+    """Search until the trial with that number, from 0, is killed while it runs."""
+    rates = []
+
+    def results(rate):
+        if len(rates) == number:
+            raise Killed
+        rates.append(rate)
+        return accuracy(rate)
+
+    with pytest.raises(Killed):
+        run(directory, results, **kwargs)
+    return rates
+
+
+def outcome(tuner):
+    return [
+        (each.trial_id, each.learning_rate, each.score)
+        for each in tuner.oracle.trainings()
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return outcome(run(tmp_path_factory.mktemp("whole")))
+
+
+def project(directory):
+    return directory / "untitled_project"
+
+
+def test_search_of_five_trials_has_five_rates(whole):
+    assert len({rate for _, rate, _ in whole}) == 5
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, whole, number):
+    before = killed_in_trial(tmp_path, number)
+    tuner = run(tmp_path)
+    assert outcome(tuner) == whole
+    assert before + tuner.rates == [rate for _, rate, _ in whole]
+    assert tuner.oracle.end_order == ["0", "1", "2", "3", "4"]
+
+
+def test_search_killed_in_every_trial_comes_to_the_same(tmp_path, whole):
+    for number in range(5):
+        killed_in_trial(tmp_path, min(number, 1))
+    assert outcome(run(tmp_path)) == whole
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "trial.json is that of an earlier moment",
+        "oracle.json is that of an earlier moment",
+        "tuner0.json was never written",
+        "oracle.json was never written",
+    ],
+)
+@pytest.mark.parametrize("earlier", [1, 2])
+def test_files_that_disagree_are_put_right(tmp_path, whole, lost, earlier):
+    """Killed between the writes of a trial's file and of the oracle's."""
+    killed_in_trial(tmp_path, earlier)
+    kept = shutil.copytree(project(tmp_path), tmp_path / "kept")
+    killed_in_trial(tmp_path, 1)
+    names = {
+        "trial.json": f"trial_{earlier}/trial.json",
+        "oracle.json": "oracle.json",
+        "tuner0.json": "tuner0.json",
+    }
+    name = names[lost.split()[0]]
+    if lost.endswith("never written"):
+        (project(tmp_path) / name).unlink()
+    else:
+        shutil.copy(kept / name, project(tmp_path) / name)
+    tuner = run(tmp_path)
+    assert outcome(tuner) == whole
+    assert sorted(tuner.oracle.end_order) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("content", ["", '{"trial_id": "2", "hyperp', "[]", "null"])
+@pytest.mark.parametrize("name", ["trial_1/trial.json", "oracle.json", "tuner0.json"])
+def test_broken_file_is_put_aside_with_a_warning(tmp_path, whole, name, content):
+    killed_in_trial(tmp_path, 3)
+    path = project(tmp_path) / name
+    path.write_text(content)
+    if name == "tuner0.json" and content in ("[]", "null"):
+        tuner = run(tmp_path)  # There is nothing in it.
+    else:
+        with pytest.warns(UserWarning, match=rf"{path.name} cannot be read"):
+            tuner = run(tmp_path)
+        assert path.with_name(f"{path.name}.corrupt").read_text() == content
+    assert outcome(tuner) == whole
+    assert sorted(tuner.oracle.end_order) == ["0", "1", "2", "3", "4"]
+
+
+def test_no_half_written_file_is_left(tmp_path):
+    killed_in_trial(tmp_path, 3)
+    assert list(project(tmp_path).rglob("*.partial")) == []
+    for path in project(tmp_path).rglob("*.json"):
+        json.loads(path.read_text())
+
+
+def test_more_trials_go_on_from_those_that_were_run(tmp_path, whole):
+    run(tmp_path)
+    tuner = run(tmp_path, max_trials=12)  # Names get another digit.
+    assert len(tuner.rates) == len(tuner.oracle.trials) - 5
+    assert len(tuner.rates) > 2
+    assert outcome(tuner)[:5] == whole
+    assert tuner.oracle.max_trials == 12
+
+
+def test_arguments_are_those_of_the_constructor_not_of_the_file(tmp_path):
+    run(tmp_path, seed=1, noise=0.01)
+    tuner = FakeZooming(directory=tmp_path, seed=2, noise=0.5)
+    assert tuner.oracle.seed == 2
+    assert tuner.oracle.strategy_for(None).noise == 0.5
+
+
+def test_seed_that_was_drawn_is_the_one_of_the_file(tmp_path):
+    first = run(tmp_path, seed=None)
+    assert FakeZooming(directory=tmp_path, seed=None).oracle.seed == first.oracle.seed
+
+
+def test_finished_search_is_opened_without_training(tmp_path, whole):
+    run(tmp_path)
+    tuner = run(tmp_path)
+    assert tuner.rates == []
+    assert outcome(tuner) == whole
+    assert tuner.best_arm().learning_rate == pytest.approx(0.01, rel=0.5)
+
+
+def test_search_under_another_name_of_the_tuner_is_found(tmp_path, whole):
+    run(tmp_path, tuner_id="other")
+    assert outcome(FakeZooming(directory=tmp_path, tuner_id="other")) == whole
+
+
+def test_overwrite_starts_anew(tmp_path):
+    run(tmp_path)
+    tuner = run(tmp_path, overwrite=True, max_trials=2)
+    assert len(tuner.rates) == 2
