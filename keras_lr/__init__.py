@@ -18,6 +18,7 @@ from keras_lr.rules.regression_lipschitz import (
     logistic_regression_lipschitz,
     softmax_regression_lipschitz,
 )
+from keras_lr.schedules import OptimizedSchedule, TabulatedSchedule, optimize_schedule
 from keras_lr.training.lipschitz_constant import lipschitz_constant
 
 if typing.TYPE_CHECKING:
@@ -38,6 +39,8 @@ __all__ = [
     "LearningRateRecorder",
     "LearningRateWalk",
     "LipschitzLR",
+    "OptimizedSchedule",
+    "TabulatedSchedule",
     "Zooming",
     "ZoomingOracle",
     "compare_policies",
@@ -45,6 +48,7 @@ __all__ = [
     "linear_regression_lipschitz",
     "lipschitz_constant",
     "logistic_regression_lipschitz",
+    "optimize_schedule",
     "plot_arms",
     "plot_learning_rate",
     "softmax_regression_lipschitz",

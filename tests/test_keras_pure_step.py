@@ -186,6 +186,25 @@ def test_values_of_the_call_take_the_place_of_the_optimizers_own():
     assert own.momentum == 0.75
 
 
+@pytest.mark.parametrize("name", ["SGD-momentum", "Adam", "Nadam", "AutoAdam"])
+def test_step_of_any_number_is_the_real_one_after_as_many(name):
+    variables, optimizer = weights(), make(name)
+    optimizer.build(variables)
+    pure, rate = PureStep(optimizer, variables), optimizer.learning_rate.value + 0
+    state, counters = state_of(pure), [each.value + 0 for each in pure.counters]
+    for step in range(STEPS):
+        state, counters = pure.counted(
+            state, gradients(variables, step), rate, counters
+        )
+    for variable, value in zip(variables, values(weights()), strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    for step in range(STEPS):
+        optimizer.apply(gradients(variables, step), variables)
+    assert_same_bits(state.weights, values(variables))
+    assert_same_bits(state.slots, values(pure.variables.slots))
+    assert [int(each) for each in counters] == [STEPS]
+
+
 def test_constraint_is_part_of_the_step():
     variables = weights()
     variables[0].constraint = keras.constraints.NonNeg()
@@ -303,6 +322,15 @@ def test_users_own_optimizer_works_but_is_not_compiled_unasked(kind):
     pure = PureStep(optimizer, variables)
     pure.require_pure("MARTHE")
     assert not pure.is_compilable
+
+
+def test_step_that_draws_numbers_cannot_be_repeated():
+    variables, optimizer = weights(), Noisy(0.1)
+    optimizer.build(variables)
+    pure = PureStep(optimizer, variables)
+    counters = [each.value + 0 for each in pure.counters]
+    with pytest.raises(ValueError, match=r"optimizer=<Noisy>.*`self\.add_variable`"):
+        pure.counted(state_of(pure), gradients(variables), tf.constant(0.1), counters)
 
 
 class CountsBesideKeras(optimizers.SGD):

@@ -55,6 +55,12 @@ class PureStep:
             list(variables),
             [each for each in optimizer.variables if self._is_slot(each)],
         )
+        self.counters = [
+            each
+            for each in optimizer.variables
+            if not keras.backend.is_float_dtype(each.dtype)
+        ]
+        """What else a step changes, and has no derivative: the number of steps."""
 
     @property
     def is_compilable(self) -> bool:
@@ -82,19 +88,53 @@ class PureStep:
             learning_rate: Scalar.
             hyperparameters: Values of attributes of the optimizer, in place of its own.
         """
+        after, _ = self._run(state, gradients, learning_rate, hyperparameters)
+        return after
+
+    def counted(
+        self,
+        state: StepState,
+        gradients: Sequence[Tensor | None],
+        learning_rate: Tensor,
+        counters: Sequence[Tensor],
+    ) -> tuple[StepState, list[Any]]:
+        """Return the state and the counters after a step of any number.
+
+        Args:
+            state: The one before it, in the order of `variables`.
+            gradients: Dense ones; `None` where there is none.
+            learning_rate: Scalar.
+            counters: Those before it, in the order of `counters`. Bias corrections are
+                of the step that they count.
+        """
+        return self._run(state, gradients, learning_rate, None, counters)
+
+    def _run(
+        self,
+        state: StepState,
+        gradients: Sequence[Tensor | None],
+        learning_rate: Tensor,
+        hyperparameters: Mapping[str, Tensor] | None,
+        counters: Sequence[Tensor] | None = None,
+    ) -> tuple[StepState, list[Any]]:
         mapping = [
             *zip(self.variables.weights, state.weights, strict=True),
             *zip(self.variables.slots, state.slots, strict=True),
             (self._rate, learning_rate),
         ]
+        if counters is not None:
+            mapping += zip(self.counters, counters, strict=True)
         twin = _pure_twin(self._optimizer)
         scope = keras.StatelessScope(state_mapping=mapping)
         with scope, with_hyperparameters(twin, hyperparameters or {}):
             twin.apply(list(gradients), self.variables.weights)
-        return StepState(
-            [scope.get_current_value(each) for each in self.variables.weights],
-            [scope.get_current_value(each) for each in self.variables.slots],
+        if counters is not None:
+            known = {id(variable) for variable, _ in mapping}
+            _require_own(self._optimizer, known.issuperset(scope.state_mapping))
+        after = StepState(
+            *([scope.get_current_value(v) for v in part] for part in self.variables)
         )
+        return after, [scope.get_current_value(each) for each in self.counters]
 
     def require_pure(self, owner: str) -> None:
         """Raise a `ValueError` unless the step leaves every variable alone.
@@ -165,6 +205,16 @@ _REFUSAL = (
     "Keras's operations on Keras's variables. Received: optimizer=<{}>: {}. Write its "
     "`update_step` with `keras.ops` and `self.assign`, or take another optimizer."
 )
+
+
+def _require_own(optimizer: keras.optimizers.Optimizer, is_own: bool) -> None:
+    if not is_own:
+        raise ValueError(
+            "The optimizer's step must change nothing but the weights and the "
+            "optimizer's own variables, so that it can be repeated. Received: "
+            f"optimizer=<{type(optimizer).__name__}>. Make what it changes by "
+            "`self.add_variable`."
+        )
 
 
 def _number_of_replicas() -> int:

@@ -5,9 +5,13 @@ from keras_lr.callbacks.online_arguments import (
     number,
     number_or_word,
     optional,
-    positive_integer,
 )
-from keras_lr.rules.array_checks import fraction, one_of, positive_number
+from keras_lr.rules.array_checks import (
+    fraction,
+    one_of,
+    positive_integer,
+    positive_number,
+)
 
 
 def number_or_auto(name: str, value: float | str) -> float | str:

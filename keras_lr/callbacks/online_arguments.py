@@ -71,15 +71,6 @@ def number_or_word(name: str, value: float | str, word: str) -> float | str:
     return float(value)
 
 
-def positive_integer(name: str, value: int) -> int:
-    """Return a positive whole number."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value!r}."
-        )
-    return int(value)
-
-
 def ordered_limits(minimum: float, maximum: float) -> tuple[float, float]:
     """Return the limits of the rate as floats, or raise unless they are in order."""
     if not 0 <= minimum < maximum < math.inf:

@@ -2,12 +2,14 @@
 
 import math
 
-from keras_lr.callbacks.online_arguments import (
-    learning_rate_first,
-    optional,
+from keras_lr.callbacks.online_arguments import learning_rate_first, optional
+from keras_lr.rules.array_checks import (
+    decay_rate,
+    fraction,
+    one_of,
     positive_integer,
+    positive_number,
 )
-from keras_lr.rules.array_checks import decay_rate, fraction, one_of, positive_number
 from keras_lr.training.walk import PROBES
 
 

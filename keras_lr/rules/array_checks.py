@@ -65,6 +65,15 @@ def positive_number(name: str, value: float) -> float:
     return float(value)
 
 
+def positive_integer(name: str, value: int) -> int:
+    """Return a whole number as an int, or raise if it is not positive."""
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value!r}."
+        )
+    return int(value)
+
+
 def fraction(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is not between 0 and 1."""
     if not 0 <= value <= 1:

@@ -11,12 +11,19 @@ import keras
 import numpy as np
 from keras import ops
 
+UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)
+"""What reading a file raises that is missing or broken."""
+
 
 def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> None:
     """Write the variables at the end of an epoch; all of them or, if killed, none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: _array(each) for name, each in variables.items()}
-    arrays["epoch"] = np.asarray(epoch)
+    write_arrays(path, arrays | {"epoch": np.asarray(epoch)})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays in place of those that are there; all or, if killed, none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
@@ -30,10 +37,8 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
         Whether they were there. A warning says why not.
     """
     try:
-        # Not by its path: what it opens then stays open if the file is broken.
-        with path.open("rb") as file, np.load(file) as archive:
-            arrays = dict(archive)
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+    except UNREADABLE as error:
         return _warn(path, f"it cannot be read: {error}")
     if int(arrays.pop("epoch", -1)) != epoch:
         return _warn(path, f"it is not that of epoch {epoch + 1}")
@@ -43,6 +48,13 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
     for name, array in arrays.items():
         variables[name].assign(array)
     return True
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of a file, or raise one of `UNREADABLE`."""
+    # Not by its path: what it opens then stays open if the file is broken.
+    with path.open("rb") as file, np.load(file) as archive:
+        return dict(archive)
 
 
 def _array(variable: keras.Variable) -> np.ndarray:

@@ -102,8 +102,13 @@ def _rows_of_this_replica(rows: Tensor) -> Tensor:
     return parts[context.replica_id_in_sync_group]
 
 
-def as_arrays(data: Any) -> Any:
+def as_arrays(data: Any, name: str = "validation_data") -> Any:
     """Return data of any form of `validation_data` as (x, y, sample_weight) of arrays.
+
+    Args:
+        data: (x, y) or (x, y, sample_weight), or a finite `tf.data.Dataset` or
+            `PyDataset` of batches of them.
+        name: Of the argument, for the message.
 
     Raises:
         ValueError: If they are not of such a form, endless, empty or of unequal length.
@@ -112,18 +117,18 @@ def as_arrays(data: Any) -> Any:
 
     batches = None
     if isinstance(data, tf.data.Dataset):
-        _require(int(data.cardinality()) != tf.data.INFINITE_CARDINALITY, data)
+        _require(int(data.cardinality()) != tf.data.INFINITE_CARDINALITY, data, name)
         batches = list(data)
     elif isinstance(data, keras.utils.PyDataset):
-        _require(data.num_batches is not None, data)
+        _require(data.num_batches is not None, data, name)
         batches = [data[index] for index in range(data.num_batches)]
     else:
-        _require(isinstance(data, tuple | list) and len(data) in (2, 3), data)
+        _require(isinstance(data, tuple | list) and len(data) in (2, 3), data, name)
     parts = [_as_numpy(tuple(data))] if batches is None else map(_as_numpy, batches)
     arrays = [each for each in parts if _has_rows(each)]
-    _require(len(arrays) > 0, data)
+    _require(len(arrays) > 0, data, name)
     whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
-    _require(len({len(each) for each in leaves(whole)}) == 1, data)
+    _require(len({len(each) for each in leaves(whole)}) == 1, data, name)
     return whole
 
 
@@ -142,12 +147,12 @@ def _floatx(values: Any) -> Any:
     return array.astype(keras.config.floatx()) if is_float else array
 
 
-def _require(is_right: bool, data: Any) -> None:
+def _require(is_right: bool, data: Any, name: str) -> None:
     if not is_right:
         raise ValueError(
-            "`validation_data` must be (x, y) or (x, y, sample_weight) of arrays with "
+            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays with "
             "equally many rows, or a finite `tf.data.Dataset` or `PyDataset` of such "
-            f"batches. Received: validation_data={_shown(data)}."
+            f"batches. Received: {name}={_shown(data)}."
         )
 
 

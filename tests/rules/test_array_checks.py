@@ -52,6 +52,18 @@ def test_positive_number_comes_out_as_a_float():
     assert value == 3.0
 
 
+def test_whole_number_comes_out_as_an_int():
+    value = array_checks.positive_integer("n", np.float64(3.0))
+    assert isinstance(value, int)
+    assert value == 3
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_number_that_is_not_whole_and_positive_raises(value):
+    with pytest.raises(ValueError, match="`n` must be a positive integer"):
+        array_checks.positive_integer("n", value)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf, np.nan])
 def test_number_that_is_not_finite_and_positive_raises(value):
     with pytest.raises(ValueError, match="`K` must be finite and positive"):

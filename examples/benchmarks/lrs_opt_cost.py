@@ -1,0 +1,138 @@
+"""What does the gradient by a whole schedule cost, in time and memory?
+
+    python examples/benchmarks/lrs_opt_cost.py
+
+takes one for trainings of 64 to 2048 steps of section 5's network, an MLP of
+784-500x3-10 with batches of 100 digits, each in a new process: with all states kept,
+and with the fewest that will do. The ratios are to plain `fit` of as many steps, right
+before and right after, in seconds and in seconds of the processor. The peak is by how
+much that of the process grew, in states: copies of the weights, and of what the
+optimizer keeps for them. A row for each is in `results/lrs_opt_cost.csv`. Unix only;
+the longest trainings keep 7 gigabytes.
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import resource
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from overhead import PROBLEMS, markdown
+
+from keras_lr.rules.lrs_opt import smallest_capacity
+from keras_lr.training import schedule_gradient
+from keras_lr.training.final_loss import FinalLoss
+from keras_lr.training.minibatches import ArrayBatches
+from keras_lr.training.training_step import TrainingStep
+
+RESULTS = Path(__file__).parent / "results" / "lrs_opt_cost.csv"
+BATCH_SIZE, WARM_UP = 100, 8
+STEPS = (64, 128, 256, 512, 1024, 2048)
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.05),
+    "adam": lambda: keras.optimizers.Adam(1e-4),
+}
+COLUMNS = (
+    *("optimizer", "states", "steps", "capacity", "state_mib", "fit_seconds"),
+    *("gradient_seconds", "ratio", "fit_cpu", "gradient_cpu", "cpu_ratio"),
+    *("peak_mib", "peak_states"),
+)
+
+Row = dict[str, Any]
+
+
+def _measured(function: Callable[[], Any]) -> np.ndarray:
+    """Return the seconds that pass, and those of the processor."""
+    before = time.perf_counter(), time.process_time()
+    function()
+    return np.subtract((time.perf_counter(), time.process_time()), before)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _gradient(
+    step: TrainingStep, final_loss: FinalLoss, batches: Any, steps: int, capacity: int
+) -> None:
+    rates = step.rates(np.full(steps, float(step.model.optimizer.learning_rate)))
+    schedule_gradient.reverse(
+        step, final_loss, step.state(), rates, batches, capacity=capacity
+    )
+
+
+def measure(optimizer: str, states: str, steps: int) -> Row:
+    """Return a row of the table, measured in this process."""
+    problem = PROBLEMS["mlp"]
+    x, y = problem.load(None)
+    keras.utils.set_random_seed(0)
+    model = problem.make_model()
+    model.compile(
+        OPTIMIZERS[optimizer](),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    drawn = ArrayBatches((x, y), BATCH_SIZE, steps)
+    batches = drawn.draw(np.random.default_rng(0))
+    step = TrainingStep(model, drawn.example, "lrs_opt_cost")
+    final_loss = FinalLoss(step, (x[:700], y[:700]), BATCH_SIZE)
+    repeated = np.resize(np.arange(len(x)), steps * BATCH_SIZE)
+
+    def fit() -> None:
+        model.fit(x[repeated], y[repeated], BATCH_SIZE, verbose=0)
+
+    # Traces all that is measured.
+    fit()
+    _gradient(step, final_loss, batches, WARM_UP, smallest_capacity(WARM_UP))
+    capacity = steps if states == "all" else smallest_capacity(steps)
+    before = _measured(fit)
+    peak = _peak()
+    own = _measured(lambda: _gradient(step, final_loss, batches, steps, capacity))
+    peak = _peak() - peak
+    plain = (before + _measured(fit)) / 2.0
+    mib = step.nbytes / 2**20
+    numbers = (mib, plain[0], own[0], *(own / plain)[:1], plain[1], own[1])
+    numbers += (own[1] / plain[1], peak, peak / mib)
+    texts = [f"{number:.4g}" for number in numbers]
+    head = (optimizer, states, steps, capacity)
+    return dict(zip(COLUMNS, (*head, *texts), strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write the rows as they come, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--steps", type=int, nargs="+", default=STEPS)
+    add("--optimizers", nargs="+", choices=OPTIMIZERS, default=["sgd"])
+    add("--states", nargs="+", choices=("all", "least"), default=["all", "least"])
+    add("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    rows = []
+    with options.output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for task in itertools.product(
+            options.optimizers, options.states, options.steps
+        ):
+            with get_context("spawn").Pool(1) as pool:
+                rows.append(pool.apply(measure, task))
+            writer.writerow(rows[-1])
+            file.flush()
+    print(markdown([COLUMNS, *(tuple(map(str, row.values())) for row in rows)]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What `optimize_schedule` returns."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_lr.schedules.tabulated import TabulatedSchedule
+
+_BEFORE, _AFTER = "0.5", "#0072B2"
+
+
+@dataclass(frozen=True)
+class OptimizedSchedule:
+    """A schedule that was found, and how.
+
+    Attributes:
+        schedule: The best one, ready for any Keras optimizer.
+        objective: Its loss on the validation data after a training: the mean over the
+            draws that judged it, or, where none did, that of its own training.
+        history: Lists with an entry for each outer step: `"objective"`, the loss on
+            the validation data after its training; `"hypergradient_norm"`, the length
+            of its gradient by the values; `"outer_learning_rate"`, that of the update
+            which led to it, 0 for the first; `"seconds"`. A training that was taken
+            back has NaN as its norm.
+        initial_learning_rate: The rate that the search started from.
+        interrupted: Whether Ctrl-C ended the search early.
+    """
+
+    schedule: TabulatedSchedule
+    objective: float
+    history: dict[str, list[float]]
+    initial_learning_rate: float
+    interrupted: bool = False
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the learning rate over the steps, on a logarithmic axis.
+
+        Where it is 0 the line has a gap.
+
+        Args:
+            ax: The matplotlib axes to draw on. Defaults to those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: Without matplotlib.
+        """
+        if ax is None:
+            ax = _new_axes()
+        values = np.array(self.schedule.values)
+        shown = np.where(values > 0.0, values, np.nan)
+        edges = np.arange(len(values) + 1) * self.schedule.steps_per_value
+        # Not `stairs`, which draws a gap of one step as none.
+        ax.step(edges, [*shown, shown[-1]], where="post", color=_AFTER, label="found")
+        start = self.initial_learning_rate
+        ax.axhline(start, color=_BEFORE, linestyle="--", label="start")
+        ax.set(xlabel="step", ylabel="learning rate", yscale="log")
+        ax.grid(alpha=0.3)
+        ax.legend()
+        return ax
+
+
+def _new_axes() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            '`plot` needs matplotlib. Install it with `pip install "keras_lr[plot]"`.'
+        ) from error
+    return pyplot.figure(layout="constrained").add_subplot()

@@ -1,0 +1,186 @@
+"""The search for a schedule: outer steps, what is kept of them, and how it resumes."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_lr._typing import FloatArray
+from keras_lr.rules import lrs_opt
+from keras_lr.schedules.descent import Descent
+from keras_lr.training import state_file
+from keras_lr.training.inner_training import JUDGMENT, SEARCH, InnerTraining
+
+HISTORY = ("objective", "hypergradient_norm", "outer_learning_rate", "seconds")
+
+# How many of the best schedules are judged, and by how many trainings each.
+FINALISTS, DRAWS = 4, 3
+
+_FILE = "keras_lr_schedule.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A schedule that was trained by.
+
+    Attributes:
+        objective: Of its own training.
+        values: Of the schedule.
+    """
+
+    objective: float
+    values: FloatArray
+
+
+class ScheduleSearch:
+    """Descends on the values of a schedule, one training for each step.
+
+    Args:
+        training: What the values are for.
+        descent: What moves them.
+        directory: Where each step is written down; `None` for nowhere.
+    """
+
+    def __init__(
+        self,
+        training: InnerTraining,
+        descent: Descent,
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._training = training
+        self._descent = descent
+        self._settings = training.settings() | {"optimizer": descent.name}
+        self._path = None if directory is None else Path(directory) / _FILE
+        self._start = np.full(training.values, training.learning_rate)
+        self._gradient: FloatArray | None = None
+        self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
+        self._last = Candidate(np.inf, self._start)
+        self._best: list[Candidate] = []
+        if self._path is not None and self._path.exists():
+            self._read(self._path)
+
+    @property
+    def steps(self) -> int:
+        """How many outer steps there were."""
+        return len(self.history["objective"])
+
+    @property
+    def best_objective(self) -> float:
+        """The lowest loss that a training came to."""
+        return min((each.objective for each in self._best), default=np.inf)
+
+    def step(self) -> None:
+        """Train by the next schedule, and take its gradient.
+
+        A setback is taken back: the next one takes half the step from where it came.
+        """
+        begin = time.perf_counter()
+        before = self._descent.state()
+        values, rate = self._start, 0.0
+        if self._gradient is not None:
+            values = self._descent.step(self._last.values, self._gradient)
+            rate = self._descent.learning_rate
+        loss, gradient = self._training.gradient(values, (SEARCH, self.steps))
+        if lrs_opt.is_setback(loss, gradient, self.best_objective):
+            self._take_back(before, loss)
+            gradient = np.full_like(gradient, np.nan)
+        else:
+            self._keep(Candidate(loss, values), gradient)
+        norm = float(np.linalg.norm(gradient))
+        row = loss, norm, rate, time.perf_counter() - begin
+        for name, number in zip(HISTORY, row, strict=True):
+            self.history[name].append(number)
+        self._write()
+
+    def best(self, on_training: Callable[[], None] = lambda: None) -> Candidate:
+        """Return the best schedule, by trainings that are the same for all that vie.
+
+        Args:
+            on_training: Called after each of them.
+        """
+        if self._training.is_fixed:
+            return self.lowest()
+        candidates = {each.values.tobytes(): each for each in self._contenders()}
+        judged = []
+        for each in candidates.values():
+            losses = []
+            for number in range(DRAWS):
+                losses.append(self._training.loss(each.values, (JUDGMENT, number)))
+                on_training()
+            judged.append(Candidate(float(np.mean(losses)), each.values))
+        return min(judged, key=_objective)
+
+    def lowest(self) -> Candidate:
+        """Return the schedule with the lowest loss of its own training."""
+        return min(self._best, key=_objective)
+
+    def _contenders(self) -> Iterator[Candidate]:
+        yield Candidate(np.inf, self._start)
+        yield self._last
+        yield from self._best
+
+    def _keep(self, candidate: Candidate, gradient: FloatArray) -> None:
+        self._last, self._gradient = candidate, gradient
+        self._best = sorted([*self._best, candidate], key=_objective)[:FINALISTS]
+
+    def _take_back(self, before: list[Any], loss: float) -> None:
+        if self._gradient is None:
+            rates = sorted({*self._start.tolist()})
+            raise ValueError(
+                "The training that the search starts from must come to a finite loss "
+                f"and a finite hypergradient. Received: learning_rate={rates[-1]:.3g}, "
+                f"after which the loss is {loss:.3g}. Compile with a lower one."
+            )
+        self._descent.restore(before)
+        self._descent.halve()
+
+    def _write(self) -> None:
+        if self._path is None or self._gradient is None:
+            return
+        arrays = {f"history_{name}": np.array(x) for name, x in self.history.items()}
+        arrays |= {f"descent_{i}": x for i, x in enumerate(self._descent.state())}
+        arrays |= {
+            "settings": np.array(json.dumps(self._settings)),
+            "gradient": self._gradient,
+            "start": self._start,
+            "values": np.array([each.values for each in [self._last, *self._best]]),
+            "objectives": np.array([x.objective for x in [self._last, *self._best]]),
+        }
+        state_file.write_arrays(self._path, arrays)
+
+    def _read(self, path: Path) -> None:
+        try:
+            arrays = state_file.read_arrays(path)
+            settings = json.loads(str(arrays["settings"]))
+        except (*state_file.UNREADABLE, KeyError) as error:
+            raise _not_this_search(path, str(error)) from error
+        differences = [
+            f"{name}={settings.get(name)!r}, not {value!r}"
+            for name, value in self._settings.items()
+            if settings.get(name) != value
+        ]
+        if differences:
+            raise _not_this_search(path, ", ".join(differences))
+        self.history = {name: arrays[f"history_{name}"].tolist() for name in HISTORY}
+        number = len(self._descent.state())
+        self._descent.restore([arrays[f"descent_{i}"] for i in range(number)])
+        self._start, self._gradient = arrays["start"], arrays["gradient"]
+        pairs = zip(arrays["objectives"].tolist(), arrays["values"], strict=True)
+        self._last, *self._best = [Candidate(*pair) for pair in pairs]
+
+
+def _objective(candidate: Candidate) -> float:
+    # One that is not a number is worse than any.
+    return candidate.objective if np.isfinite(candidate.objective) else np.inf
+
+
+def _not_this_search(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        "`backup_dir` must hold the search that is to go on, or none. Received: "
+        f"{path.name} with {reason}. Take another directory, or delete the file."
+    )
