@@ -10,6 +10,7 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._typing import FloatArray
 from keras_lr.rules import lrs_opt
+from keras_lr.training.inner_training import optimizer_settings
 
 
 class Descent:
@@ -35,7 +36,11 @@ class Descent:
         self._step_size = _keras.to_float(self._optimizer.learning_rate)
         self._values = keras.Variable(np.zeros(number), dtype="float64", name="values")
         self._optimizer.build([self._values])
-        self.name = type(given).__name__ + ", relative" * self._is_relative
+        self.settings = (
+            {"optimizer": "relative Adam"}
+            if self._is_relative
+            else optimizer_settings("optimizer", given)
+        )
         """What tells a search with another optimizer from one with the same."""
         self.learning_rate = 0.0
         """That of the last step."""

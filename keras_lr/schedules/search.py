@@ -54,7 +54,7 @@ class ScheduleSearch:
     ) -> None:
         self._training = training
         self._descent = descent
-        self._settings = training.settings() | {"optimizer": descent.name}
+        self._settings = training.settings() | descent.settings
         self._path = None if directory is None else Path(directory) / _FILE
         self._start = np.full(training.values, training.learning_rate)
         self._gradient: FloatArray | None = None

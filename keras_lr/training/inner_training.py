@@ -105,6 +105,7 @@ class InnerTraining:
             "redraws_weights": self._redraws_weights,
             "seed": self._seed,
             "checksum of model and data": checksum,
+            **optimizer_settings("inner optimizer", self._step.model.optimizer),
         }
 
     def gradient(self, values: FloatArray, draw: Draw) -> tuple[float, FloatArray]:
@@ -159,6 +160,16 @@ class InnerTraining:
         _keras.build(model, self._batches.example)
         _keras.build_optimizer(model)
         return model
+
+
+def optimizer_settings(
+    owner: str, optimizer: keras.optimizers.Optimizer
+) -> dict[str, str]:
+    """Return the class and the arguments of an optimizer, for `settings`."""
+    arguments = optimizer.get_config()
+    arguments.pop("name", None)
+    texts = {f"{owner}.{name}": repr(value) for name, value in arguments.items()}
+    return {owner: type(optimizer).__name__, **texts}
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:

@@ -83,5 +83,5 @@ def test_optimizer_without_a_float_learning_rate_is_refused(optimizer, message):
         Descent(optimizer, 2)
 
 
-def test_name_tells_the_default_from_the_same_optimizer():
-    assert Descent(None, 1).name != Descent(optimizers.Adam(), 1).name
+def test_settings_tell_the_default_from_the_same_optimizer():
+    assert Descent(None, 1).settings != Descent(optimizers.Adam(), 1).settings

@@ -158,6 +158,15 @@ def test_search_that_goes_on_with_more_steps_is_the_one_without_a_stop(tmp_path)
     assert parts.history["objective"] == whole.history["objective"]
 
 
+def test_search_of_another_training_is_refused(tmp_path):
+    optimize(outer_steps=1, backup_dir=tmp_path)
+    other = with_optimizer(lambda: optimizers.SGD(0.05, clipnorm=1.0))
+    with pytest.raises(
+        ValueError, match=r"inner optimizer\.clipnorm='None', not '1.0'"
+    ):
+        optimize(other, backup_dir=tmp_path)
+
+
 def test_interrupted_search_returns_what_it_has(monkeypatch):
     step = lrs_opt.ScheduleSearch.step
 

@@ -193,8 +193,12 @@ def test_other_search_is_refused_and_what_differs_is_named(tmp_path):
     training.settings = lambda: {"steps": 3, "seed": 0}
     with pytest.raises(ValueError, match=r"`backup_dir` .*steps=2, not 3\. Take"):
         ScheduleSearch(training, descent(), tmp_path)
-    with pytest.raises(ValueError, match=r"optimizer='SGD', not 'Adam, relative'"):
+    with pytest.raises(ValueError, match=r"optimizer='SGD', not 'relative Adam'"):
         ScheduleSearch(Bowl(), Descent(None, 2), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"optimizer\.learning_rate='0\.25', not '0\.5'"
+    ):
+        ScheduleSearch(Bowl(), descent(0.5), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a file of arrays"])

@@ -155,5 +155,5 @@ class Fetches(optimizers.SGD):
 
 
 def test_step_that_cannot_be_differentiated_is_refused_in_the_name_of_its_owner():
-    with pytest.raises(ValueError, match=r"`mine` differentiates.*<Fetches>"):
+    with pytest.raises(ValueError, match=r"`mine` takes .*<Fetches>"):
         TrainingStep(built(optimizer=Fetches(0.5)), batches()[0], "mine")

@@ -1,0 +1,164 @@
+"""How good is the best rate of each step, judged by the batch of the step?
+
+That is what `LearningRateWalk` walks after. Here it is found in each step by trying 33
+rates, a quarter of a decade apart, and taking the one that leaves the lowest loss of
+the same batch: no walk can follow it more closely. The rate falls to 0 over the last
+part of the training, as the walk's does. Beside it are the best constant rate and the
+walk, from `results/suite.csv`.
+
+    python examples/benchmarks/walk_greedy.py
+
+writes `results/walk_greedy.csv`, and goes on from the rows that are there. About
+fifteen minutes.
+"""
+
+import argparse
+import csv
+import itertools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import make_tables
+import numpy as np
+import tensorflow as tf
+from problems import OPTIMIZERS, PROBLEMS, Problem
+
+from keras_lr import _keras
+from keras_lr.callbacks.walk import ANNEAL
+from keras_lr.rules.lipschitz import annealing
+
+RESULTS = Path(__file__).parent / "results" / "walk_greedy.csv"
+COLUMNS = ("problem", "optimizer", "seed", "final_metric")
+RATES = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 9))
+
+Row = dict[str, Any]
+
+
+class GreedyStep:
+    """A training step at the rate that leaves the lowest loss of its batch.
+
+    Args:
+        model: A compiled model, built, with its optimizer.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self._pure = _keras.PureStep(model.optimizer, model.trainable_variables)
+        self._take = tf.function(self._step, autograph=False)
+
+    def __call__(self, x: Any, y: Any, factor: float) -> None:
+        """Take a step at the best rate times a factor."""
+        self._take(tf.constant(x), tf.constant(y), tf.constant(factor, tf.float32))
+
+    def _step(self, x: Any, y: Any, factor: Any) -> None:
+        model, data = self.model, (x, y, None)
+        others = [tf.identity(each.value) for each in model.non_trainable_variables]
+        with tf.GradientTape() as tape:
+            loss = _keras.training_loss(model, data)
+        weights = [each.value for each in model.trainable_variables]
+        gradients = [
+            tf.convert_to_tensor(each) for each in tape.gradient(loss, weights)
+        ]
+        slots = [tf.identity(each.value) for each in self._pure.variables.slots]
+        state = _keras.StepState([tf.identity(each) for each in weights], slots)
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+
+        def loss_after(rate: Any) -> Any:
+            tried = self._pure(state, gradients, rate).weights
+            with _keras.leaving_no_trace(variables, [*tried, *others]):
+                return _keras.training_loss(model, data)
+
+        losses = tf.map_fn(loss_after, tf.constant(RATES, tf.float32))
+        losses = tf.where(tf.math.is_finite(losses), losses, math.inf)
+        best = tf.gather(tf.constant(RATES, tf.float32), tf.argmin(losses))
+        model.optimizer.learning_rate.assign(best * factor)
+        model.optimizer.apply(gradients, model.trainable_variables)
+
+
+def train(problem: Problem, optimizer: str, seed: int) -> float:
+    """Return the final metric in points after a greedy training."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = problem.build_model(optimizer)
+    (x, y), test = problem.load()
+    model.optimizer.build(model.trainable_variables)
+    step = GreedyStep(model)
+    total = problem.epochs * -(-len(x) // problem.batch_size)
+    generator, number = np.random.default_rng(seed), 0
+    for _ in range(problem.epochs):
+        order = generator.permutation(len(x))
+        for rows in np.array_split(
+            order, range(problem.batch_size, len(x), problem.batch_size)
+        ):
+            step(x[rows], y[rows], annealing(1.0 - number / total, ANNEAL))
+            number += 1
+    return 100.0 * model.evaluate(*test, batch_size=1000, verbose=0)[1]
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of the CSV."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what is not in the CSV yet."""
+    done = {tuple(row[key] for key in COLUMNS[:3]) for row in read(options.output)}
+    for seed, name, optimizer in itertools.product(
+        options.seeds, options.problems, OPTIMIZERS
+    ):
+        if (name, optimizer, str(seed)) in done:
+            continue
+        metric = train(PROBLEMS[name], optimizer, seed)
+        row = dict(zip(COLUMNS, (name, optimizer, seed, f"{metric:.6g}"), strict=True))
+        is_new = not options.output.exists()
+        with options.output.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return, for each case, the best constant rate, the walk, and the greedy rate."""
+    suite = make_tables.read(make_tables.CSV)
+    lines = [["problem", "optimizer", "best constant", "walk", "best of each step"]]
+    groups: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        case = row["problem"], row["optimizer"]
+        groups.setdefault(case, []).append(float(row["final_metric"]))
+    differences: dict[str, list[tuple[float, float]]] = {}
+    for case, found in groups.items():
+        constant = make_tables.best(suite[case]["constant"]).mean
+        walk = make_tables.own(suite[case]["walk"]).mean
+        scores = walk - constant, fmean(found) - constant
+        differences.setdefault(case[1], []).append(scores)
+        lines.append([*case, f"{constant:.1f}", *(f"{each:+.1f}" for each in scores)])
+    for optimizer, scores in differences.items():
+        means = (f"{fmean(each):+.1f}" for each in zip(*scores, strict=True))
+        lines.append(["mean", optimizer, "", *means])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    run(options)
+    print(make_tables.markdown(table(read(options.output))))
+
+
+if __name__ == "__main__":
+    main()
