@@ -8,12 +8,11 @@ weights at a rate of eta, and f > 1 the factor:
 
 For f -> 1 the condition is that the slope dL_t(w_{t+1}(eta)) / deta is negative.
 
-The source's factor is constant. Here it may grow while decisions agree, as long as
-nothing is learned, which a rate that is far too low needs: no trial has seen a step
-that lowers the loss of its own batch by 2 %, nor an average loss that has come down by
-20 %. With the direction d_t, 1 or -1, and h_t = log f_t,
+The source's factor is constant. Here it may grow while decisions agree, as long as the
+rate is far from where the slope is 0: below a tenth of it or above twice it, were the
+loss a parabola. With the direction d_t, 1 or -1, and h_t = log f_t,
 
-    h_{t+1} = min(GROWTH h_t, h_max)   if d_t = d_{t-1} and nothing was learned so far,
+    h_{t+1} = min(GROWTH h_t, h_max)   if d_t = d_{t-1} and the rate is far,
               log f                    otherwise,
     eta_{t+1} = eta_t exp(d_t h_{t+1}).
 
@@ -27,11 +26,10 @@ from keras_lr._typing import Tensor
 
 # Of the logarithm of the factor.
 GROWTH = 2.0
-# A step learns if it leaves a loss of its own batch that is that much lower,
-GAIN = 0.02
-# or if the average loss, each counting so much of the next, is that much lower than it
-# was after the first steps.
-PROGRESS, MEMORY, EARLY = 0.2, 0.9, 10
+# A rate is far below where the slope is 0 if a step at it leaves so much of the slope,
+KEPT = 0.9
+# and far above if it turns so much of it around.
+TURNED = 1.0
 
 
 def direction_of_losses(raised: Tensor, taken: Tensor) -> Tensor:
@@ -58,11 +56,48 @@ def _sign(is_positive: Tensor, like: Tensor) -> Tensor:
     return ops.where(is_positive, ops.ones_like(like), -ops.ones_like(like))
 
 
+def is_far_by_slopes(before: Tensor, after: Tensor) -> Tensor:
+    """Return whether the rate is far from where the slope is 0.
+
+    No if a slope is not finite, or if the first one is not downhill.
+
+    Args:
+        before: The slope at a rate of 0, where the step has done nothing yet.
+        after: dL_t(w_{t+1}(eta)) / deta at the rate.
+    """
+    is_far = ops.logical_or(after <= KEPT * before, after >= -TURNED * before)
+    return ops.logical_and(is_far, _is_downhill(before, after))
+
+
+def is_far_by_losses(
+    before: Tensor, taken: Tensor, raised: Tensor, factor: Tensor
+) -> Tensor:
+    """Return the same by three losses, of which one is at a rate of 0.
+
+    They give a parabola, whose slopes at 0 and at the rate are compared.
+
+    Args:
+        before: L_t(w_t).
+        taken: L_t(w_{t+1}(eta_t)).
+        raised: L_t(w_{t+1}(f eta_t)).
+        factor: f.
+    """
+    # With eta_t = 1: L(eta) = before + linear eta + square eta^2.
+    change, raised_change = taken - before, raised - before
+    square = (raised_change - factor * change) / (factor * (factor - 1.0))
+    linear = change - square
+    return is_far_by_slopes(linear, linear + 2.0 * square)
+
+
+def _is_downhill(before: Tensor, after: Tensor) -> Tensor:
+    return ops.logical_and(ops.isfinite(before - after), before < 0.0)
+
+
 def step_size(
     step: Tensor,
     direction: Tensor,
     previous: Tensor,
-    learned: Tensor,
+    is_far: Tensor,
     *,
     smallest: float,
     largest: float,
@@ -73,35 +108,12 @@ def step_size(
         step: h_t.
         direction: d_t.
         previous: d_{t-1}; 0 in the first step, which has the smallest factor.
-        learned: 1 if a step so far has learned, else 0.
+        is_far: Whether the rate is far from where the slope is 0.
         smallest: log f.
         largest: h_max.
     """
-    grows = ops.logical_and(learned == 0.0, direction * previous > 0.0)
+    grows = ops.logical_and(is_far, direction * previous > 0.0)
     return ops.where(grows, ops.minimum(GROWTH * step, largest), smallest)
-
-
-def learns(before: Tensor, after: Tensor) -> Tensor:
-    """Return whether a step learns from its batch: L_t falls by 2 % or more.
-
-    No if one of the losses is not finite.
-
-    Args:
-        before: L_t(w_t).
-        after: L_t(w_{t+1}).
-    """
-    gains = before - after >= GAIN * ops.abs(before)
-    return ops.logical_and(gains, ops.isfinite(before - after))
-
-
-def has_come_down(mean: Tensor, early: Tensor) -> Tensor:
-    """Return whether the average loss is a fifth lower than the early one.
-
-    Args:
-        mean: Of the losses so far.
-        early: The same after the first ten steps.
-    """
-    return mean < early - PROGRESS * ops.abs(early)
 
 
 def walked(value: Tensor, step: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ from keras_lr.training.online_tuning import (
     summed,
 )
 from keras_lr.training.optimizer_tangent import StepDerivative
-from keras_lr.training.progress import Progress
 from keras_lr.training.smoothing import GradientAverage, are_finite
 from keras_lr.training.tuned_hyperparameter import inner_product
 from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
@@ -98,20 +97,17 @@ class OnlineWalk(OnlineTuning):
         self._average = None
         if smoothing:
             self._average = GradientAverage(model, smoothing, self.dtype)
-        self._progress = Progress(model, self.dtype)
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         named = {"count": self._count} | super().variables()
-        named |= self._progress.variables()
         return named | (self._average.variables() if self._average else {})
 
     def start(self, values: Sequence[float]) -> None:
         """Set the state to what it is before the first step, on the host."""
         super().start(values)
-        self._progress.clear()
         if self._average is not None:
             self._average.clear()
 
@@ -139,50 +135,72 @@ class OnlineWalk(OnlineTuning):
         if scale is not None:
             # A step that is left out says nothing.
             is_due = ops.logical_and(is_due, are_finite(sums))
+        step = sums
         if self._average is not None:
-            sums = self._average.followed_by(sums)
+            step = self._average.followed_by(sums)
         # Only here are they those before the step.
-        trials = self._when_due(
+        trials, before = self._when_due(
             is_due,
-            lambda: self._trials(sums, used),
-            lambda: [self._state().weights for _ in self.tuned],
+            lambda: self._trials(step, used, sums, loss),
+            self._no_trials,
         )
         with self._taking(used):
-            take_step(None if self._average is None else self._shares(sums, scale))
+            take_step(None if self._average is None else self._shares(step, scale))
         seen = self._evaluated(is_due, recorded, trials)
         size = ops.exp(self.tuned[0].step.value)
-        learns = ops.logical_or(
-            walk.learns(ops.cast(loss, self.dtype), seen["loss_after"]),
-            self._progress.followed_by(loss),
-        )
-        for each in self.tuned:
-            each.update(self._direction(seen, each.name), is_due, learns)
+        for each, start in zip(self.tuned, before, strict=True):
+            each.update(*self._decided(each, start, seen), is_due)
         return used | seen | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
         """Count a step; return whether the hyperparameters move after it."""
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
+        for each in self.tuned:
+            is_due = ops.logical_or(is_due, each.climbs)
         # An annealed step is shorter than it could be, and says: raise.
         return ops.logical_and(is_due, factor >= 1.0)
 
     def _trials(
-        self, gradients: Gradients, used: Mapping[str, Tensor]
-    ) -> list[list[Tensor]]:
-        """Return for each hyperparameter the weights after a step at a raised value.
+        self,
+        gradients: Gradients,
+        used: Mapping[str, Tensor],
+        own: Gradients,
+        loss: Tensor,
+    ) -> tuple[list[list[Tensor]], list[Tensor]]:
+        """Return for each hyperparameter what its trial is, and what it starts from.
 
-        With `probe="slope"`, their derivative by it at the value itself.
+        The weights after a step at a raised value, and the loss before. With
+        `probe="slope"`, the derivative of the weights by the value, and the slope of
+        the loss along it before the step.
+
+        Args:
+            gradients: What the optimizer gets.
+            used: Values of the hyperparameters.
+            own: The gradients of the batch itself.
+            loss: Before the step.
         """
         state = self._state()
         if self._probe == "loss":
-            return [
+            weights = [
                 self._weights_at_raised(state, gradients, used, each)
                 for each in self.tuned
             ]
-        return [
+            return weights, [ops.cast(loss, self.dtype) for _ in self.tuned]
+        tangents = [
             derivative(state, gradients, used, ops.ones_like(used[each.name]))
             for each, derivative in zip(self.tuned, self._derivatives, strict=True)
         ]
+        return tangents, [self._slope_along(each, own) for each in tangents]
+
+    def _no_trials(self) -> tuple[list[list[Tensor]], list[Tensor]]:
+        weights = [self._state().weights for _ in self.tuned]
+        return weights, [ops.full((), math.nan, self.dtype) for _ in self.tuned]
+
+    def _slope_along(self, tangents: Sequence[Tensor], gradients: Gradients) -> Tensor:
+        pairs = zip(tangents, gradients, strict=True)
+        present = [(a, b) for a, b in pairs if b is not None]
+        return inner_product(*zip(*present, strict=True), self.dtype)
 
     def _weights_at_raised(
         self,
@@ -240,11 +258,17 @@ class OnlineWalk(OnlineTuning):
         with _keras.leaving_no_trace(variables, [*values, *batch.values]):
             return _keras.training_loss(self.model, batch.data)
 
-    def _direction(self, seen: Mapping[str, Tensor], name: str) -> Tensor:
-        found = seen[probed(name, self._probe)]
+    def _decided(
+        self, tuned: WalkedHyperparameter, start: Tensor, seen: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return which way a hyperparameter goes, and whether it has far to go."""
+        found, taken = seen[probed(tuned.name, self._probe)], seen["loss_after"]
         if self._probe == "slope":
-            return walk.direction_of_slope(found)
-        return walk.direction_of_losses(found, seen["loss_after"])
+            is_far = walk.is_far_by_slopes(start, found)
+            return walk.direction_of_slope(found), is_far
+        factor = ops.exp(tuned.step.value)
+        is_far = walk.is_far_by_losses(start, taken, found, factor)
+        return walk.direction_of_losses(found, taken), is_far
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

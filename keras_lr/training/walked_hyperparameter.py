@@ -69,50 +69,59 @@ class WalkedHyperparameter:
             self.value = replicas.shared_scalar(f"{name}_value", dtype)
             self.step = replicas.shared_scalar(f"{name}_step", dtype)
             self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
-            self._learned = replicas.shared_scalar(f"{name}_learned", dtype)
+            self._climbs = replicas.shared_scalar(f"{name}_climbs", dtype)
 
     def start(self, value: float) -> None:
         """Set the state to what it is before the first step, on the host."""
         self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
         self.step.assign(self.rule.smallest)
         self._direction.assign(0.0)
-        self._learned.assign(0.0)
+        self._climbs.assign(float(self._can_climb))
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        state = self.value, self.step, self._direction, self._learned
+        state = self.value, self.step, self._direction, self._climbs
         return {f"{self.name}_{index}": each for index, each in enumerate(state)}
 
     def raised(self, value: Tensor) -> Tensor:
         """Return what a value is raised to for a trial."""
         return self._walked(value, ops.cast(self.step.value, value.dtype))
 
-    def update(self, direction: Tensor, is_due: Tensor, learns: Tensor) -> None:
+    @property
+    def _can_climb(self) -> bool:
+        return self.rule.largest > self.rule.smallest
+
+    @property
+    def climbs(self) -> Tensor:
+        """Whether it moves in each step: far from where it goes, and from a limit."""
+        return self._climbs.value > 0.0
+
+    def update(self, direction: Tensor, is_far: Tensor, is_due: Tensor) -> None:
         """Move, where it is time to.
 
         Args:
             direction: 1 for upwards, -1 for downwards.
-            is_due: Whether it counts.
-            learns: Whether the step did.
+            is_far: Whether it has a long way to go.
+            is_due: Whether all of it counts.
         """
         rule = self.rule
-        previous = self._direction.value
-        learned = self._learned.value
-        learned = ops.where(learns, ops.ones_like(learned), learned)
+        is_far = ops.logical_and(is_far, self._can_climb)
         step = walk.step_size(
             self.step.value,
             direction,
-            previous,
-            learned,
+            self._direction.value,
+            is_far,
             smallest=rule.smallest,
             largest=rule.largest,
         )
-        value = self._walked(self.value.value, direction * step)
+        moved = self._walked(self.value.value, direction * step)
+        value = ops.clip(moved, rule.minimum, rule.maximum)
+        climbs = ops.logical_and(is_far, value == moved)
         for variable, new in (
-            (self.value, ops.clip(value, rule.minimum, rule.maximum)),
+            (self.value, value),
             (self.step, step),
             (self._direction, direction),
-            (self._learned, learned),
+            (self._climbs, ops.cast(climbs, self._climbs.dtype)),
         ):
             variable.assign(ops.where(is_due, new, variable.value))
 

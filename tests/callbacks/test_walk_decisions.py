@@ -159,14 +159,23 @@ def test_every_third_step_decides_alone():
     assert_equal(model, slow_model)
 
 
-def test_climb_is_that_of_the_reference():
-    case = "plain", "adam"
-    model, walk = walked(case, every=2, probe="loss", anneal=0.0)
+@pytest.mark.parametrize(
+    ("name", "probe"),
+    [("adam", "loss"), ("adam", "slope"), ("momentum", "slope")],
+)
+def test_climb_is_that_of_the_reference(name, probe):
+    case = "plain", name
+    model, walk = walked(case, every=3, probe=probe, anneal=0.0)
     # A hundredth of the optimizer's own rate.
     low = 0.125 * 0.01
-    slow_model, _, rates = reference(case, 1.01**2, every=2, largest=3.0, rate=low)
+    kwargs = {"every": 3, "largest": 3.0, "rate": low, "probe": probe}
+    slow_model, slow, rates = reference(case, 1.01**3, **kwargs)
     np.testing.assert_allclose(walk.history["learning_rate"], rates, **ROUNDING)
-    assert max(walk.history["factor"]) == pytest.approx(3.0)
+    is_due = np.isfinite(walk.history["loss_after"])
+    # It tried in each step at first, and in every third one in the end.
+    assert is_due[:3].all()
+    assert STEPS / 3 < is_due.sum() == len(slow.losses) < STEPS
+    assert max(walk.history["factor"]) > 1.01**12
     assert walk.restarts == []
     assert_equal(model, slow_model)
 

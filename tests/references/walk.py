@@ -17,18 +17,20 @@ class Walk:
         model: A compiled model with a built optimizer.
         factor: By which the rate is multiplied or divided.
         every: Steps from one decision to the next.
-        largest: What the factor may grow to while decisions agree and no step lowers
-            the loss of its batch by 2 %.
+        largest: What the factor may grow to while decisions agree and the rate is far
+            from where the slope is 0; then each step decides.
+        probe: What that is judged by: `"loss"`, a parabola through three losses, or
+            `"slope"`, differences of the loss before and after the step.
     """
 
-    def __init__(self, model, factor, every=1, largest=None):
+    def __init__(self, model, factor, every=1, largest=None, probe="loss"):
         self.model = model
         self.every = every
         self.factor = self.smallest = factor
         self.largest = largest or factor
+        self.probe = probe
+        self.climbs = largest is not None
         self.directions = []
-        self.has_learned = False
-        self.before = []
         self.count = 0
         self.losses = []
 
@@ -64,36 +66,54 @@ class Walk:
         """Take a step; return the rate that it was taken with."""
         before = self.state()
         rate = float(self.model.optimizer.learning_rate.numpy())
-        weights = [w.numpy() for w in self.model.trainable_variables]
-        self.before.append(self.loss_at(weights, batch, before))
         self.count += 1
         next_rate = rate
-        if self.count % self.every == 0:
+        if self.count % self.every == 0 or self.climbs:
             next_rate = self.decide(rate, batch, before)
         self.weights_after(rate, batch, before)
         self.model.optimizer.learning_rate.assign(next_rate)
         return rate
 
-    def mean(self, number):
-        """Return an average of the first losses, of which the last counts most."""
-        losses = self.before[:number]
-        weights = 0.9 ** np.arange(len(losses) - 1, -1, -1.0)
-        return weights @ losses / weights.sum()
-
     def decide(self, rate, batch, before):
-        first = self.before[-1]
-        raised = rate * self.factor
-        losses = [
-            self.loss_at(self.weights_after(each, batch, before), batch, before)
-            for each in (rate, raised)
-        ]
-        self.losses.append(losses)
-        self.directions.append(1 if losses[1] < losses[0] else -1)
-        if losses[0] <= 0.98 * first or self.mean(None) < 0.8 * self.mean(10):
-            self.has_learned = True
+        weights = [self.weights_after(r, batch, before) for r in (rate, 2 * rate)]
+        own = self.restored_weights(before)
+
+        def loss_on(start, part):
+            """The loss at weights that went so much further along the step."""
+            moved = [
+                w + part * (b - a) for w, a, b in zip(start, *weights, strict=True)
+            ]
+            return self.loss_at(moved, batch, before)
+
+        raised_weights = self.weights_after(rate * self.factor, batch, before)
+        taken = self.loss_at(weights[0], batch, before)
+        raised = self.loss_at(raised_weights, batch, before)
+        self.losses.append([taken, raised])
+        if self.probe == "loss":
+            # Through the losses at 0, 1 and the factor.
+            ends = [self.loss_at(own, batch, before), taken, raised]
+            square, linear, _ = np.polyfit([0.0, 1.0, self.factor], ends, 2)
+            slopes = linear, linear + 2 * square
+            is_lower = raised < taken
+        else:
+            h = 2.0**-16
+            slopes = [
+                (loss_on(start, h) - loss_on(start, -h)) / (2 * h)
+                for start in (own, weights[0])
+            ]
+            is_lower = slopes[1] < 0
+        self.directions.append(1 if is_lower else -1)
+        # Less than a tenth of the slope is gone, or as much of it is turned around.
+        ratio = slopes[1] / slopes[0]
+        is_far = slopes[0] < 0 and not -1 < ratio < 0.9
         agrees = len(self.directions) > 1 and len(set(self.directions[-2:])) == 1
-        if agrees and not self.has_learned:
+        if agrees and is_far and self.largest > self.smallest:
             self.factor = min(self.factor**2, self.largest)
         else:
             self.factor = self.smallest
+        self.climbs = is_far and self.largest > self.smallest
         return rate * self.factor ** self.directions[-1]
+
+    def restored_weights(self, before):
+        self.restore(before)
+        return [w.numpy() for w in self.model.trainable_variables]

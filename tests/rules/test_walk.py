@@ -47,16 +47,17 @@ def test_slope_downwards_raises_the_rate(slope, direction):
     assert value(walk.direction_of_slope(ops.convert_to_tensor(slope))) == direction
 
 
-def factors(directions, largest, learned=()):
+def factors(directions, largest, far=None):
     """Return the factors that a sequence of directions moves by, from 2 on."""
     step, previous, found = math.log(2.0), 0.0, []
     for number, each in enumerate(directions):
-        given = each, previous, float(any(learned[: number + 1])), step
-        direction, previous, has_learned, step = (
-            ops.convert_to_tensor(each, "float64") for each in given
+        given = each, previous, step
+        direction, previous, step = (
+            ops.convert_to_tensor(value, "float64") for value in given
         )
+        is_far = ops.convert_to_tensor(True if far is None else bool(far[number]))
         limits = {"smallest": math.log(2.0), "largest": math.log(largest)}
-        step = walk.step_size(step, direction, previous, has_learned, **limits)
+        step = walk.step_size(step, direction, previous, is_far, **limits)
         previous = direction
         found.append(math.exp(value(step)))
     return found
@@ -74,9 +75,31 @@ def test_factor_grows_while_decisions_agree_up_to_its_largest(sign):
     assert found == pytest.approx(expected, rel=1e-14)
 
 
-def test_factor_is_the_smallest_once_a_step_has_learned():
-    found = factors([1, 1, 1, 1, 1], 8.0, learned=[0, 0, 1, 0, 0])
-    assert found == pytest.approx([2.0, 4.0, 2.0, 2.0, 2.0], rel=1e-14)
+def test_factor_is_the_smallest_where_the_rate_is_not_far():
+    found = factors([1, 1, 1, 1, 1], 8.0, far=[1, 1, 0, 1, 1])
+    assert found == pytest.approx([2.0, 4.0, 2.0, 4.0, 8.0], rel=1e-14)
+
+
+# Of a parabola whose slope is 0 at a rate of 1: the slope is (rate - 1).
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1e-6, True), (0.09, True), (0.11, False), (1.9, False), (2.1, True)],
+)
+def test_rate_is_far_below_a_tenth_or_above_twice_the_best(rate, expected):
+    slopes = (ops.convert_to_tensor(each, "float64") for each in (-1.0, rate - 1.0))
+    assert bool(walk.is_far_by_slopes(*slopes)) is expected
+    losses = [0.5 * (each * rate - 1.0) ** 2 for each in (0.0, 1.0, 1.25)]
+    given = (ops.convert_to_tensor(each, "float64") for each in (*losses, 1.25))
+    assert bool(walk.is_far_by_losses(*given)) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(1.0, 1.0), (0.0, 0.0), (NAN, -1.0), (-1.0, NAN), (-INF, -1.0), (-1.0, INF)],
+)
+def test_nothing_is_far_that_does_not_go_downhill_by_a_finite_slope(before, after):
+    given = (ops.convert_to_tensor(each, "float64") for each in (before, after))
+    assert not bool(walk.is_far_by_slopes(*given))
 
 
 @pytest.mark.parametrize(
@@ -93,23 +116,3 @@ def test_value_is_multiplied_and_divided(move, start, factor, expected):
     step = ops.convert_to_tensor(math.log(factor), "float64")
     found = move(ops.convert_to_tensor(start, "float64"), step)
     assert value(found) == pytest.approx(expected, rel=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        (1.0, 0.97, True),
-        (1.0, 0.99, False),
-        (1.0, 2.0, False),
-        (-1.0, -1.03, True),
-        (-1.0, -0.97, False),
-        (NAN, 0.5, False),
-        (1.0, NAN, False),
-        (INF, 0.5, False),
-    ],
-)
-def test_step_learns_that_lowers_the_loss_of_its_batch_by_two_percent(
-    before, after, expected
-):
-    given = (ops.convert_to_tensor(each, "float64") for each in (before, after))
-    assert bool(walk.learns(*given)) is expected
