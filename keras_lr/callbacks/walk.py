@@ -10,15 +10,16 @@ import keras
 from keras_lr.callbacks.online import OnlineCallback
 from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
 from keras_lr.callbacks.walk_arguments import CHECKS
+from keras_lr.rules import walk
 from keras_lr.training.online_fit import OnlineFit
 from keras_lr.training.walk import columns
 from keras_lr.training.walk_fit import walk_fit
-from keras_lr.training.walked_hyperparameter import WalkRule, walk_rule
+from keras_lr.training.walked_hyperparameter import WalkRule, memory_of, walk_rule
 
 # Steps from one trial to the next, and the factor for each of them.
 EVERY, PERCENT = 10, 1.01
-# What the factor of a trial may grow to in the climb.
-LARGEST = 3.0
+# What the factor of a trial may grow to.
+LARGEST = 1.3
 # It starts that much below the optimizer's rate: a start that is too low costs a few
 # trials, one that is too high the training.
 START = 0.01
@@ -49,9 +50,10 @@ class LearningRateWalk(OnlineCallback):
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's
             rule, as printed. Defaults to `"auto"`: one percent for each step from trial
-            to trial, and larger factors in the beginning, while decisions agree and as
-            long as no step lowers the loss of its own batch by 2 %, and the average
-            loss has not come down by 20 %. It starts from a
+            to trial, and up to 30 % while decisions agree. An optimizer with a momentum
+            m, or a beta_1, gets a lower rate: a step should take away only the part
+            ``sqrt(1 - m)`` of the slope, because it will be repeated. As long as the
+            rate is far from there, there is a trial in each step. It starts from a
             hundredth of the rate of an optimizer that has not taken a step. A training
             that diverges is put back as it was, and goes on with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is
@@ -188,7 +190,10 @@ class LearningRateWalk(OnlineCallback):
             limits = self.min_learning_rate, self.max_learning_rate
         if isinstance(self.factor, str):
             factor = PERCENT**self.steps_per_trial
-            return walk_rule(name, factor, max(factor, LARGEST), limits)
+            share = 1.0
+            if name == LEARNING_RATE:
+                share = walk.share(memory_of(self.model.optimizer))
+            return walk_rule(name, factor, max(factor, LARGEST), limits, share)
         return walk_rule(name, self.factor, self.factor, limits)
 
     def _make_fit(self) -> OnlineFit:

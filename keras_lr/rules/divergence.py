@@ -5,11 +5,13 @@ diverges if
 
 - the fast one, each loss counting 0.9 of the next, is not finite or above
   L_0 + 3 |L_0|, from the seventh loss on;
-- the slow one, each loss counting 0.97 of the next, was ever below L_0 - 0.15 |L_0| and
-  has lost half of what it had gained, from the 23rd loss on. So does a network whose
-  units all died: its loss is not high, but it stays where it began.
+- the slow one, each loss counting 0.97 of the next, was ever below L_0 by 0.15 |L_0|
+  and by twice as much as the losses scattered around it, and has lost half of what it
+  had gained, from the 23rd loss on. So does a network whose units all died: its loss is
+  not high, but it stays where it began.
 
-Numbers on the host. The first few losses of small batches say little.
+Numbers on the host. The first few losses of small batches say little, and L_0 may be a
+high one by chance.
 """
 
 import dataclasses
@@ -18,8 +20,11 @@ import math
 FAST, SLOW = 0.9, 0.97
 # A training diverges if its fast average is that many times the first loss,
 LIMIT = 4.0
-# or if the slow one had gained this part of the first loss, and has lost so much of it.
+# or if the slow one had gained this part of the first loss,
 PROGRESS = 0.15
+# and so many standard deviations,
+SCATTER = 2.0
+# and has lost so much of it.
 LOSS_OF_PROGRESS = 0.5
 # The weight of an average that counts: 1 - 0.9^n is above it from n = 7 on.
 ENOUGH = 0.5
@@ -63,28 +68,37 @@ class Losses:
     Attributes:
         first: Of the first step; `None` before it.
         lowest: Slow average so far.
+        scatter: Standard deviation of the losses around it, by then.
         fast: The fast average.
         slow: The slow average.
+        variance: The slow average of the squared deviations from it.
         has_diverged: Whether one of the averages was too high.
     """
 
     first: float | None = None
     lowest: float = math.inf
+    scatter: float = 0.0
     fast: Average = Average(FAST)
     slow: Average = Average(SLOW)
+    variance: Average = Average(SLOW)
     has_diverged: bool = False
 
     def followed_by(self, loss: float) -> "Losses":
         """Return what is known after one more step."""
         first = loss if self.first is None else self.first
         fast, slow = self.fast.followed_by(loss), self.slow.followed_by(loss)
-        lowest = min(self.lowest, slow.value) if slow.counts else self.lowest
+        variance = self.variance.followed_by((loss - slow.value) ** 2)
+        lowest, scatter = self.lowest, self.scatter
+        if slow.counts and slow.value < lowest:
+            lowest, scatter = slow.value, math.sqrt(variance.value)
         diverges = (
             not math.isfinite(fast.value)
             or (fast.counts and fast.value > limit(first))
-            or (slow.counts and slow.value > limit_of_progress(first, lowest))
+            or (slow.counts and slow.value > limit_of_progress(first, lowest, scatter))
         )
-        return Losses(first, lowest, fast, slow, self.has_diverged or diverges)
+        averages = fast, slow, variance
+        has_diverged = self.has_diverged or diverges
+        return Losses(first, lowest, scatter, *averages, has_diverged)
 
     def restarted(self) -> "Losses":
         """Return what is known where a training begins anew: its first loss."""
@@ -97,8 +111,9 @@ def limit(first: float) -> float:
     return first + (LIMIT - 1.0) * abs(first)
 
 
-def limit_of_progress(first: float, lowest: float) -> float:
+def limit_of_progress(first: float, lowest: float, scatter: float) -> float:
     """Return the slow average above which a training has lost what it had gained."""
-    if lowest < first - PROGRESS * abs(first):
-        return lowest + LOSS_OF_PROGRESS * (first - lowest)
+    gained = first - lowest
+    if gained > max(PROGRESS * abs(first), SCATTER * scatter):
+        return lowest + LOSS_OF_PROGRESS * gained
     return math.inf

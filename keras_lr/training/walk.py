@@ -263,12 +263,17 @@ class OnlineWalk(OnlineTuning):
     ) -> tuple[Tensor, Tensor]:
         """Return which way a hyperparameter goes, and whether it has far to go."""
         found, taken = seen[probed(tuned.name, self._probe)], seen["loss_after"]
+        share = tuned.rule.share
         if self._probe == "slope":
-            is_far = walk.is_far_by_slopes(start, found)
-            return walk.direction_of_slope(found), is_far
-        factor = ops.exp(tuned.step.value)
-        is_far = walk.is_far_by_losses(start, taken, found, factor)
-        return walk.direction_of_losses(found, taken), is_far
+            slopes = start, found
+        else:
+            factor = ops.exp(tuned.step.value)
+            slopes = walk.slopes_of_losses(start, taken, found, factor)
+        if self._probe == "loss" and share == 1.0:
+            direction = walk.direction_of_losses(found, taken)
+        else:
+            direction = walk.direction_of_slopes(*slopes, share)
+        return direction, walk.is_far(*slopes, share)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

@@ -6,6 +6,7 @@ import math
 import keras
 from keras import ops
 
+from keras_lr import _keras
 from keras_lr._typing import Tensor
 from keras_lr.rules import walk
 from keras_lr.training import replicas
@@ -22,6 +23,7 @@ class WalkRule:
         minimum: Lower limit of the hyperparameter.
         maximum: Upper limit.
         is_average: Whether it moves by its distance from 1.
+        share: Of the slope that a step should take away.
     """
 
     smallest: float
@@ -29,10 +31,15 @@ class WalkRule:
     minimum: float
     maximum: float
     is_average: bool = False
+    share: float = 1.0
 
 
 def walk_rule(
-    name: str, factor: float, max_factor: float, limits: tuple[float, float]
+    name: str,
+    factor: float,
+    max_factor: float,
+    limits: tuple[float, float],
+    share: float = 1.0,
 ) -> WalkRule:
     """Return how a hyperparameter of this name moves.
 
@@ -41,13 +48,21 @@ def walk_rule(
         factor: At first, and at least.
         max_factor: What it may grow to.
         limits: Of the hyperparameter; an average also has one of its own.
+        share: Of the slope that a step should take away.
     """
     minimum, maximum = limits
     is_average = moves_by_complement(name)
     if is_average:
         maximum = min(maximum, LARGEST_AVERAGE)
     sizes = math.log(factor), math.log(max(factor, max_factor))
-    return WalkRule(*sizes, minimum, maximum, is_average)
+    return WalkRule(*sizes, minimum, maximum, is_average, share)
+
+
+def memory_of(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return what each velocity of an optimizer counts of the next, 0 without one."""
+    leaf = _keras.leaf_optimizers(optimizer)[0]
+    values = (getattr(leaf, name, None) for name in ("momentum", "beta_1"))
+    return next((float(v) for v in values if isinstance(v, float) and 0 < v < 1), 0.0)
 
 
 class WalkedHyperparameter:
@@ -105,18 +120,14 @@ class WalkedHyperparameter:
             is_due: Whether all of it counts.
         """
         rule = self.rule
-        is_far = ops.logical_and(is_far, self._can_climb)
+        sizes = {"smallest": rule.smallest, "largest": rule.largest}
         step = walk.step_size(
-            self.step.value,
-            direction,
-            self._direction.value,
-            is_far,
-            smallest=rule.smallest,
-            largest=rule.largest,
+            self.step.value, direction, self._direction.value, **sizes
         )
         moved = self._walked(self.value.value, direction * step)
         value = ops.clip(moved, rule.minimum, rule.maximum)
         climbs = ops.logical_and(is_far, value == moved)
+        climbs = ops.logical_and(climbs, self._can_climb)
         for variable, new in (
             (self.value, value),
             (self.step, step),

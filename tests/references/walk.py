@@ -17,18 +17,20 @@ class Walk:
         model: A compiled model with a built optimizer.
         factor: By which the rate is multiplied or divided.
         every: Steps from one decision to the next.
-        largest: What the factor may grow to while decisions agree and the rate is far
-            from where the slope is 0; then each step decides.
-        probe: What that is judged by: `"loss"`, a parabola through three losses, or
+        largest: What the factor may grow to while decisions agree.
+        probe: `"loss"`, also for the slopes of a parabola through three losses, or
             `"slope"`, differences of the loss before and after the step.
+        share: Of the slope that a step should take away. While it takes less than a
+            tenth of that, or more than twice, each step decides.
     """
 
-    def __init__(self, model, factor, every=1, largest=None, probe="loss"):
+    def __init__(self, model, factor, *, every=1, largest=None, probe="loss", share=1):
         self.model = model
         self.every = every
         self.factor = self.smallest = factor
         self.largest = largest or factor
         self.probe = probe
+        self.share = share
         self.climbs = largest is not None
         self.directions = []
         self.count = 0
@@ -94,23 +96,20 @@ class Walk:
             ends = [self.loss_at(own, batch, before), taken, raised]
             square, linear, _ = np.polyfit([0.0, 1.0, self.factor], ends, 2)
             slopes = linear, linear + 2 * square
-            is_lower = raised < taken
         else:
             h = 2.0**-16
             slopes = [
                 (loss_on(start, h) - loss_on(start, -h)) / (2 * h)
                 for start in (own, weights[0])
             ]
-            is_lower = slopes[1] < 0
-        self.directions.append(1 if is_lower else -1)
-        # Less than a tenth of the slope is gone, or as much of it is turned around.
-        ratio = slopes[1] / slopes[0]
-        is_far = slopes[0] < 0 and not -1 < ratio < 0.9
+        took = 1 - slopes[1] / slopes[0]
+        is_better = took < self.share if slopes[0] < 0 else slopes[1] < 0
+        if self.probe == "loss" and self.share == 1:
+            is_better = raised < taken
+        self.directions.append(1 if is_better else -1)
         agrees = len(self.directions) > 1 and len(set(self.directions[-2:])) == 1
-        if agrees and is_far and self.largest > self.smallest:
-            self.factor = min(self.factor**2, self.largest)
-        else:
-            self.factor = self.smallest
+        self.factor = min(self.factor**2, self.largest) if agrees else self.smallest
+        is_far = slopes[0] < 0 and not 0.1 < took / self.share < 2
         self.climbs = is_far and self.largest > self.smallest
         return rate * self.factor ** self.directions[-1]
 

@@ -22,14 +22,17 @@ def average(losses, memory):
 
 def reference(losses):
     """Whether an average over the losses is too high."""
-    said, lowest, first = False, np.inf, losses[0]
+    said, lowest, scatter, first = False, np.inf, 0.0, losses[0]
     for number in range(1, len(losses) + 1):
         if number >= 7:  # From there on, 1 - 0.9^n is above a half.
             said = said or average(losses[:number], 0.9) > first + 3.0 * abs(first)
         if number >= 23:  # From there on, 1 - 0.97^n is.
             slow = average(losses[:number], 0.97)
-            lowest = min(lowest, slow)
-            if lowest < first - 0.15 * abs(first):
+            if slow < lowest:
+                means = [average(losses[:n], 0.97) for n in range(1, number + 1)]
+                squares = np.square(losses[:number] - means)
+                lowest, scatter = slow, np.sqrt(average(squares, 0.97))
+            if first - lowest > max(0.15 * abs(first), 2.0 * scatter):
                 said = said or slow > (first + lowest) / 2
         yield said
 
@@ -76,6 +79,15 @@ def test_half_of_what_was_gained_may_be_lost(later, expected):
 
 def test_little_that_was_gained_may_be_lost():
     assert not any(has_diverged([1.0] + [0.86] * 200 + [2.0] * 200))
+
+
+def test_high_first_loss_is_no_progress_where_losses_scatter():
+    """The average goes from 0.75 to 0.95, and losses are off by 0.3."""
+    losses = [1.0] + [0.45, 1.05] * 30 + [0.65, 1.25] * 60
+    assert not any(has_diverged(losses))
+    # With less scatter it is.
+    losses = [1.0] + [0.7, 0.8] * 30 + [0.9, 1.0] * 60
+    assert has_diverged(losses)[-1]
 
 
 def test_network_that_died_at_the_loss_it_began_with_has_diverged():

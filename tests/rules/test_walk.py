@@ -39,25 +39,50 @@ def test_raised_rate_is_better_only_if_it_leaves_a_lower_loss(raised, taken, dir
     assert value(found) == direction
 
 
+def tensors(*values):
+    return [ops.convert_to_tensor(each, "float64") for each in values]
+
+
 @pytest.mark.parametrize(
     ("slope", "direction"),
     [(-0.5, 1), (0.5, -1), (0.0, -1), (-0.0, -1), (NAN, -1), (INF, -1), (-INF, -1)],
 )
-def test_slope_downwards_raises_the_rate(slope, direction):
-    assert value(walk.direction_of_slope(ops.convert_to_tensor(slope))) == direction
+@pytest.mark.parametrize("before", [-1.0, 0.0, 1.0, NAN])
+def test_slope_downwards_raises_the_rate(slope, direction, before):
+    assert value(walk.direction_of_slopes(*tensors(before, slope))) == direction
 
 
-def factors(directions, largest, far=None):
+@pytest.mark.parametrize(
+    ("before", "after", "direction"),
+    [
+        # A step that should take a quarter of the slope.
+        (-1.0, -0.76, 1),
+        (-1.0, -0.74, -1),
+        (-1.0, 0.5, -1),
+        (1.0, -0.1, 1),
+        (1.0, 0.1, -1),
+        (NAN, -1.0, -1),
+        (-1.0, NAN, -1),
+    ],
+)
+def test_step_that_leaves_more_of_the_slope_than_it_should_raises_the_rate(
+    before, after, direction
+):
+    assert value(walk.direction_of_slopes(*tensors(before, after), 0.25)) == direction
+
+
+@pytest.mark.parametrize(("memory", "share"), [(0.0, 1.0), (0.75, 0.5), (0.96, 0.2)])
+def test_share_is_the_root_of_what_a_step_is_of_all_that_it_leads_to(memory, share):
+    assert walk.share(memory) == pytest.approx(share, rel=1e-15)
+
+
+def factors(directions, largest):
     """Return the factors that a sequence of directions moves by, from 2 on."""
     step, previous, found = math.log(2.0), 0.0, []
-    for number, each in enumerate(directions):
-        given = each, previous, step
-        direction, previous, step = (
-            ops.convert_to_tensor(value, "float64") for value in given
-        )
-        is_far = ops.convert_to_tensor(True if far is None else bool(far[number]))
+    for each in directions:
+        direction, previous, step = tensors(each, previous, step)
         limits = {"smallest": math.log(2.0), "largest": math.log(largest)}
-        step = walk.step_size(step, direction, previous, is_far, **limits)
+        step = walk.step_size(step, direction, previous, **limits)
         previous = direction
         found.append(math.exp(value(step)))
     return found
@@ -75,22 +100,22 @@ def test_factor_grows_while_decisions_agree_up_to_its_largest(sign):
     assert found == pytest.approx(expected, rel=1e-14)
 
 
-def test_factor_is_the_smallest_where_the_rate_is_not_far():
-    found = factors([1, 1, 1, 1, 1], 8.0, far=[1, 1, 0, 1, 1])
-    assert found == pytest.approx([2.0, 4.0, 2.0, 4.0, 8.0], rel=1e-14)
-
-
-# Of a parabola whose slope is 0 at a rate of 1: the slope is (rate - 1).
+# Of a parabola whose slope is 0 at a rate of 1: at a rate it is (rate - 1), and a step
+# takes as much of the slope as its rate.
+@pytest.mark.parametrize("share", [1.0, 0.25])
 @pytest.mark.parametrize(
-    ("rate", "expected"),
+    ("part", "expected"),
     [(1e-6, True), (0.09, True), (0.11, False), (1.9, False), (2.1, True)],
 )
-def test_rate_is_far_below_a_tenth_or_above_twice_the_best(rate, expected):
-    slopes = (ops.convert_to_tensor(each, "float64") for each in (-1.0, rate - 1.0))
-    assert bool(walk.is_far_by_slopes(*slopes)) is expected
+def test_rate_is_far_below_a_tenth_or_above_twice_its_goal(share, part, expected):
+    rate = part * share
+    assert bool(walk.is_far(*tensors(-1.0, rate - 1.0), share)) is expected
     losses = [0.5 * (each * rate - 1.0) ** 2 for each in (0.0, 1.0, 1.25)]
-    given = (ops.convert_to_tensor(each, "float64") for each in (*losses, 1.25))
-    assert bool(walk.is_far_by_losses(*given)) is expected
+    slopes = walk.slopes_of_losses(*tensors(*losses, 1.25))
+    # By the rate in units of itself.
+    expected_slopes = [-rate, rate * (rate - 1.0)]
+    np.testing.assert_allclose([value(each) for each in slopes], expected_slopes, 1e-8)
+    assert bool(walk.is_far(*slopes, share)) is expected
 
 
 @pytest.mark.parametrize(
@@ -98,8 +123,7 @@ def test_rate_is_far_below_a_tenth_or_above_twice_the_best(rate, expected):
     [(1.0, 1.0), (0.0, 0.0), (NAN, -1.0), (-1.0, NAN), (-INF, -1.0), (-1.0, INF)],
 )
 def test_nothing_is_far_that_does_not_go_downhill_by_a_finite_slope(before, after):
-    given = (ops.convert_to_tensor(each, "float64") for each in (before, after))
-    assert not bool(walk.is_far_by_slopes(*given))
+    assert not bool(walk.is_far(*tensors(before, after)))
 
 
 @pytest.mark.parametrize(
