@@ -129,24 +129,42 @@ def run(options: argparse.Namespace) -> None:
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return, for each case, the best constant rate, the walk, and the greedy rate."""
+    """Return points above the best constant rate, greedy and by the walk.
+
+    A mean counts less than `LOWEST` as that.
+    """
     suite = make_tables.read(make_tables.CSV)
-    lines = [["problem", "optimizer", "best constant", "walk", "best of each step"]]
-    groups: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         case = row["problem"], row["optimizer"]
-        groups.setdefault(case, []).append(float(row["final_metric"]))
-    differences: dict[str, list[tuple[float, float]]] = {}
-    for case, found in groups.items():
-        constant = make_tables.best(suite[case]["constant"]).mean
-        walk = make_tables.own(suite[case]["walk"]).mean
-        scores = walk - constant, fmean(found) - constant
-        differences.setdefault(case[1], []).append(scores)
-        lines.append([*case, f"{constant:.1f}", *(f"{each:+.1f}" for each in scores)])
-    for optimizer, scores in differences.items():
-        means = (f"{fmean(each):+.1f}" for each in zip(*scores, strict=True))
-        lines.append(["mean", optimizer, "", *means])
-    return lines
+        found.setdefault(case, []).append(float(row["final_metric"]))
+    scores: dict[str, list[float]] = {}
+    for problem in dict.fromkeys(problem for problem, _ in found):
+        scores[problem] = []
+        for optimizer in OPTIMIZERS:
+            policies = suite[problem, optimizer]
+            constant = make_tables.best(policies["constant"]).mean
+            metrics = (
+                fmean(found[problem, optimizer]),
+                make_tables.own(policies["walk"]),
+            )
+            scores[problem] += [metrics[0] - constant, metrics[1].mean - constant]
+    lowest = float(make_tables.LOWEST)
+    columns = zip(*scores.values(), strict=True)
+    scores["mean"] = [fmean(max(each, lowest) for each in one) for one in columns]
+    names = itertools.product(OPTIMIZERS, ("best of each step", "walk"))
+    header = ["problem", *(f"{optimizer}: {name}" for optimizer, name in names)]
+    body = [
+        [problem, *(signed(each) for each in values)]
+        for problem, values in scores.items()
+    ]
+    return [header, *body]
+
+
+def signed(score: float) -> str:
+    """Return points with their sign."""
+    lowest = make_tables.LOWEST
+    return f"{score:+.1f}" if score > lowest else f"below {lowest}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
