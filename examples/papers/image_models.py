@@ -160,9 +160,9 @@ resnet56 = functools.partial(resnet, widths=(16, 32, 64), blocks=9)
 resnet164 = functools.partial(preactivated_resnet, blocks=18)
 densenet_40_12 = functools.partial(densenet, growth=12, block=12)
 
-# As deep or nearly so, but narrow: to see that everything runs.
+# Narrow and not so deep: to see that everything runs.
 SMALL: dict[str, Builder] = {
-    "resnet18": functools.partial(resnet, widths=(4, 8, 16, 32), blocks=2),
+    "resnet18": functools.partial(resnet, widths=(4, 8, 16, 32), blocks=1),
     "resnet20": functools.partial(resnet, widths=(4, 8, 16), blocks=1),
     "resnet56": functools.partial(resnet, widths=(4, 8, 16), blocks=2),
     "resnet164": functools.partial(preactivated_resnet, width=4, blocks=1),
