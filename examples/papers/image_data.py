@@ -157,6 +157,7 @@ def _split(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[Arrays, Arrays
         if has_test:
             return (arrays[x], arrays[y]), (arrays["x_test"], arrays["y_test"])
         if x == "x":
+            _require_same_rows(arrays[x], arrays[y])
             is_test = np.arange(len(arrays[x])) % 5 == 4
             return tuple(
                 (arrays[x][rows], arrays[y][rows]) for rows in (~is_test, is_test)
@@ -178,15 +179,19 @@ def _checked(x: np.ndarray, y: np.ndarray) -> Arrays:
             "Images must be numbers of shape (rows, height, width), with 1 or 3 "
             f"channels behind that or without. Received: {x.dtype}, {x.shape}"
         )
+    _require_same_rows(x, y)
     y = y.reshape(len(y), -1)
-    if len(x) != len(y) or not len(x) or y.shape[1] != 1:
+    if y.dtype.kind not in "uif" or np.any(y != np.floor(y)) or y.min() < 0:
+        raise ValueError(f"Targets must be class numbers. Received: {y[:3, 0]}")
+    return _as_bytes(x), y[:, 0].astype("int32")
+
+
+def _require_same_rows(x: np.ndarray, y: np.ndarray) -> None:
+    if not len(x) or y.shape not in ((len(x),), (len(x), 1)):
         raise ValueError(
             "There must be one class number for each image. "
             f"Received: {len(x)} images and targets of shape {y.shape}"
         )
-    if y.dtype.kind not in "uif" or np.any(y != np.floor(y)) or y.min() < 0:
-        raise ValueError(f"Targets must be class numbers. Received: {y[:3, 0]}")
-    return _as_bytes(x), y[:, 0].astype("int32")
 
 
 def _as_bytes(x: np.ndarray) -> np.ndarray:

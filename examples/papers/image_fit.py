@@ -16,14 +16,19 @@ from image_data import Arrays
 import keras_lr
 
 
-class EpochNotes(keras.callbacks.Callback):
-    """Log the seconds of an epoch, and stop at a second one without a finite loss.
+class EpochLog(keras.callbacks.Callback):
+    """Append each epoch to a CSV, and stop at a second one without a finite loss.
 
-    Not at the first: a policy may put the training back.
+    Not at the first: a policy may put the training back. Unlike Keras's `CSVLogger` it
+    also notes the seconds, and leaves no file open if the training is interrupted.
+
+    Args:
+        path: Of the CSV.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
+        self._path = path
         self._start, self._was_finite = 0.0, True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -31,8 +36,14 @@ class EpochNotes(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stop it."""
+        """Write the row."""
         logs["seconds"] = time.perf_counter() - self._start
+        is_new = not self._path.exists()
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["epoch", *logs], lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow({"epoch": epoch, **logs})
         is_finite = math.isfinite(logs["loss"])
         if not (is_finite or self._was_finite):
             self.model.stop_training = True
@@ -89,8 +100,7 @@ def fit(
             keras.callbacks.BackupAndRestore(checkpoint, double_checkpoint=True),
             *callbacks,
             keras_lr.LearningRateRecorder(),
-            EpochNotes(),
-            keras.callbacks.CSVLogger(log, append=True),
+            EpochLog(log),
         ],
         shuffle=False,  # They are.
         verbose=verbose,
