@@ -1,0 +1,358 @@
+"""The networks of the Zooming paper: searches of a learning rate in a few trainings.
+
+Priyanka, Kalyani and Chatterjee, "Learning Rate Optimization for Deep Neural Networks
+Using Lipschitz Bandits", 2024, arXiv 2409.09783. A student network with a hidden layer
+learns the outputs of a teacher for 10000 inputs, in 3 trainings by Zooming and 10 by
+HyperOpt, and ResNet20 learns CIFAR-10 and CIFAR-100 in 200 epochs of batches of 128, in
+3 trainings by Zooming, 7 by BLiE and 20 by HyperOpt.
+
+    python examples/papers/zooming_networks.py
+    python examples/papers/zooming_networks.py --tasks teacher_relu teacher_sigmoid
+    python examples/papers/zooming_networks.py --tasks resnet20_cifar10 --data FILE.npz
+    python examples/papers/zooming_networks.py --scale small
+    python examples/papers/zooming_networks.py --summary
+
+The reward is the accuracy on the test images, or the mean squared error on the
+teacher's outputs. The paper's axis is the linear interval from 0 to 1; "log" is one
+from 0.0001 to 1. The searches are those of `examples/benchmarks/zooming_replay.py` and
+`zooming_searchers.py`, with networks in place of its tables; HyperOpt needs `pip
+install "keras_lr[peers]"`. Not from the paper, but ours: 10 inputs and hidden layers of
+50, trained by full-batch gradient descent for 100 epochs, and for ResNet20 a momentum
+of 0.9, a weight decay of 0.0001, and images that are padded, cropped and flipped.
+
+A training is a row of `results/zooming_networks.csv`. A search that was killed asks the
+same rates again and is given what is there; a ResNet20 goes on at its epoch.
+"""
+
+import argparse
+import functools
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "benchmarks")]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import image_data
+import keras
+import numpy as np
+import zooming_replay
+from image_batches import EpochBatches, crop_and_flip
+from image_fit import compile_model, fit
+from image_models import NETWORKS
+from paper_results import Results, grouped, markdown, spread
+from zooming_replay import blie, zooming
+
+from keras_lr.rules.bandit import Pull
+from keras_lr.rules.loss_signal import loss_signal
+
+RESULTS = HERE / "results" / "zooming_networks.csv"
+LOWEST = 1e-4
+
+
+class Training(NamedTuple):
+    """What identifies a row of the CSV."""
+
+    task: str
+    searcher: str
+    trial: int
+    learning_rate: str
+    seed: int
+    scale: str
+    data: str
+
+
+COLUMNS = (*Training._fields, "score", "signal", "trainings_paper", "seconds")
+
+
+class Outcome(NamedTuple):
+    """What came of a training: its score and its signal, see `Pull`."""
+
+    score: float
+    signal: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a search asks of the tables that it was written for."""
+
+    name: str
+    direction: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network and how it is trained.
+
+    Attributes:
+        train: Function of a learning rate, a `Training` and the command line.
+        direction: Of the score, `"max"` or `"min"`.
+        trainings: The paper's numbers, by the first word of a searcher.
+        dataset: See `image_data.load`; `None` for a teacher.
+    """
+
+    train: Callable[[float, Training, argparse.Namespace], Outcome]
+    direction: str
+    trainings: dict[str, int]
+    dataset: str | None = None
+
+
+def teacher_data(activation: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs from a normal distribution, and a teacher's outputs."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, 10)).astype("float32")
+    keras.utils.set_random_seed(0)
+    teacher = student(activation)
+    return x, keras.ops.convert_to_numpy(teacher(x))
+
+
+def student(activation: str) -> keras.Model:
+    """Return a network with one hidden layer."""
+    hidden = keras.layers.Dense(50, activation)
+    return keras.Sequential([keras.Input((10,)), hidden, keras.layers.Dense(1)])
+
+
+def train_student(
+    activation: str, rate: float, training: Training, options: argparse.Namespace
+) -> Outcome:
+    """Return the mean squared error after full-batch gradient descent."""
+    is_small = options.scale == "small"
+    x, y = teacher_data(activation, 500 if is_small else 10_000)
+    keras.utils.set_random_seed(1 + training.seed)
+    model = student(activation)
+    model.compile(keras.optimizers.SGD(rate), loss="mse")
+    losses = model.fit(
+        x,
+        y,
+        batch_size=len(x),
+        epochs=20 if is_small else 100,
+        shuffle=False,
+        verbose=0,
+    ).history["loss"]
+    # A searcher needs a finite score: twice that of a constant answer at most.
+    worst = 2 * float(np.var(y))
+    last = losses[-1] if math.isfinite(losses[-1]) else worst
+    return Outcome(min(last, worst), loss_signal(losses[0], losses[-1]))
+
+
+def train_resnet20(
+    dataset: str, rate: float, training: Training, options: argparse.Namespace
+) -> Outcome:
+    """Return the accuracy on the test images after the last epoch."""
+    is_small = options.scale == "small"
+    images = load(dataset, options.data, is_small=is_small)
+    batch_size, epochs = (16, 2) if is_small else (128, 200)
+    # Another one for each training of a search, and the same for each searcher.
+    seed = 1000 * training.seed + training.trial
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    build = NETWORKS[options.scale]["resnet20"]
+    model = build(images.classes, weight_decay=1e-4)
+    compile_model(model, keras.optimizers.SGD(rate, momentum=0.9))
+    place = options.backup_dir / "_".join(map(str, training)).replace(" ", "-")
+    logs = fit(
+        model,
+        EpochBatches(
+            images, images.train, batch_size, seed=seed, augment=crop_and_flip
+        ),
+        images.arrays(images.test),
+        [],
+        epochs=epochs,
+        backup_dir=place,
+        verbose=0 if is_small or options.quiet else 2,
+    )
+    signal = loss_signal(math.log(images.classes), logs[-1]["cross_entropy"])
+    return Outcome(logs[-1]["val_accuracy"], signal)
+
+
+load = functools.cache(image_data.load)
+OF_TEACHERS = {"Zooming": 3, "HyperOpt": 10, "BLiE": 7}
+OF_IMAGES = {"Zooming": 3, "HyperOpt": 20, "BLiE": 7}
+TASKS = {
+    "teacher_relu": Task(functools.partial(train_student, "relu"), "min", OF_TEACHERS),
+    "teacher_sigmoid": Task(
+        functools.partial(train_student, "sigmoid"), "min", OF_TEACHERS
+    ),
+    **{
+        f"resnet20_{name}": Task(
+            functools.partial(train_resnet20, name), "max", OF_IMAGES, name
+        )
+        for name in ("cifar10", "cifar100")
+    },
+}
+
+
+def hyperopt(search: Any, budget: int, seed: int) -> None:
+    """Search with HyperOpt and its own defaults."""
+    try:
+        import zooming_searchers
+    except ImportError as error:
+        raise ImportError(
+            "HyperOpt comes with the other peers. "
+            'Install them with `pip install "keras_lr[peers]"`, or leave it out with '
+            "--searchers."
+        ) from error
+    zooming_searchers.PEERS["HyperOpt TPE"](search, budget, seed)
+
+
+def linear(position: float) -> float:
+    """Return the rate at a position of the paper's axis."""
+    return max(position, LOWEST)
+
+
+def logarithmic(position: float) -> float:
+    """Return the rate at a position of an axis from 0.0001 to 1."""
+    return LOWEST ** (1 - position)
+
+
+SEARCHERS: dict[str, tuple[zooming_replay.Search, Callable[[float], float]]] = {
+    "Zooming, r as printed": (zooming(strategy="paper"), linear),
+    "Zooming, r/10": (zooming(strategy="paper", radius_scale=0.1), linear),
+    "BLiE, paper": (blie(strategy="paper"), linear),
+    "HyperOpt": (hyperopt, linear),
+    "Zooming, default, log": (zooming(), logarithmic),
+    "HyperOpt, log": (hyperopt, logarithmic),
+}
+
+
+class LiveSearch:
+    """Trainings in the place of a `zooming_replay.Replay`.
+
+    Args:
+        task: Its name.
+        searcher: The same.
+        seed: Of the search and of its trainings.
+        options: Of the command line.
+
+    Attributes:
+        table: What a search asks for the direction.
+        recommended: Where a search puts the position that it recommends.
+    """
+
+    def __init__(
+        self, task: str, searcher: str, seed: int, options: argparse.Namespace
+    ) -> None:
+        self._task, self._options = TASKS[task], options
+        self._rate_at = SEARCHERS[searcher][1]
+        self._results = Results(options.output, COLUMNS, len(Training._fields))
+        self._fields = (task, searcher, seed)
+        self._trials = 0
+        self.table = Table(task, self._task.direction)
+        self.recommended: float | None = None
+
+    def evaluate(self, position: float) -> float:
+        """Train, or take what there is, and return the score."""
+        return self._outcome(position).score
+
+    def pull(self, position: float) -> Pull:
+        """Train, or take what there is, and return what a strategy of ours sees."""
+        return Pull(position, *self._outcome(position))
+
+    def _outcome(self, position: float) -> Outcome:
+        task, searcher, seed = self._fields
+        rate = self._rate_at(position)
+        training = Training(
+            task,
+            searcher,
+            self._trials,
+            f"{rate:.9g}",
+            seed,
+            self._options.scale,
+            self._data_name(),
+        )
+        self._trials += 1
+        row = self._results.find(training)
+        if row is None:
+            start = time.perf_counter()
+            outcome = self._task.train(rate, training, self._options)
+            word = searcher.split(",", maxsplit=1)[0]
+            row = training._asdict() | {
+                "score": repr(float(outcome.score)),
+                "signal": outcome.signal,
+                "trainings_paper": self._task.trainings[word],
+                "seconds": f"{time.perf_counter() - start:.1f}",
+            }
+            self._results.append(row)
+            print(f"{task}, {searcher}: {rate:.4g} -> {outcome.score:.4g}", flush=True)
+        return Outcome(float(row["score"]), int(row["signal"]))
+
+    def _data_name(self) -> str:
+        if self._task.dataset is None:
+            return "teacher"
+        is_small = self._options.scale == "small"
+        return load(self._task.dataset, self._options.data, is_small=is_small).name
+
+
+def run_missing(options: argparse.Namespace) -> None:
+    """Run all searches; what is there already is not trained again."""
+    for seed in range(options.seeds):
+        for task in options.tasks:
+            for searcher in options.searchers:
+                word = searcher.split(",", maxsplit=1)[0]
+                budget = TASKS[task].trainings[word]
+                if options.scale == "small":
+                    budget = 3
+                search = LiveSearch(task, searcher, seed, options)
+                SEARCHERS[searcher][0](search, budget, seed)
+
+
+def summary(output: Path) -> str:
+    """Return the table of all searches in Markdown."""
+    header = (
+        *("task", "scale", "searcher", "best score", "at", "trainings"),
+        *("the paper's", "blown up", "searches"),
+    )
+    rows = Results(output, COLUMNS, len(Training._fields)).rows()
+    lines = []
+    for (task, scale, searcher), found in grouped(
+        rows, ("task", "scale", "searcher")
+    ).items():
+        pick = max if TASKS[task].direction == "max" else min
+        best = [
+            pick(search, key=lambda row: float(row["score"]))
+            for search in grouped(found, ("seed",)).values()
+        ]
+        counts = (
+            f"{len(found) / len(best):g}",
+            found[0]["trainings_paper"],
+            f"{sum(row['signal'] == '1' for row in found) / len(best):g}",
+            f"{len(best)}",
+        )
+        names = (task, scale, searcher)
+        places = spread(best, "score", 4), spread(best, "learning_rate", 4)
+        lines.append((*names, *places, *counts))
+    return markdown(header, lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is not yet done, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    backup = Path(tempfile.gettempdir()) / RESULTS.stem
+    add("--data", metavar="FILE.npz", help="default: that of `keras.datasets`")
+    add("--scale", choices=("paper", "small"), default="paper")
+    add("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    add("--searchers", nargs="+", choices=SEARCHERS, default=list(SEARCHERS))
+    add("--seeds", type=int, default=1, help="how many searches of each")
+    add("--output", type=Path, default=RESULTS)
+    add("--backup-dir", type=Path, default=backup, help="where trainings go on from")
+    add("--quiet", action="store_true", help="no line for each epoch")
+    add("--summary", action="store_true", help="only print what there is")
+    options = parser.parse_args(arguments)
+    datasets = {TASKS[task].dataset for task in options.tasks} - {None}
+    if options.data and len(datasets) > 1:
+        parser.error("--data is one data set: say for which of --tasks")
+    if not options.summary:
+        run_missing(options)
+    print(summary(options.output))
+
+
+if __name__ == "__main__":
+    main()
