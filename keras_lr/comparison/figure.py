@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_lr.comparison.runner import RunRecord
 from keras_lr.comparison.summary import PolicySummary
-from keras_lr.plotting import COLORS, LINES
+from keras_lr.plotting.axes import COLORS, LINES
 
 _GRAY = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
 
