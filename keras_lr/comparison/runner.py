@@ -141,8 +141,7 @@ def train(
     record.initial_loss = initial_loss
     is_better = record.final("loss") <= initial_loss
     record.diverged = not (is_better and _is_finite(model))
-    record.seconds = seconds
-    record.steps = recorder.steps
+    record.seconds, record.steps = seconds, recorder.steps
     record.gradient_evaluations = record.steps * policy.gradient_evaluations_per_step
     record.start = policy.learning_rate
     record.code = policy_code(policy, policy.learning_rate, schedule)
