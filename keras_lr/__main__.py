@@ -183,9 +183,10 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
     epochs = options.epochs
     if epochs is None:
         epochs = min(max(5, _STEPS * options.batch_size // rows[0]), 30)
+    task = f"{dataset.classes} classes" if dataset.classes else "a regression"
     print(
-        f"{dataset.name}: {rows[0]} training and {rows[1]} validation examples, "
-        f"{len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
+        f"{dataset.name}: {task}, {rows[0]} training and {rows[1]} validation "
+        f"examples, {len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
     )
     return compare_policies(
         lambda: dataset.build_model(optimizer),

@@ -43,7 +43,7 @@ def error_line(capsys, *arguments):
 def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, capsys):
     assert run(file, tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert "32 training and 8 validation examples" in printed
+    assert "2 classes, 32 training and 8 validation examples" in printed
     assert "did best" in printed
     for name in ("table.csv", "runs.csv", "ranking.png", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 100
