@@ -24,6 +24,14 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
+# References must lead somewhere, but for those to other projects: a build needs no
+# internet. Bases that are not part of the public names have no page.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|keras|numpy|os|pathlib)\..*"),
+    ("py:class", r"keras_lr\.tuners\.(axis|oracle)\..*"),
+]
+
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -10,8 +10,9 @@ from typing import NoReturn
 import keras
 
 from keras_lr.comparison import ComparisonResult, Policy, compare_policies
+from keras_lr.comparison import policies as named
 from keras_lr.comparison.datasets import EMBEDDED, Dataset, load_dataset
-from keras_lr.comparison.policies import constant, default_rates
+from keras_lr.comparison.result import code_lines
 from keras_lr.comparison.text_table import print_table
 
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
@@ -22,6 +23,30 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _STEPS = 300
+_POLICIES = (
+    "default",
+    "constant",
+    "reduce_on_plateau",
+    "exponential_decay",
+    "staircase",
+    "cosine_decay",
+    "cosine_restarts",
+    "lipschitz",
+    "marthe",
+    "rtho",
+    "hypergradient_descent",
+    "walk",
+    "adamo",
+    "adaptive_rmsprop",
+    "auto_adam",
+)
+_FROM_EACH_RATE = (
+    named.constant,
+    named.cosine_decay,
+    named.lipschitz,
+    named.marthe,
+    named.walk,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,9 +85,28 @@ def _parser() -> argparse.ArgumentParser:
         choices=OPTIMIZERS,
         help="momentum is SGD with momentum 0.9 (default: %(default)s)",
     )
+    _add_choice(parser)
     _add_output(parser)
     _add_sizes(parser)
     return parser
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--policies",
+        nargs="+",
+        default=_POLICIES,
+        metavar="NAME",
+        help="which to compare; zooming, which costs eight trainings, only if it is "
+        f"named (default: {' '.join(_POLICIES)})",
+    )
+    group.add_argument(
+        "--robustness",
+        action="store_true",
+        help="compare the methods from five starting rates each, and draw what the "
+        "start does to them",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         parser.exit(_INTERRUPTED, f"{parser.prog}: interrupted.\n")
     print_table(result.table, result.monitor)
-    print("\n".join(["", *result.advice, ""]))
+    print("\n".join(["", *result.advice, *code_lines(result.table[0]), ""]))
     print("Written: " + ", ".join(str(path) for path in paths))
     if result.interrupted:
         print("Interrupted: the same command goes on from here.", file=sys.stderr)
@@ -119,29 +163,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(all(row.runs == 0 for row in result.table))
 
 
+def _policies(options: argparse.Namespace) -> list[Policy | str]:
+    # Whole decades of the grid are enough to see its best and its worst.
+    rates = named.default_rates(OPTIMIZERS[options.optimizer]())[::2]
+    if options.robustness:
+        varied = [make(rate) for make in _FROM_EACH_RATE for rate in rates]
+        return [*varied, "adamo", "adaptive_rmsprop", "auto_adam"]
+    policies: list[Policy | str] = []
+    for name in options.policies:
+        grid = [named.constant(rate) for rate in rates]
+        policies += grid if name == "constant" else [name]
+    return policies
+
+
 def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
     optimizer = OPTIMIZERS[options.optimizer]
-    # Whole decades of the grid are enough to see its best and its worst.
-    grid = [constant(rate) for rate in default_rates(optimizer())[::2]]
-    policies: list[Policy | str] = [
-        "default",
-        *grid,
-        "reduce_on_plateau",
-        "exponential_decay",
-        "staircase",
-        "cosine_restarts",
-        "lipschitz",
-        "marthe",
-        "adamo",
-        "auto_adam",
-    ]
+    policies = _policies(options)
     rows = [len(y) for _, y in dataset.data]
     epochs = options.epochs
     if epochs is None:
         epochs = min(max(5, _STEPS * options.batch_size // rows[0]), 30)
+    task = f"{dataset.classes} classes" if dataset.classes else "a regression"
     print(
-        f"{dataset.name}: {rows[0]} training and {rows[1]} validation examples, "
-        f"{len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
+        f"{dataset.name}: {task}, {rows[0]} training and {rows[1]} validation "
+        f"examples, {len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
     )
     return compare_policies(
         lambda: dataset.build_model(optimizer),

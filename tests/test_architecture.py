@@ -17,8 +17,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"_keras", "_typing", "rules"},
     {"training"},
-    {"callbacks", "optimizers", "schedules", "tuners"},
-    {"comparison", "plotting"},
+    {"callbacks", "optimizers", "schedules", "tuners", "plotting"},
+    {"comparison"},
     {"__init__", "__main__"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

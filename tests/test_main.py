@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_lr import __main__ as command
-from keras_lr.comparison.compare import compare_policies
+from keras_lr.comparison.compare import _NAMED, compare_policies
 
 
 @pytest.fixture
@@ -43,11 +43,54 @@ def error_line(capsys, *arguments):
 def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, capsys):
     assert run(file, tmp_path / "out") == 0
     printed = capsys.readouterr().out
-    assert "32 training and 8 validation examples" in printed
+    assert "2 classes, 32 training and 8 validation examples" in printed
     assert "did best" in printed
-    for name in ("table.csv", "runs.csv", "comparison.png", "report.html"):
+    for name in ("table.csv", "runs.csv", "ranking.png", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 100
         assert name in printed
+
+
+def compared(monkeypatch, file, *arguments):
+    """Return the policies that a command line would compare."""
+    seen = []
+
+    def note(build_model, data, policies, **kwargs):
+        seen.extend(getattr(policy, "label", policy) for policy in policies)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "compare_policies", note)
+    with pytest.raises(SystemExit):
+        command.main(["--data", file, *arguments])
+    return seen
+
+
+def test_demo_has_every_method_but_the_search(file, monkeypatch, tmp_path):
+    seen = compared(monkeypatch, file, "--output", str(tmp_path))
+    grid = {label for label in seen if label.startswith("constant ")}
+    assert grid == {
+        f"constant {rate}" for rate in ("0.0001", "0.001", "0.01", "0.1")
+    } | {"constant 1"}
+    assert {*seen} - grid == {*_NAMED} - {"zooming"}
+
+
+def test_policies_can_be_chosen(file, monkeypatch, tmp_path):
+    chosen = ["zooming", "walk"]
+    seen = compared(monkeypatch, file, "--output", str(tmp_path), "--policies", *chosen)
+    assert seen == chosen
+
+
+def test_unknown_policy_gets_one_line_and_exit_code_2(file, capsys, tmp_path):
+    arguments = ["--data", file, "--output", str(tmp_path), "--policies", "magic"]
+    line = error_line(capsys, *arguments)
+    assert "one of adamo, adaptive_rmsprop" in line
+    assert "'magic'" in line
+
+
+def test_robustness_has_five_starts_of_each_method(file, monkeypatch, tmp_path):
+    seen = compared(monkeypatch, file, "--output", str(tmp_path), "--robustness")
+    starts = {label.partition(" ")[2] for label in seen if label.startswith("marthe")}
+    assert starts == {"0.0001", "0.001", "0.01", "0.1", "1"}
+    assert {"lipschitz 0.01", "walk 1", "constant 0.1", "adamo"} <= {*seen}
 
 
 def test_same_command_goes_on_where_it_was_interrupted(
@@ -90,6 +133,7 @@ def interrupted_after_one(build_model, data, policies, **kwargs):
         (["--data", "none.npz"], "There is no file none.npz"),
         (["--epochs", "0"], "argument --epochs: invalid positive integer value: '0'"),
         (["--seeds", "many"], "argument --seeds: invalid positive integer value"),
+        (["--policies", "walk", "--robustness"], "not allowed with argument"),
         (["--optimizer", "lion"], "argument --optimizer: invalid choice: 'lion'"),
         (["--magic"], "unrecognized arguments: --magic"),
     ],

@@ -110,6 +110,39 @@ def test_trainings_on_the_same_axes_differ_in_color_and_dash():
     assert labels(ax)[1] == "learning rate"
 
 
+ONE, OTHER = {"learning_rate": [0.5, 0.25]}, {"learning_rate_a": [1.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("trainings", "label", "names"),
+    [
+        ({"one": ONE, "other": OTHER}, None, ["one", "other, a"]),
+        ([ONE, OTHER], None, ["1", "2, a"]),
+        ((ONE, OTHER), "run", ["run, 1", "run, 2, a"]),
+    ],
+)
+def test_several_trainings_have_a_line_each_with_their_names(trainings, label, names):
+    ax = plot_learning_rate(trainings, label=label)
+    assert drawn(ax) == [
+        (names[0], [1, 2], [0.5, 0.25]),
+        (names[1], [1, 2, 3], [1.0, 1.0, 1.0]),
+    ]
+    assert len({line.get_color() for line in ax.get_lines()}) == 2
+
+
+def test_callbacks_histories_and_dictionaries_are_drawn_beside_each_other():
+    recorder, history = recorded(keras.optimizers.SGD(0.5))
+    ax = plot_learning_rate({"recorder": recorder, "history": history, "other": ONE})
+    expected = [[0.5] * 3, [0.5] * 3, ONE["learning_rate"]]
+    assert [y for _, _, y in drawn(ax)] == expected
+
+
+def test_epochs_and_batches_are_not_drawn_over_one_axis():
+    batches = {"batch": [1, 2], "learning_rate": [0.5, 0.25]}
+    with pytest.raises(ValueError, match=r"recorded alike.* Received: batch, epoch\."):
+        plot_learning_rate([ONE, batches])
+
+
 def test_what_a_log_axis_cannot_show_is_a_gap():
     rates = [0.0, 0.5, 0.0, 0.25, 0.125, float("nan"), float("inf"), 0.0]
     ax = plot_learning_rate({"learning_rate": rates})

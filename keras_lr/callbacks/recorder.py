@@ -1,10 +1,13 @@
 """`LearningRateRecorder`: which rates a model was trained with."""
 
 import copy
+import csv
+import os
 from typing import Any, Self
 
 import keras
 
+from keras_lr.plotting import plot_learning_rate
 from keras_lr.rules.array_checks import one_of
 from keras_lr.training.effective_rate import (
     effective_learning_rates,
@@ -50,6 +53,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
         >>> _ = model.fit(x, y, epochs=3, verbose=0, callbacks=[recorder])
         >>> recorder.history
         {'learning_rate': [0.5, 0.25, 0.125]}
+        >>> recorder.to_csv(getfixture("tmp_path") / "rates.csv")
 
     Notes:
         A rate that another callback has logged for the epoch is kept, and recorded: it
@@ -116,6 +120,48 @@ class LearningRateRecorder(keras.callbacks.Callback):
         elif self._rates is not None:
             for key, value in logged.items():
                 self.history[key][-1] = value
+
+    def to_dataframe(self) -> Any:
+        """Return the history as a `pandas.DataFrame`, one row an entry.
+
+        Raises:
+            ImportError: Without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "`to_dataframe` needs pandas. "
+                'Install it with `pip install "keras_lr[examples]"`.'
+            ) from error
+        return pandas.DataFrame(self.history)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the history to a CSV file, one row an entry.
+
+        Args:
+            path: Of the file.
+        """
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(self.history)
+            writer.writerows(zip(*self.history.values(), strict=True))
+
+    def plot(self, ax: Any = None, *, label: str | None = None) -> Any:
+        """Draw the rates, as `keras_lr.plot_learning_rate` does.
+
+        Args:
+            ax: The matplotlib axes to draw on. Defaults to those of a new figure.
+            label: Name of the training in the legend.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: If nothing has been recorded.
+            ImportError: Without matplotlib.
+        """
+        return plot_learning_rate(self, ax, label=label)
 
     def _read(self) -> dict[str, float]:
         optimizer = self.model.optimizer

@@ -1,7 +1,7 @@
 """Compare ways of setting the learning rate on one problem."""
 
 from keras_lr.comparison.compare import compare_policies
-from keras_lr.comparison.policies import Policy, RunContext
+from keras_lr.comparison.policy import Policy, RunContext
 from keras_lr.comparison.result import ComparisonResult
 from keras_lr.comparison.runner import RunRecord
 from keras_lr.comparison.summary import PolicySummary

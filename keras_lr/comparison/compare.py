@@ -12,7 +12,7 @@ import keras
 from keras_lr._keras import require_settable_learning_rate
 from keras_lr.comparison import policies as _policies
 from keras_lr.comparison.arguments import check_callable, check_data, check_positive
-from keras_lr.comparison.policies import Policy
+from keras_lr.comparison.policy import Policy
 from keras_lr.comparison.progress import Progress, make_progress
 from keras_lr.comparison.records import RecordStore, fingerprint
 from keras_lr.comparison.result import ComparisonResult
@@ -35,22 +35,16 @@ _NAMED: dict[str, Callable[[], Policy]] = {
     "marthe": _policies.marthe,
     "hypergradient_descent": _policies.hypergradient_descent,
     "rtho": _policies.rtho,
+    "walk": _policies.walk,
     "adamo": _policies.adamo,
     "adaptive_rmsprop": _policies.adaptive_rmsprop,
     "auto_adam": _policies.auto_adam,
+    "zooming": _policies.zooming,
 }
-_DEFAULTS = (
-    "default",
-    "constant",
-    "reduce_on_plateau",
-    "exponential_decay",
-    "staircase",
-    "cosine_restarts",
-    "lipschitz",
-    "marthe",
-    "adamo",
-    "auto_adam",
-)
+# Zooming trains eight times as much as the others.
+_DEFAULTS = ("constant", *(name for name in _NAMED if name != "zooming"))
+# An evaluation keeps no activations for a gradient.
+_VALIDATION_BATCHES = 4
 
 
 def compare_policies(
@@ -81,10 +75,10 @@ def compare_policies(
             compiled with), `"constant"` (a grid of nine rates), `"reduce_on_plateau"`,
             `"exponential_decay"`, `"staircase"`, `"cosine_decay"`,
             `"cosine_restarts"`, `"lipschitz"`, `"marthe"`, `"hypergradient_descent"`,
-            `"rtho"`, and, with optimizers of their own, `"adamo"`,
-            `"adaptive_rmsprop"` and `"auto_adam"`. Defaults to all but
-            `"cosine_decay"`, `"hypergradient_descent"`, `"rtho"` and
-            `"adaptive_rmsprop"`.
+            `"rtho"`, `"walk"`, with optimizers of their own `"adamo"`,
+            `"adaptive_rmsprop"` and `"auto_adam"`, and `"zooming"`, which takes seven
+            trainings to find a constant rate and one more. Defaults to all but
+            `"zooming"`.
         seeds: Number of seeds, or the seeds. Defaults to `3`.
         epochs: Number of epochs of a run. Defaults to `10`.
         batch_size: Number of examples in a batch. Defaults to `32`.
@@ -124,7 +118,9 @@ def compare_policies(
     check_data(data)
     check_positive(epochs=epochs, batch_size=batch_size)
     seeds = _check_seeds(seeds)
-    settings = RunSettings(epochs, batch_size, None, monitor, mode)
+    settings = RunSettings(
+        epochs, batch_size, _VALIDATION_BATCHES * batch_size, monitor, mode
+    )
     model, settings = _check_model(build_model, data, settings)
     chosen = expand_policies(policies, model.optimizer)
     store = RecordStore(directory, fingerprint(model, data, settings))

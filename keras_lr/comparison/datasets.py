@@ -126,7 +126,10 @@ def _load_npz(path: Path) -> Data:
             arrays = {key: archive[key] for key in archive.files}
     # A broken archive raises what its broken part meets: zlib's errors, KeyError, ...
     except Exception as error:
-        raise ValueError(f"The file {path} cannot be read as .npz: {error}") from error
+        advice = " Save text with `dtype=str`." if "Object arrays" in str(error) else ""
+        raise ValueError(
+            f"The file {path} cannot be read as .npz: {error}.{advice}"
+        ) from error
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         train = arrays["x_train"], arrays["y_train"]
         test = arrays["x_test"], arrays["y_test"]

@@ -1,63 +1,109 @@
-"""Plots of a comparison: metric and learning rate over epochs."""
+"""Metric, learning rate and loss of a comparison over epochs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_lr.comparison.runner import RunRecord
+from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary
-from keras_lr.plotting import COLORS, LINES
+from keras_lr.plotting.axes import COLORS, LINES
 
 _GRAY = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
+# With the three landmarks, as many as there are colors.
+_MOST_OTHERS = 4
 
 
 def plot_comparison(
     records: Sequence[RunRecord], table: Sequence[PolicySummary], axes: Sequence[Any]
 ) -> Sequence[Any]:
-    """Draw metric and learning rate over epochs, mean and range over seeds.
+    """Draw metric, learning rate and loss over epochs, mean and range over seeds.
 
-    Constant rates other than the best and the worst are thin gray lines. The worst one
-    and diverged runs may lie outside of the metric's axis, which shows the differences
-    between the others.
+    The policies with a color are the best ones, the one that keeps the compiled rate,
+    and the best and the worst constant rate; the others are thin gray lines. The worst
+    one and diverged runs may lie outside of the metric's axis, which shows the
+    differences between the others.
 
     Args:
         records: Records of the runs.
         table: The rows of the comparison, the best first.
-        axes: Two matplotlib axes.
+        axes: Two matplotlib axes, or three, then the last one for the training loss.
 
     Returns:
         The same axes.
     """
-    metric_axis, rate_axis = axes
-    limits = _metric_limits(records, table)
-    number = 0
+    metric_axis, rate_axis, *loss_axis = axes
+    shown = _shown(table)
+    limits = _metric_limits(records, [row for row in table if row.policy in shown])
     for row in table:
         runs = [r for r in records if r.policy == row.policy and r.error is None]
         if not runs:
             continue
         style: dict[str, Any] = _GRAY
-        if _is_shown(row):
-            style = _style(number) | {"label": _label(row, runs, limits)}
-            number += 1
+        if row.policy in shown:
+            label = {"label": _label(row, runs, limits)}
+            style = _style(shown.index(row.policy)) | label
         _draw(metric_axis, [r.metric for r in runs], style, has_band="label" in style)
         # A logarithmic axis has no place for the 0 of a step that was left out.
-        rates = [[rate or math.nan for rate in r.learning_rates] for r in runs]
+        rates = [_positive(r.learning_rates) for r in runs]
         _draw(rate_axis, rates, style, has_band=False)
-    metric_axis.set_ylabel(records[0].monitor)
-    metric_axis.set_ylim(*limits)
-    rate_axis.set_ylabel("learning rate")
-    rate_axis.set_yscale("log")
-    for axis in axes:
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
+        for axis in loss_axis:
+            losses = [_positive(r.logs.get("loss", [])) for r in runs]
+            _draw(axis, losses, style, has_band=False)
+    _name_axes(axes, records[0].monitor, limits)
     return axes
 
 
-def _is_shown(row: PolicySummary) -> bool:
-    """Whether the policy has a color; most of a grid of constants has none."""
-    return bool(row.note) or not row.policy.startswith("constant ")
+def metric_span(
+    records: Sequence[RunRecord], values: Callable[[RunRecord], Sequence[float]]
+) -> tuple[float, float]:
+    """Return limits which the finite values of runs fill.
+
+    Args:
+        records: Records of runs.
+        values: Function which returns those of one run.
+    """
+    finite = [v for r in records for v in values(r) if math.isfinite(v)]
+    if not finite:
+        return 0.0, 1.0
+    margin = 0.05 * (max(finite) - min(finite)) or 0.5
+    return min(finite) - margin, max(finite) + margin
+
+
+def well_trained(
+    records: Sequence[RunRecord], table: Sequence[PolicySummary]
+) -> list[RunRecord]:
+    """Return the runs whose differences a plot has to show: not the lost ones."""
+    names = {row.policy for row in table if _is_serious(row)}
+    good = [r for r in records if r.policy in names and not r.diverged]
+    return good or list(records)
+
+
+def _positive(values: Sequence[float]) -> list[float]:
+    return [value if value > 0 else math.nan for value in values]
+
+
+def _name_axes(axes: Sequence[Any], monitor: str, limits: tuple[float, float]) -> None:
+    for axis, name in zip(axes, (monitor, "learning rate", "loss"), strict=False):
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylim(*limits)
+    for axis in axes[1:]:
+        axis.set_yscale("log")
+
+
+def _shown(table: Sequence[PolicySummary]) -> list[str]:
+    """Return the policies with a color, the best first."""
+    landmarks = [row.policy for row in table if row.note or row.policy == "default"]
+    others = [row.policy for row in table if _is_serious(row) and not row.note]
+    kept = {*landmarks, *[p for p in others if p not in landmarks][:_MOST_OTHERS]}
+    return [row.policy for row in table if row.policy in kept]
+
+
+def _is_serious(row: PolicySummary) -> bool:
+    """Whether it is no constant rate but the best one."""
+    return row.note == "best" or not row.policy.startswith("constant ")
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -80,14 +126,7 @@ def _label(
 def _metric_limits(
     records: Sequence[RunRecord], table: Sequence[PolicySummary]
 ) -> tuple[float, float]:
-    """Return limits which the runs that went well fill."""
-    names = {row.policy for row in table if _is_shown(row) and row.note != "worst"}
-    good = [r for r in records if r.policy in names and not r.diverged]
-    values = [v for r in good or records for v in r.metric if math.isfinite(v)]
-    if not values:
-        return 0.0, 1.0
-    margin = 0.05 * (max(values) - min(values)) or 0.5
-    return min(values) - margin, max(values) + margin
+    return metric_span(well_trained(records, table), lambda record: record.metric)
 
 
 def _draw(

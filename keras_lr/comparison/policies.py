@@ -1,102 +1,13 @@
-"""Policies: what sets the learning rate during one training.
+"""The policies that have names: the usual schedules, and the methods of `keras_lr`."""
 
-A policy is data: a starting rate, perhaps a Keras schedule, perhaps callbacks, perhaps
-an optimizer in place of the model's own. It
-holds no model and no state, so one policy serves any number of runs.
-"""
-
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-ScheduleFactory = Callable[
-    [float, int], keras.optimizers.schedules.LearningRateSchedule
-]
-CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
-OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What a policy's callbacks may need to know of the run that they join.
-
-    Attributes:
-        train: Training inputs and targets.
-        validation: Validation inputs and targets.
-        epochs: Number of epochs of the run.
-        batch_size: Number of examples in a batch.
-        total_steps: Number of optimizer steps of the whole run.
-        seed: Seed of the run.
-    """
-
-    train: tuple[Any, Any]
-    validation: tuple[Any, Any]
-    epochs: int
-    batch_size: int
-    total_steps: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Policy:
-    """A named way of setting the learning rate in one training.
-
-    Args:
-        name: Name in tables and plots.
-        learning_rate: Rate to start from. Defaults to `None`, which keeps the one
-            that the model was compiled with.
-        schedule: Function of the starting rate and the number of steps of the run
-            which returns a `keras.optimizers.schedules.LearningRateSchedule`.
-        callbacks: Function which returns a list of fresh callbacks; it takes
-            nothing, or one `RunContext`.
-        optimizer: Function which returns a fresh optimizer. Defaults to `None`: the
-            one that the model was compiled with.
-        gradient_evaluations_per_step: Cost of one step, in gradients of a batch.
-            Defaults to `1.0`.
-
-    Example:
-        >>> policy = Policy("constant", learning_rate=0.1)
-        >>> policy.label
-        'constant 0.1'
-    """
-
-    name: str
-    learning_rate: float | None = None
-    schedule: ScheduleFactory | None = None
-    callbacks: CallbackFactory | None = None
-    optimizer: OptimizerFactory | None = None
-    gradient_evaluations_per_step: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(
-                f"A policy needs a name, a non-empty string. Received: name={self.name}"
-            )
-        rate = self.learning_rate
-        if rate is not None and not (np.isfinite(rate) and rate > 0):
-            raise ValueError(
-                "`learning_rate` must be a positive number or None. "
-                f"Received: learning_rate={rate}"
-            )
-
-    @property
-    def label(self) -> str:
-        """Name and, where there is one, starting rate: unique in a comparison."""
-        if self.learning_rate is None:
-            return self.name
-        return f"{self.name} {self.learning_rate:.3g}"
-
-    def make_callbacks(self, context: RunContext) -> list[keras.callbacks.Callback]:
-        """Return fresh callbacks for one run."""
-        if self.callbacks is None:
-            return []
-        if inspect.signature(self.callbacks).parameters:
-            return list(self.callbacks(context))
-        return list(self.callbacks())
+from keras_lr.comparison.policy import Policy, RunContext
+from keras_lr.comparison.search import zooming_search
+from keras_lr.comparison.usage import callback_code, optimizer_code
 
 
 def default_rate() -> Policy:
@@ -116,6 +27,7 @@ def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Poli
         "reduce_on_plateau",
         learning_rate,
         callbacks=lambda: [keras.callbacks.ReduceLROnPlateau(**arguments)],
+        code=callback_code("keras.callbacks.ReduceLROnPlateau", arguments),
     )
 
 
@@ -170,13 +82,7 @@ def cosine_restarts(learning_rate: float | None = None) -> Policy:
 
 def lipschitz(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.LipschitzLR`; `kwargs` are its arguments."""
-
-    def callbacks() -> list[keras.callbacks.Callback]:
-        from keras_lr.callbacks import LipschitzLR
-
-        return [LipschitzLR(**kwargs)]
-
-    return Policy("lipschitz", learning_rate, callbacks=callbacks)
+    return _callback("lipschitz", "LipschitzLR", learning_rate, kwargs, 1.0)
 
 
 def marthe(learning_rate: float | None = None, **kwargs: Any) -> Policy:
@@ -229,6 +135,7 @@ def _callback(
         learning_rate,
         callbacks=make_callbacks,
         gradient_evaluations_per_step=cost,
+        code=callback_code(f"keras_lr.{kind}", kwargs),
     )
 
 
@@ -255,7 +162,21 @@ def _optimizer(
 
         return getattr(optimizers, kind)(**kwargs)
 
-    return Policy(name, learning_rate, optimizer=optimizer)
+    code = optimizer_code(f"keras_lr.{kind}", kwargs)
+    return Policy(name, learning_rate, optimizer=optimizer, code=code)
+
+
+def zooming(max_trials: int = 7) -> Policy:
+    """Return the constant rate that `keras_lr.Zooming` finds in `max_trials` trainings.
+
+    It searches between the ends of `default_rates`, judged by the validation data, and
+    a last training at that rate is what counts.
+    """
+
+    def search(build_model: Any, context: RunContext) -> tuple[float, int]:
+        return zooming_search(build_model, context, default_rates, max_trials)
+
+    return Policy("zooming", search=search)
 
 
 def default_rates(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """A comparison as one HTML file which needs no other file."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from keras_lr.comparison.summary import PolicySummary
@@ -14,7 +15,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:nth-child(2), td:nth-child(2) { text-align: left; }
 tr:nth-child(2) td { font-weight: 600; }
+pre { background: #f4f4f4; padding: .6rem 1rem; overflow-x: auto; }
 img { max-width: 100%; }
+.note { color: #666; font-size: 0.9em; }
 """
 
 _EXPLANATION = """Every policy started from the same weights and saw the same batches
@@ -23,25 +26,39 @@ best epoch; a gradient is that of one batch; a run has diverged if its loss or a
 is not finite or its last training loss is above the first. The rates of a grid are
 picked and judged on the same validation data, which flatters the best one."""
 
+_CAPTIONS = {
+    "ranking": "Each dot is a run, each bar the mean of a policy; an arrow points to a "
+    "run that is further away.",
+    "comparison": "Mean over the seeds, and the range of the metric. Gray: the other "
+    "policies.",
+    "robustness": "The metric at the end over the rate that the training started from.",
+}
 
-def html_report(
-    table: Sequence[PolicySummary],
-    advice: Sequence[str],
-    monitor: str,
-    picture: bytes,
-) -> str:
-    """Return the page.
 
-    Args:
+@dataclass(frozen=True)
+class Report:
+    """What the page says.
+
+    Attributes:
         table: Rows of the comparison, the best first.
-        advice: Sentences.
         monitor: Name of the metric.
-        picture: A PNG image.
+        advice: Sentences.
+        code: Lines of code for the best policy, or empty.
+        pictures: PNG images by their name, a key of the captions.
     """
-    header, *rows = table_cells(table, monitor)
-    image = base64.b64encode(picture).decode("ascii")
-    sentences = "\n".join(f"<li>{escape(sentence)}</li>" for sentence in advice)
-    alternative = escape(f"{monitor} and learning rate over epochs")
+
+    table: Sequence[PolicySummary]
+    monitor: str
+    advice: Sequence[str]
+    code: str
+    pictures: Mapping[str, bytes]
+
+
+def html_report(report: Report) -> str:
+    """Return the page."""
+    header, *rows = table_cells(report.table, report.monitor)
+    sentences = "\n".join(f"<li>{escape(sentence)}</li>" for sentence in report.advice)
+    ranking, *others = (_figure(*item) for item in report.pictures.items())
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -51,18 +68,38 @@ def html_report(
 </head>
 <body>
 <h1>Learning-rate policies compared</h1>
+<h2>What to take</h2>
 <ul>
 {sentences}
 </ul>
-<img alt="{alternative}" src="data:image/png;base64,{image}">
+{_code(report)}
+<h2>The ranking</h2>
+{ranking}
 <table>
 {_cells(header, "th")}
 {chr(10).join(_cells(row, "td") for row in rows)}
 </table>
-<p>{_EXPLANATION}</p>
+<p class="note">{_EXPLANATION}</p>
+<h2>How they trained</h2>
+{chr(10).join(others)}
 </body>
 </html>
 """
+
+
+def _code(report: Report) -> str:
+    if not report.code:
+        return ""
+    name = escape(report.table[0].policy)
+    return f"<p>To train with {name}:</p>\n<pre>{escape(report.code)}</pre>"
+
+
+def _figure(name: str, picture: bytes) -> str:
+    image = base64.b64encode(picture).decode("ascii")
+    return (
+        f'<img alt="{name}" src="data:image/png;base64,{image}">\n'
+        f'<p class="note">{_CAPTIONS[name]}</p>'
+    )
 
 
 def _cells(row: Sequence[str], tag: str) -> str:

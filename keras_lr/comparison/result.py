@@ -8,12 +8,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from keras_lr.comparison.advice import advice
 from keras_lr.comparison.figure import plot_comparison
-from keras_lr.comparison.report import html_report
-from keras_lr.comparison.runner import RunRecord
-from keras_lr.comparison.summary import PolicySummary, advice, summarize
+from keras_lr.comparison.ranking import plot_ranking
+from keras_lr.comparison.report import Report, html_report
+from keras_lr.comparison.robustness import (
+    plot_robustness,
+    robustness_advice,
+    robustness_curves,
+)
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.summary import PolicySummary, summarize
 from keras_lr.comparison.text_table import table_lines
 
+_TEXTS = ("table.csv", "runs.csv", "report.html")
 _RUN_COLUMNS = (
     "policy",
     "seed",
@@ -57,7 +65,20 @@ class ComparisonResult:
     @property
     def advice(self) -> list[str]:
         """What the table says, in sentences."""
-        return advice(self.table, self.mode)
+        sentences = advice(self.table, self.mode)
+        if self.varies_start:
+            sentences += robustness_advice(self.records, self.mode)
+        return sentences
+
+    @property
+    def code(self) -> str:
+        """The lines which do what the best policy does, empty if they are not known."""
+        return self.table[0].code
+
+    @property
+    def varies_start(self) -> bool:
+        """Whether a method, other than a constant rate, has several starting rates."""
+        return bool(robustness_curves(self.records).keys() - {"constant"})
 
     def to_dataframe(self) -> Any:
         """Return the table as a `pandas.DataFrame`, one row a policy."""
@@ -74,58 +95,142 @@ class ComparisonResult:
         """Draw metric and learning rate over epochs.
 
         Args:
-            axes: Two matplotlib axes. Defaults to those of a new figure.
+            axes: Two matplotlib axes, or three, then the last one for the training
+                loss. Defaults to two of a new figure.
 
         Returns:
-            The two axes.
+            The axes.
         """
         if axes is not None:
             return plot_comparison(self.records, self.table, axes)
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise _matplotlib_is_missing("plot") from error
-        return self._fill(pyplot.figure(figsize=(11, 4.5), layout="constrained"))
+        figure = _new_figure("plot", 11, 5.5)
+        return self._draw_curves(figure, panels=2)
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write tables, picture and a report which is one self-contained HTML file.
+    def plot_ranking(self, ax: Any = None) -> Any:
+        """Draw the final metric of every run, a line for each policy, and the costs.
 
         Args:
-            directory: Where to write `table.csv`, `runs.csv`, `comparison.png` and
-                `report.html`. It is made if needed.
+            ax: The matplotlib axes to draw on. Defaults to those of a new figure.
+
+        Returns:
+            The axes.
+        """
+        if ax is None:
+            height = _ranking_height(self.table)
+            ax = _new_figure("plot_ranking", 9, height).add_subplot()
+        return plot_ranking(self.records, self.table, ax)
+
+    def plot_robustness(self, ax: Any = None) -> Any:
+        """Draw the final metric over the starting rate, a curve for each method.
+
+        Args:
+            ax: The matplotlib axes to draw on. Defaults to those of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: If no policy has several starting rates.
+        """
+        if not robustness_curves(self.records):
+            raise ValueError(
+                "The robustness is drawn over the starting rate, so a policy must have "
+                "several. Received: one of each. Compare such as "
+                "`[policies.marthe(rate) for rate in (0.001, 0.01, 0.1)]`, of "
+                "`keras_lr.comparison.policies`."
+            )
+        if ax is None:
+            ax = _new_figure("plot_robustness", 8, 4.5).add_subplot()
+        return plot_robustness(self.records, ax)
+
+    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Write tables, pictures and a report which is one self-contained HTML file.
+
+        Args:
+            directory: Where to write `table.csv`, `runs.csv`, `ranking.png`,
+                `comparison.png`, if a method has several starting rates
+                `robustness.png`, and `report.html`. It is made if needed.
 
         Returns:
             The paths of the files.
         """
         try:
-            from matplotlib.figure import Figure
+            import matplotlib.figure  # noqa: F401 - before anything is written
         except ImportError as error:
             raise _matplotlib_is_missing("save") from error
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        names = ("table.csv", "runs.csv", "comparison.png", "report.html")
-        table, runs, picture, report = (folder / name for name in names)
+        table, runs, report = (folder / name for name in _TEXTS)
         columns = [field.name for field in fields(PolicySummary)]
         _write_csv(table, columns, [asdict(row) for row in self.table])
         _write_csv(runs, _RUN_COLUMNS, [_row(record) for record in self.records])
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        self._fill(figure)
-        figure.savefig(picture, dpi=150)
-        page = html_report(self.table, self.advice, self.monitor, picture.read_bytes())
-        report.write_text(page, encoding="utf-8")
-        return [table, runs, picture, report]
-
-    def _fill(self, figure: Any) -> Sequence[Any]:
-        axes = plot_comparison(self.records, self.table, figure.subplots(1, 2))
-        figure.legend(
-            *axes[0].get_legend_handles_labels(),
-            loc="outside right center",
-            fontsize="small",
+        pictures = self._save_pictures(folder)
+        page = html_report(
+            Report(
+                table=self.table,
+                monitor=self.monitor,
+                advice=self.advice,
+                code=self.code,
+                pictures={path.stem: path.read_bytes() for path in pictures},
+            )
         )
+        report.write_text(page, encoding="utf-8")
+        return [table, runs, *pictures, report]
+
+    def _save_pictures(self, folder: Path) -> list[Path]:
+        ranking = _figure(9, _ranking_height(self.table))
+        self.plot_ranking(ranking.add_subplot())
+        curves = _figure(13, 6)
+        self._draw_curves(curves, panels=3)
+        figures = {"ranking": ranking, "comparison": curves}
+        if self.varies_start:
+            figures["robustness"] = _figure(8, 4.5)
+            self.plot_robustness(figures["robustness"].add_subplot())
+        paths = []
+        for name, figure in figures.items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=150)
+        return paths
+
+    def _draw_curves(self, figure: Any, *, panels: int) -> Sequence[Any]:
+        axes = plot_comparison(self.records, self.table, figure.subplots(1, panels))
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
         return axes
 
     def __str__(self) -> str:
-        return "\n".join([*table_lines(self.table, self.monitor), "", *self.advice])
+        lines = [*table_lines(self.table, self.monitor), "", *self.advice]
+        return "\n".join([*lines, *code_lines(self.table[0])])
+
+
+def code_lines(best: PolicySummary) -> list[str]:
+    """Return how to do what the best policy does, as indented lines after a title."""
+    if not best.code:
+        return []
+    return [
+        "",
+        f"To train with {best.policy}:",
+        *map("    {}".format, best.code.split("\n")),
+    ]
+
+
+def _ranking_height(table: Sequence[PolicySummary]) -> float:
+    return 1.2 + 0.28 * len(table)
+
+
+def _new_figure(method: str, width: float, height: float) -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise _matplotlib_is_missing(method) from error
+    return pyplot.figure(figsize=(width, height), layout="constrained")
+
+
+def _figure(width: float, height: float) -> Any:
+    """Return a figure that no window shows."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _row(record: RunRecord) -> dict[str, Any]:

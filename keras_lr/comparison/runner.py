@@ -7,7 +7,7 @@ same order: the seed is set before the model is built and again right before `fi
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -20,7 +20,9 @@ from keras_lr._keras import (
     set_learning_rate,
     set_learning_rate_schedule,
 )
-from keras_lr.comparison.policies import Policy, RunContext
+from keras_lr.comparison.policy import Policy, RunContext, Search
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.usage import policy_code
 from keras_lr.training.effective_rate import (
     effective_learning_rates,
     last_learning_rates,
@@ -52,68 +54,6 @@ class RunSettings:
     validation_batch_size: int | None = None
     monitor: str | None = None
     mode: str | None = None
-
-
-@dataclass
-class RunRecord:
-    """What one training did; JSON-able.
-
-    Attributes:
-        policy: Label of the policy.
-        seed: Seed of the run.
-        monitor: Name of the metric in the logs, such as `"val_accuracy"`.
-        mode: `"max"` or `"min"`.
-        logs: One list per key of Keras's epoch logs.
-        learning_rates: The rate of each epoch's last step; the effective one of
-            optimizers that find their own.
-        initial_loss: Training loss at the initial weights.
-        diverged: Whether the loss or a weight is not finite, or the last training loss
-            is above `initial_loss`.
-        seconds: Wall time of `fit`.
-        steps: Number of batches trained on.
-        gradient_evaluations: `steps` times the policy's cost of a step.
-        error: Message of the exception that ended the run, or `None`.
-    """
-
-    policy: str
-    seed: int
-    monitor: str = ""
-    mode: str = "max"
-    logs: dict[str, list[float]] = field(default_factory=dict)
-    learning_rates: list[float] = field(default_factory=list)
-    initial_loss: float = math.nan
-    diverged: bool = False
-    seconds: float = 0.0
-    steps: int = 0
-    gradient_evaluations: float = 0.0
-    error: str | None = None
-
-    @property
-    def metric(self) -> list[float]:
-        """The monitored metric of each epoch."""
-        return self.logs.get(self.monitor, [])
-
-    @property
-    def final_metric(self) -> float:
-        """The monitored metric after the last epoch, NaN if there was none."""
-        return self.metric[-1] if self.metric else math.nan
-
-    @property
-    def best_metric(self) -> float:
-        """The best finite value of the monitored metric, NaN if there was none."""
-        finite = [value for value in self.metric if math.isfinite(value)]
-        if not finite:
-            return math.nan
-        return max(finite) if self.mode == "max" else min(finite)
-
-    def final(self, key: str) -> float:
-        """Return the last value of a key of the logs, NaN if there was none."""
-        values = self.logs.get(key)
-        return values[-1] if values else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as a dictionary that `json` can write."""
-        return asdict(self)
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -175,18 +115,23 @@ def train(
     Returns:
         The `RunRecord`. Exceptions of the model or the policy pass through.
     """
-    keras.utils.set_random_seed(seed)
-    model = build_model()
-    if policy.optimizer is not None:
-        replace_optimizer(model, policy.optimizer)
+    if policy.search is not None:
+        return _search_and_train(
+            policy.search,
+            build_model,
+            data,
+            policy,
+            settings,
+            seed=seed,
+            on_epoch_end=on_epoch_end,
+        )
     context = _context(data, settings, seed)
-    _apply_rate(model.optimizer, policy, context.total_steps)
+    model, schedule = _prepare(build_model, policy, context)
     initial_loss = _loss(model, context, settings)
     monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
+    context = replace(context, monitor=monitor, mode=mode)
     recorder = _Recorder()
-    callbacks = [recorder, *policy.make_callbacks(context)]
-    if on_epoch_end is not None:
-        callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end))
+    callbacks = [recorder, *policy.make_callbacks(context), *_observers(on_epoch_end)]
     logs, seconds = _fit(model, context, settings, callbacks)
     record = RunRecord(policy.label, seed, f"val_{monitor}", mode, logs)
     # A callback that logs its rate knows best which one the epoch was trained with,
@@ -196,9 +141,60 @@ def train(
     record.initial_loss = initial_loss
     is_better = record.final("loss") <= initial_loss
     record.diverged = not (is_better and _is_finite(model))
-    record.seconds = seconds
-    record.steps = recorder.steps
+    record.seconds, record.steps = seconds, recorder.steps
     record.gradient_evaluations = record.steps * policy.gradient_evaluations_per_step
+    record.start = policy.learning_rate
+    record.code = policy_code(policy, policy.learning_rate, schedule)
+    return record
+
+
+def _observers(
+    on_epoch_end: Callable[[int, dict], None] | None,
+) -> list[keras.callbacks.Callback]:
+    if on_epoch_end is None:
+        return []
+    return [keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)]
+
+
+def _prepare(
+    build_model: Callable[[], keras.Model], policy: Policy, context: RunContext
+) -> tuple[keras.Model, keras.optimizers.schedules.LearningRateSchedule | None]:
+    """Return a fresh model with the policy's optimizer and rate, and its schedule."""
+    keras.utils.set_random_seed(context.seed)
+    model = build_model()
+    if policy.optimizer is not None:
+        replace_optimizer(model, policy.optimizer)
+    return model, _apply_rate(model.optimizer, policy, context.total_steps)
+
+
+def _search_and_train(
+    search: Search,
+    build_model: Callable[[], keras.Model],
+    data: Data,
+    policy: Policy,
+    settings: RunSettings,
+    *,
+    seed: int,
+    on_epoch_end: Callable[[int, dict], None] | None,
+) -> RunRecord:
+    """Find a rate, and then train at it as if it had been given."""
+    begin = time.perf_counter()
+    keras.utils.set_random_seed(seed)
+    context = _context(data, settings, seed)
+    model = build_model()
+    x, y = context.train
+    rows = slice(settings.batch_size)
+    model.evaluate(*keras.tree.map_structure(lambda a: a[rows], (x, y)), verbose=0)
+    monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
+    context = replace(context, monitor=monitor, mode=mode)
+    rate, steps = search(build_model, context)
+    found = replace(policy, search=None, learning_rate=rate)
+    record = train(
+        build_model, data, found, settings, seed=seed, on_epoch_end=on_epoch_end
+    )
+    record.policy, record.start = policy.label, policy.learning_rate
+    record.gradient_evaluations += steps * policy.gradient_evaluations_per_step
+    record.seconds = time.perf_counter() - begin
     return record
 
 
@@ -254,13 +250,17 @@ def first_learning_rate(optimizer: Any) -> float:
     return next(iter(get_learning_rates(optimizer).values()))
 
 
-def _apply_rate(optimizer: Any, policy: Policy, total_steps: int) -> None:
-    """Set the policy's rate or schedule on an optimizer that was never used."""
+def _apply_rate(
+    optimizer: Any, policy: Policy, total_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule | None:
+    """Set the policy's rate or schedule, which is returned, before the first step."""
     if policy.learning_rate is not None:
         set_learning_rate(optimizer, policy.learning_rate)
-    if policy.schedule is not None:
-        schedule = policy.schedule(first_learning_rate(optimizer), total_steps)
-        set_learning_rate_schedule(optimizer, schedule)
+    if policy.schedule is None:
+        return None
+    schedule = policy.schedule(first_learning_rate(optimizer), total_steps)
+    set_learning_rate_schedule(optimizer, schedule)
+    return schedule
 
 
 def _loss(model: keras.Model, context: RunContext, settings: RunSettings) -> float:

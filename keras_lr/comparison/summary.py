@@ -1,4 +1,4 @@
-"""From records of runs to a ranked table and advice in words."""
+"""From records of runs to a ranked table."""
 
 import math
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ class PolicySummary:
             last training loss is above the first.
         failed: Number of runs that an exception ended.
         error: The first such exception, or empty.
+        code: The lines that do the same in a training of one's own, or empty.
     """
 
     policy: str
@@ -39,6 +40,7 @@ class PolicySummary:
     diverged: int
     failed: int
     error: str
+    code: str = ""
 
 
 def summarize(records: Sequence[RunRecord]) -> list[PolicySummary]:
@@ -78,6 +80,7 @@ def _summarize_policy(
         diverged=sum(record.diverged for record in runs),
         failed=len(errors),
         error=errors[0] if errors else "",
+        code=next((record.code for record in runs), ""),
     )
 
 
@@ -91,72 +94,3 @@ def _spread(values: Sequence[float]) -> float:
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan
     return stdev(values)
-
-
-def advice(table: Sequence[PolicySummary], mode: str) -> list[str]:
-    """Return what the table says, in sentences.
-
-    Args:
-        table: Rows of `summarize`, the best first.
-        mode: `"max"` or `"min"`: the direction of the metric.
-    """
-    ranked = [row for row in table if math.isfinite(row.final_metric)]
-    if not ranked:
-        return ["No policy finished with a finite metric: look at the model or data."]
-    best = ranked[0]
-    sentences = [f"{best.policy} did best: {_value(best)}."]
-    sentences += _on_ties(ranked)
-    by_note = {row.note: row for row in table if row.note}
-    if "best" in by_note and "worst" in by_note:
-        sentences.append(_on_constants(by_note))
-    default = next((row for row in ranked if row.policy == "default"), None)
-    if default is not None and default is not best:
-        gap = abs(best.final_metric - default.final_metric)
-        word = "below" if mode == "max" else "above"
-        sentences.append(
-            f"The rate that the model was compiled with ends {gap:.4g} {word} the best."
-        )
-    sentences += [
-        f"{row.policy} diverged in {row.diverged} of {row.runs} runs."
-        for row in table
-        if row.diverged
-    ]
-    sentences += [
-        f"{row.policy} failed in {row.failed} runs: {row.error}"
-        for row in table
-        if row.failed
-    ]
-    return sentences
-
-
-def _value(row: PolicySummary) -> str:
-    if math.isnan(row.final_metric_std):
-        return f"{row.final_metric:.4g}"
-    return f"{row.final_metric:.4g} ± {row.final_metric_std:.2g}"
-
-
-def _on_ties(ranked: Sequence[PolicySummary]) -> list[str]:
-    """Say which policies can't be told from the best by so few seeds."""
-    best = ranked[0]
-    if math.isnan(best.final_metric_std):
-        return ["With one seed, small differences mean nothing: use three or more."]
-    ties = [
-        row.policy
-        for row in ranked[1:]
-        if abs(row.final_metric - best.final_metric) <= 2 * best.final_metric_std
-    ]
-    if not ties:
-        return []
-    return [f"Within twice its spread over seeds: {', '.join(ties)}."]
-
-
-def _on_constants(by_note: dict[str, PolicySummary]) -> str:
-    best, worst = by_note["best"], by_note["worst"]
-    rates = [row.policy.removeprefix("constant ") for row in (best, worst)]
-    lost = f"ends at {worst.final_metric:.4g}"
-    if math.isnan(worst.final_metric):
-        lost = "ends without a finite metric"
-    return (
-        f"Among constant rates, {rates[0]} is best ({_value(best)}); "
-        f"the worst, {rates[1]}, {lost}."
-    )

@@ -1,4 +1,6 @@
 import copy
+import csv
+import sys
 
 import keras
 import numpy as np
@@ -291,6 +293,54 @@ def test_csv_logger_behind_it_has_the_columns(tmp_path):
     header, *rows = (line.split(",") for line in path.read_text().splitlines())
     for key, values in recorder.history.items():
         assert [float(row[header.index(key)]) for row in rows] == values
+
+
+def scalars(folder):
+    """Return (step, value) of each scalar that `TensorBoard` wrote, by its name."""
+    found = {}
+    for path in sorted(folder.glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                found.setdefault(value.tag, []).append((event.step, number))
+    return found
+
+
+def test_tensorboard_behind_it_has_the_effective_rate(tmp_path):
+    board = keras.callbacks.TensorBoard(tmp_path, write_graph=False)
+    model = compiled(optimizer=keras_lr.AdaMo(0.5))
+    recorder, _ = record(model, behind=[board])
+    found = scalars(tmp_path / "train")
+    effective = recorder.history["effective_learning_rate"]
+    assert found["epoch_effective_learning_rate"] == list(enumerate(effective))
+    # Its own key for the optimizer's rate, which it reads itself.
+    assert found["epoch_learning_rate"] == [(0, 0.5), (1, 0.5), (2, 0.5)]
+
+
+@each_entry
+def test_csv_file_and_data_frame_have_a_row_for_each_entry(every, tmp_path):
+    recorder, _ = record(scheduled(), every)
+    recorder.to_csv(tmp_path / "rates.csv")
+    with (tmp_path / "rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for key, values in recorder.history.items():
+        assert [float(row[key]) for row in rows] == values
+    frame = recorder.to_dataframe()
+    assert frame.to_dict("list") == recorder.history
+
+
+def test_missing_pandas_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r'pip install "keras_lr\[examples\]"'):
+        LearningRateRecorder().to_dataframe()
+
+
+def test_plot_draws_the_entries_with_a_name():
+    recorder, _ = record(scheduled(), "batch", epochs=1)
+    (line,) = recorder.plot(label="halving").get_lines()
+    assert line.get_label() == "halving"
+    np.testing.assert_array_equal(line.get_xdata(), recorder.history["batch"])
+    np.testing.assert_array_equal(line.get_ydata(), after(*range(1, STEPS + 1)))
 
 
 def test_progress_bar_shows_the_rate(capsys):

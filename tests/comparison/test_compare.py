@@ -124,15 +124,10 @@ def test_defaults_are_the_usual_policies_and_a_grid_of_nine_rates():
     assert len([label for label in labels if label.startswith("constant ")]) == 9
     others = [label for label in labels if not label.startswith("constant ")]
     assert others == [
-        "default",
-        "reduce_on_plateau",
-        "exponential_decay",
-        "staircase",
-        "cosine_restarts",
-        "lipschitz",
-        "marthe",
-        "adamo",
-        "auto_adam",
+        *("default", "reduce_on_plateau", "exponential_decay", "staircase"),
+        *("cosine_decay", "cosine_restarts", "lipschitz", "marthe"),
+        *("hypergradient_descent", "rtho", "walk"),
+        *("adamo", "adaptive_rmsprop", "auto_adam"),
     ]
 
 

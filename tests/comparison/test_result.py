@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import math
 import re
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_lr.comparison import ComparisonResult, RunRecord
+from keras_lr.comparison.robustness import robustness_curves
 from keras_lr.comparison.text_table import print_table, table_lines
 
 
@@ -82,18 +84,104 @@ def test_saved_tables_hold_the_numbers(result, tmp_path):
 def test_report_needs_no_other_file(result, tmp_path):
     paths = result.save(tmp_path / "new")
     page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
-    assert {path.name for path in paths} >= {"comparison.png", "report.html"}
-    assert re.findall(r'(?:src|href)="([^"]{11})', page) == ["data:image/"]
+    pictures = ["ranking.png", "comparison.png"]
+    names = ["table.csv", "runs.csv", *pictures, "report.html"]
+    assert [path.name for path in paths] == names
+    assert re.findall(r'(?:src|href)="([^"]{11})', page) == ["data:image/"] * 2
     assert not re.search(r"https?://|@import|url\(", page)
     assert "&lt;b&gt;&amp;" in page
     assert "<b>" not in page
 
 
-def test_picture_is_a_png_of_some_size(result, tmp_path):
+@pytest.mark.parametrize("name", ["ranking.png", "comparison.png"])
+def test_picture_is_a_png_of_some_size(result, tmp_path, name):
     result.save(tmp_path)
-    picture = plt.imread(tmp_path / "comparison.png")
-    assert picture.shape[0] > 500
+    picture = plt.imread(tmp_path / name)
+    assert min(picture.shape[:2]) > 300
     assert picture.std() > 0.01
+
+
+def test_code_of_the_best_is_in_text_and_report(result, tmp_path):
+    result = ComparisonResult([dataclasses.replace(result.records[3], code="fit(<x>)")])
+    result.save(tmp_path)
+    assert result.code == "fit(<x>)"
+    assert str(result).endswith("To train with <b>&:\n    fit(<x>)")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<pre>fit(&lt;x&gt;)</pre>" in page
+
+
+def test_loss_has_an_axis_of_its_own_if_there_are_three(result):
+    runs = [dataclasses.replace(run, logs=dict(run.logs)) for run in result.records]
+    runs[3].logs["loss"] = [2.0, 0.5]
+    _, axes = plt.subplots(1, 3)
+    ComparisonResult(runs).plot(axes)
+    assert [axis.get_ylabel() for axis in axes] == ["val_acc", "learning rate", "loss"]
+    lines = {line.get_label(): line for line in axes[2].get_lines()}
+    np.testing.assert_array_equal(lines["<b>&"].get_ydata(), [2.0, 0.5])
+
+
+def test_at_most_as_many_policies_as_colors_are_in_the_legend(result):
+    more = [record(f"p{n}", 0, [0.5, n / 16], [0.1, 0.1]) for n in range(9)]
+    axes = ComparisonResult([*result.records, *more]).plot()
+    labels = axes[0].get_legend_handles_labels()[1]
+    names = [text.partition(" (")[0] for text in labels]
+    assert names == ["<b>&", "constant 0.1", "p8", "p7", "p6", "constant 10"]
+
+
+def test_ranking_has_every_run_at_its_place_and_the_lost_at_the_edge(result):
+    ax = result.plot_ranking()
+    points = [
+        (*line.get_xdata(), *line.get_ydata(), line.get_marker())
+        for line in ax.get_lines()
+    ]
+    assert points == [
+        *[(1.0, 0, "o"), (1.0, 0, "|")],
+        *[(0.75, 1, "o"), (0.25, 1, "o"), (0.5, 1, "|")],
+        (ax.get_xlim()[0], 2, "<"),
+    ]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["<b>&", "constant 0.1 (best)", "constant 10 (worst)", "broken"]
+    assert [text.get_text() for text in ax.texts][-1] == "failed"
+
+
+@pytest.fixture
+def varied():
+    starts = [(0.1, [0.5]), (0.1, [1.0]), (1.0, [0.25])]
+    made = [
+        dataclasses.replace(record(f"{name} {start:g}", 0, ends, [start]), start=start)
+        for name in ("constant", "marthe")
+        for start, ends in starts
+    ]
+    return ComparisonResult([*made, record("adamo", 0, [0.625], [0.5])])
+
+
+def test_curve_is_the_mean_at_each_start(varied):
+    means = {0.1: 0.75, 1.0: 0.25}
+    assert robustness_curves(varied.records) == {"constant": means, "marthe": means}
+    lines = {line.get_label(): line for line in varied.plot_robustness().get_lines()}
+    np.testing.assert_array_equal(lines["marthe"].get_xdata(), [0.1, 1.0])
+    np.testing.assert_array_equal(lines["marthe"].get_ydata(), [0.75, 0.25])
+    assert set(lines["adamo"].get_ydata()) == {0.625}
+
+
+def test_worst_end_over_the_starts_is_among_the_advice(varied):
+    worst = "The worst end over rates from 0.1 to 1: constant 0.25, marthe 0.25."
+    assert varied.advice[-1] == worst
+
+
+def test_robustness_is_saved_if_a_method_has_several_starts(varied, tmp_path):
+    names = [path.name for path in varied.save(tmp_path)]
+    assert names[2:] == [
+        *("ranking.png", "comparison.png", "robustness.png", "report.html"),
+    ]
+    assert "rate that the training started from" in (
+        (tmp_path / "report.html").read_text(encoding="utf-8")
+    )
+
+
+def test_robustness_needs_several_starts(result):
+    with pytest.raises(ValueError, match="must have several"):
+        result.plot_robustness()
 
 
 def test_dataframe_has_a_row_for_each_policy(result):
@@ -107,6 +195,7 @@ def test_dataframe_has_a_row_for_each_policy(result):
     [
         ("to_dataframe", "pandas", "examples"),
         ("plot", "matplotlib", "plot"),
+        ("plot_ranking", "matplotlib", "plot"),
         ("save", "matplotlib.figure", "plot"),
     ],
 )

@@ -34,6 +34,19 @@ def test_losses_are_those_of_gradient_descent_by_hand():
     assert (record.steps, record.diverged, record.error) == (STEPS, False, None)
 
 
+def test_start_and_code_of_a_run_are_known():
+    record = run(policies.constant(0.25))
+    assert (record.name, record.start) == ("constant", 0.25)
+    assert record.code == "model.optimizer.learning_rate = 0.25"
+    assert (run(policies.default_rate()).start, record.error) == (None, None)
+
+
+def test_code_of_a_schedule_has_the_steps_of_the_run():
+    code = run(policies.cosine_decay()).code
+    # The compiled rate is read back from float32.
+    assert "CosineDecay(initial_learning_rate=0.1, decay_steps=6, " in code
+
+
 def test_rate_of_the_compiled_model_is_kept_by_default():
     record = run(policies.default_rate())
     np.testing.assert_allclose(record.learning_rates, 3 * [0.1])

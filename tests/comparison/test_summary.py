@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from keras_lr.comparison.runner import RunRecord
-from keras_lr.comparison.summary import advice, summarize
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.summary import summarize
 
 
 def record(policy, seed, metrics, **kwargs):
@@ -52,26 +52,6 @@ def test_diverged_and_failed_runs_are_counted_apart():
     assert math.isnan(rows["constant 10"].final_metric)
 
 
-def test_advice_names_the_best_the_constants_the_default_and_the_failures():
-    records = [*RECORDS, record("default", 1, [0.25])]
-    sentences = advice(summarize(records), "max")
-    assert sentences == [
-        "constant 0.1 did best: 0.625 ± 0.18.",
-        "Within twice its spread over seeds: default.",
-        "Among constant rates, 0.1 is best (0.625 ± 0.18); the worst, 10, ends without "
-        "a finite metric.",
-        "The rate that the model was compiled with ends 0.0625 below the best.",
-        "constant 1 diverged in 1 of 1 runs.",
-        "constant 10 diverged in 1 of 1 runs.",
-        "broken failed in 1 runs: ValueError: no",
-    ]
-
-
-def test_advice_warns_of_a_single_seed():
-    sentences = advice(summarize([record("a", 0, [0.5])]), "max")
-    assert sentences[1].startswith("With one seed")
-
-
-def test_advice_says_if_nothing_worked():
-    failed = RunRecord("broken", 0, "val_acc", "max", error="ValueError: no")
-    assert advice(summarize([failed]), "max")[0].startswith("No policy finished")
+def test_row_has_the_code_of_its_runs():
+    (row,) = summarize([record("a", 0, [1.0], code="model.fit(...)")])
+    assert row.code == "model.fit(...)"

@@ -1,0 +1,139 @@
+"""What a comparison found, in sentences."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from keras_lr.comparison.summary import PolicySummary
+
+_SAME_COST = 1.02
+
+
+def advice(table: Sequence[PolicySummary], mode: str) -> list[str]:
+    """Return what the table says, in sentences.
+
+    Args:
+        table: Rows of `summarize`, the best first.
+        mode: `"max"` or `"min"`: the direction of the metric.
+    """
+    ranked = [row for row in table if math.isfinite(row.final_metric)]
+    if not ranked:
+        return ["No policy finished with a finite metric: look at the model or data."]
+    best = ranked[0]
+    return [
+        f"{best.policy} did best: {_value(best)}.",
+        *_on_ties(ranked),
+        *_on_constants(table),
+        *_on_default(ranked, mode),
+        *_on_cost(table),
+        *_on_divergence(table),
+        *_on_failures(table),
+    ]
+
+
+def _value(row: PolicySummary) -> str:
+    if math.isnan(row.final_metric_std):
+        return f"{row.final_metric:.4g}"
+    return f"{row.final_metric:.4g} ± {row.final_metric_std:.2g}"
+
+
+def _on_ties(ranked: Sequence[PolicySummary]) -> list[str]:
+    """Say which policies can't be told from the best by so few seeds."""
+    best = ranked[0]
+    if math.isnan(best.final_metric_std):
+        return ["With one seed, small differences mean nothing: use three or more."]
+    ties = [
+        row
+        for row in ranked[1:]
+        if abs(row.final_metric - best.final_metric) <= 2 * best.final_metric_std
+    ]
+    if not ties:
+        return []
+    names = ", ".join(row.policy for row in ties)
+    return [
+        f"Within twice its spread over seeds: {names}.",
+        *_on_picking(best, ties),
+        *_on_cheaper(best, ties),
+    ]
+
+
+def _on_picking(best: PolicySummary, ties: Sequence[PolicySummary]) -> list[str]:
+    """Say what is as good as a rate that these very data have picked."""
+    untuned = [row for row in ties if not row.policy.startswith("constant ")]
+    if not best.note or not untuned:
+        return []
+    return [
+        f"The rate of {best.policy} was picked by these very data; "
+        f"{untuned[0].policy} picks none."
+    ]
+
+
+def _on_cheaper(best: PolicySummary, ties: Sequence[PolicySummary]) -> list[str]:
+    """Say which of those that are as good costs less."""
+    least = min(row.gradient_evaluations for row in ties)
+    if not least * _SAME_COST < best.gradient_evaluations:
+        return []
+    cheapest = next(row for row in ties if row.gradient_evaluations == least)
+    return [
+        f"{cheapest.policy} costs less than {best.policy}: {least:.0f} gradient "
+        f"evaluations in place of {best.gradient_evaluations:.0f}."
+    ]
+
+
+def _on_constants(table: Sequence[PolicySummary]) -> list[str]:
+    by_note = {row.note: row for row in table if row.note}
+    if not {"best", "worst"} <= by_note.keys():
+        return []
+    best, worst = by_note["best"], by_note["worst"]
+    rates = [row.policy.removeprefix("constant ") for row in (best, worst)]
+    lost = f"ends at {worst.final_metric:.4g}"
+    if math.isnan(worst.final_metric):
+        lost = "ends without a finite metric"
+    return [
+        f"Among constant rates, {rates[0]} is best ({_value(best)}); "
+        f"the worst, {rates[1]}, {lost}."
+    ]
+
+
+def _on_default(ranked: Sequence[PolicySummary], mode: str) -> list[str]:
+    default = next((row for row in ranked if row.policy == "default"), None)
+    if default is None or default is ranked[0]:
+        return []
+    gap = abs(ranked[0].final_metric - default.final_metric)
+    word = "below" if mode == "max" else "above"
+    return [
+        f"The rate that the model was compiled with ends {gap:.4g} {word} the best."
+    ]
+
+
+def _on_cost(table: Sequence[PolicySummary]) -> list[str]:
+    """Say which policies cost more gradients than most of them, and how many."""
+    costs = [row.gradient_evaluations for row in table if row.gradient_evaluations > 0]
+    if not costs:
+        return []
+    usual = Counter(costs).most_common(1)[0][0]
+    dearer = [
+        f"{row.policy} {row.gradient_evaluations:.0f}"
+        for row in table
+        if row.gradient_evaluations > _SAME_COST * usual
+    ]
+    if not dearer:
+        return [f"A run cost {usual:.0f} gradient evaluations."]
+    return [f"A run cost {usual:.0f} gradient evaluations; {', '.join(dearer)}."]
+
+
+def _on_divergence(table: Sequence[PolicySummary]) -> list[str]:
+    diverged = [
+        f"{row.policy} in {row.diverged} of {row.runs} runs"
+        for row in table
+        if row.diverged
+    ]
+    return [f"Diverged: {', '.join(diverged)}." if diverged else "No run diverged."]
+
+
+def _on_failures(table: Sequence[PolicySummary]) -> list[str]:
+    return [
+        f"{row.policy} failed in {row.failed} runs: {row.error}"
+        for row in table
+        if row.failed
+    ]

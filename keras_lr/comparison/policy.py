@@ -1,0 +1,113 @@
+"""A policy: what sets the learning rate during one training.
+
+It is data: a starting rate, perhaps a Keras schedule, perhaps callbacks, perhaps an
+optimizer in place of the model's own, perhaps a search for the rate. It holds no model
+and no state, so one policy serves any number of runs.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+ScheduleFactory = Callable[
+    [float, int], keras.optimizers.schedules.LearningRateSchedule
+]
+CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
+OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
+ModelFactory = Callable[[], keras.Model]
+# Returns the rate that it found, and the number of steps that it took.
+Search = Callable[[ModelFactory, "RunContext"], tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a policy's callbacks may need to know of the run that they join.
+
+    Attributes:
+        train: Training inputs and targets.
+        validation: Validation inputs and targets.
+        epochs: Number of epochs of the run.
+        batch_size: Number of examples in a batch.
+        total_steps: Number of optimizer steps of the whole run.
+        seed: Seed of the run.
+        monitor: Name of the metric that the run is judged by, without `val_`.
+        mode: `"max"` or `"min"`: its direction.
+    """
+
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    epochs: int
+    batch_size: int
+    total_steps: int
+    seed: int
+    monitor: str = "loss"
+    mode: str = "min"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named way of setting the learning rate in one training.
+
+    Args:
+        name: Name in tables and plots.
+        learning_rate: Rate to start from. Defaults to `None`, which keeps the one
+            that the model was compiled with.
+        schedule: Function of the starting rate and the number of steps of the run
+            which returns a `keras.optimizers.schedules.LearningRateSchedule`.
+        callbacks: Function which returns a list of fresh callbacks; it takes
+            nothing, or one `RunContext`.
+        optimizer: Function which returns a fresh optimizer. Defaults to `None`: the
+            one that the model was compiled with.
+        gradient_evaluations_per_step: Cost of one step, in gradients of a batch.
+            Defaults to `1.0`.
+        search: Function of `build_model` and the `RunContext` which finds a rate in
+            trainings of its own, and returns it with the number of their steps. The
+            run is then trained at that rate. Defaults to `None`.
+        code: The line which does the same in a training of one's own, for reports. That
+            of the rate or of a schedule is found by itself.
+
+    Example:
+        >>> policy = Policy("constant", learning_rate=0.1)
+        >>> policy.label
+        'constant 0.1'
+    """
+
+    name: str
+    learning_rate: float | None = None
+    schedule: ScheduleFactory | None = None
+    callbacks: CallbackFactory | None = None
+    optimizer: OptimizerFactory | None = None
+    gradient_evaluations_per_step: float = 1.0
+    search: Search | None = None
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(
+                f"A policy needs a name, a non-empty string. Received: name={self.name}"
+            )
+        rate = self.learning_rate
+        if rate is not None and not (np.isfinite(rate) and rate > 0):
+            raise ValueError(
+                "`learning_rate` must be a positive number or None. "
+                f"Received: learning_rate={rate}"
+            )
+
+    @property
+    def label(self) -> str:
+        """The name, and the starting rate if there is one; unique in a comparison."""
+        if self.learning_rate is None:
+            return self.name
+        return f"{self.name} {self.learning_rate:.3g}"
+
+    def make_callbacks(self, context: RunContext) -> list[keras.callbacks.Callback]:
+        """Return fresh callbacks for one run."""
+        if self.callbacks is None:
+            return []
+        if inspect.signature(self.callbacks).parameters:
+            return list(self.callbacks(context))
+        return list(self.callbacks())

@@ -1,0 +1,80 @@
+"""A rate found by a search of whole trainings, before the run that counts."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import keras
+
+from keras_lr._keras import set_learning_rate
+from keras_lr.comparison.policy import ModelFactory, RunContext
+
+
+class _Steps(keras.callbacks.Callback):
+    """Count the steps of all trainings of a search."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self._of_epoch = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        # With steps_per_execution > 1, Keras counts past the end of the epoch.
+        self._of_epoch = min(batch + 1, self.params.get("steps") or batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.total += self._of_epoch
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Stay the same one: KerasTuner copies callbacks for each training."""
+        return self
+
+
+def zooming_search(
+    build_model: ModelFactory,
+    context: RunContext,
+    rates_of: Callable[[keras.optimizers.Optimizer], Sequence[float]],
+    max_trials: int,
+) -> tuple[float, int]:
+    """Return the rate that `keras_lr.Zooming` recommends, and the steps that it took.
+
+    Args:
+        build_model: Function without arguments which returns a compiled model.
+        context: Of the run that is to be trained at the rate.
+        rates_of: Function of the optimizer which returns rates, from the smallest to
+            the largest: the range.
+        max_trials: The number of trainings.
+    """
+    import keras_tuner
+
+    from keras_lr.tuners import Zooming
+
+    def build(hp: Any) -> keras.Model:
+        model = build_model()
+        rates = rates_of(model.optimizer)
+        rate = hp.Float("learning_rate", rates[0], rates[-1], sampling="log")
+        set_learning_rate(model.optimizer, rate)
+        return model
+
+    steps = _Steps()
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = Zooming(
+            build,
+            keras_tuner.Objective(f"val_{context.monitor}", context.mode),
+            max_trials=max_trials,
+            seed=context.seed,
+            directory=folder,
+            checkpoint="none",
+        )
+        tuner.search(
+            *context.train,
+            validation_data=context.validation,
+            epochs=context.epochs,
+            batch_size=context.batch_size,
+            callbacks=[steps],
+            verbose=0,
+        )
+        best = tuner.best_arm()
+    if best is None:
+        raise ValueError("No training of the search came to a score.")
+    return best.learning_rate, steps.total

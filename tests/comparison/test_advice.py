@@ -1,0 +1,78 @@
+import math
+
+import pytest
+
+from keras_lr.comparison.advice import advice
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.summary import summarize
+
+
+def record(policy, seed, metrics, **kwargs):
+    return RunRecord(policy, seed, "val_acc", "max", {"val_acc": metrics}, **kwargs)
+
+
+def sentences(*records):
+    return advice(summarize(records), "max")
+
+
+def test_advice_names_best_ties_constants_default_cost_and_the_lost():
+    found = sentences(
+        record("constant 0.1", 0, [0.5], gradient_evaluations=10),
+        record("constant 0.1", 1, [0.75], gradient_evaluations=10),
+        record("constant 10", 0, [math.nan], diverged=True),
+        record("constant 1", 0, [0.25], diverged=True, gradient_evaluations=10),
+        record("marthe", 0, [0.375], gradient_evaluations=17.5),
+        record("default", 0, [0.875], gradient_evaluations=10),
+        record("default", 1, [0.25], gradient_evaluations=10),
+        RunRecord("broken", 0, "val_acc", "max", error="ValueError: no"),
+    )
+    # The spread of the best one is |0.75 - 0.5| / sqrt(2) = 0.18.
+    assert found == [
+        "constant 0.1 did best: 0.625 ± 0.18.",
+        "Within twice its spread over seeds: default, marthe.",
+        "The rate of constant 0.1 was picked by these very data; default picks none.",
+        "Among constant rates, 0.1 is best (0.625 ± 0.18); the worst, 10, ends without "
+        "a finite metric.",
+        "The rate that the model was compiled with ends 0.0625 below the best.",
+        "A run cost 10 gradient evaluations; marthe 18.",
+        "Diverged: constant 1 in 1 of 1 runs, constant 10 in 1 of 1 runs.",
+        "broken failed in 1 runs: ValueError: no",
+    ]
+
+
+def test_advice_warns_of_a_single_seed_and_says_that_nothing_diverged():
+    first, second, last = sentences(record("a", 0, [0.5]))
+    assert first == "a did best: 0.5."
+    assert second.startswith("With one seed")
+    assert last == "No run diverged."
+
+
+def test_method_that_wins_is_not_told_to_be_picked():
+    found = sentences(*(record("walk", seed, [0.5 + seed / 8]) for seed in (0, 1)))
+    assert not [sentence for sentence in found if "picked" in sentence]
+
+
+def test_cheaper_method_that_is_as_good_is_named():
+    costs = {"marthe": 17.5, "lipschitz": 10, "walk": 11}
+    found = sentences(
+        *(
+            record(name, seed, [0.5 + seed / 8 - cost / 1e4], gradient_evaluations=cost)
+            for name, cost in costs.items()
+            for seed in (0, 1)
+        ),
+        record("marthe", 2, [1.0], gradient_evaluations=17.5),
+    )
+    assert found[2] == (
+        "lipschitz costs less than marthe: 10 gradient evaluations in place of 18."
+    )
+
+
+@pytest.mark.parametrize("costs", [(10, 10), (10, 10.1)])
+def test_equal_costs_are_said_once(costs):
+    runs = [record(str(c), 0, [0.5], gradient_evaluations=c) for c in costs]
+    assert "A run cost 10 gradient evaluations." in sentences(*runs)
+
+
+def test_advice_says_if_nothing_worked():
+    failed = RunRecord("broken", 0, "val_acc", "max", error="ValueError: no")
+    assert sentences(failed)[0].startswith("No policy finished")

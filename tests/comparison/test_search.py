@@ -1,0 +1,54 @@
+import keras
+import pytest
+
+from keras_lr.comparison import policies
+from keras_lr.comparison.policy import Policy
+from keras_lr.comparison.runner import RunSettings, train
+from tests.comparison import linear_problem as problem
+
+SETTINGS = RunSettings(epochs=3, batch_size=problem.BATCH)
+STEPS = 6  # Two batches in each of three epochs.
+
+
+def run(policy, build_model=problem.build_model):
+    return train(build_model, problem.DATA, policy, SETTINGS, seed=7)
+
+
+def test_run_is_trained_at_the_rate_that_the_search_found():
+    seen = []
+    policy = Policy("mine", search=lambda *given: seen.append(given) or (0.25, 30))
+    found, given = run(policy), run(policies.constant(0.25))
+    assert found.logs == given.logs
+    assert found.learning_rates == [0.25] * 3
+    assert (found.policy, found.start) == ("mine", None)
+    assert found.code == "model.optimizer.learning_rate = 0.25"
+    # The steps of the search count, and those of the run.
+    assert (found.steps, found.gradient_evaluations) == (STEPS, STEPS + 30)
+    ((build_model, context),) = seen
+    assert build_model is problem.build_model
+    assert (context.monitor, context.mode, context.seed) == ("loss", "min", 7)
+
+
+@pytest.fixture
+def models():
+    """Give a function that builds models, and the list of those that it has built."""
+    built = []
+
+    def build_model():
+        built.append(problem.build_model(keras.optimizers.SGD(0.001)))
+        return built[-1]
+
+    return build_model, built
+
+
+def test_zooming_finds_a_rate_and_counts_every_step(models):
+    build_model, built = models
+    record = run(policies.zooming(max_trials=4), build_model)
+    steps = sum(int(model.optimizer.iterations) for model in built)
+    assert record.gradient_evaluations == steps
+    assert steps > 2 * STEPS
+    # At 0.1, the middle of the grid and the first trial, it is 4 (1 - 0.2)^12 = 0.27;
+    # at 0.5, the best rate, 0.
+    assert record.policy == "zooming"
+    assert record.final_metric <= 4 * 0.8**12 + 1e-6
+    assert f"{record.learning_rates[0]:.3g}" == record.code.rpartition(" ")[2]

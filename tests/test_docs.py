@@ -1,0 +1,100 @@
+"""What the documentation promises: pages that are linked, code that runs."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import keras_lr
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0][0] != "_")
+METHOD_PAGES = sorted((DOCS / "methods").glob("*.md"))
+README = ROOT / "README.md"
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def each(paths):
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def code_blocks(path):
+    return re.findall(r"^```python\n(.*?)^```$", read(path), flags=re.M | re.S)
+
+
+def test_there_are_pages_and_blocks_to_check():
+    assert len(METHOD_PAGES) >= 8
+    assert sum(len(code_blocks(page)) for page in PAGES) >= 20
+
+
+@each([page for page in PAGES if page.name != "index.md"])
+def test_page_is_in_the_table_of_contents(path):
+    (contents,) = re.findall(
+        r"^```{toctree}\n(.*?)^```$", read(DOCS / "index.md"), re.M | re.S
+    )
+    entry = str(path.relative_to(DOCS).with_suffix(""))
+    assert entry in contents.splitlines()
+
+
+@each(METHOD_PAGES)
+@pytest.mark.parametrize("place", [README, DOCS / "which_method.md"], ids=name_of)
+def test_method_is_in_the_tables_of_methods(path, place):
+    folder = path.relative_to(place.parent)
+    rows = [line for line in read(place).splitlines() if line.startswith("|")]
+    assert any(f"({folder})" in row or f"({folder}#" in row for row in rows)
+
+
+@each([README, *PAGES])
+def test_code_is_python_and_its_names_of_ours_exist(path):
+    for block in code_blocks(path):
+        for node in ast.walk(ast.parse(block)):
+            match node:
+                case ast.Attribute(value=ast.Name(id="keras_lr"), attr=name):
+                    assert hasattr(keras_lr, name)
+                case ast.ImportFrom(module="keras_lr", names=names):
+                    assert all(hasattr(keras_lr, alias.name) for alias in names)
+
+
+def run(blocks):
+    """Run blocks one after the other, as a reader would, and return their names."""
+    names = {}
+    for block in blocks:
+        exec(compile(block, "a page", "exec"), names)
+    return names
+
+
+def is_comparison(block):
+    """Whether a block of the quickstart needs the function that builds a model."""
+    return "build_model" in block
+
+
+def test_readme_trains_a_good_model():
+    names = run(code_blocks(README))
+    assert names["model"].history.history["accuracy"][-1] > 0.9
+
+
+def test_quickstart_runs():
+    blocks = code_blocks(DOCS / "quickstart.md")
+    names = run(block for block in blocks if not is_comparison(block))
+    effective = names["history"].history["effective_learning_rate"]
+    assert names["ax"].get_lines()[0].get_ydata().tolist() == effective
+    assert names["learning_rate"] > 0
+
+
+@pytest.mark.slow
+def test_quickstart_compares(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = code_blocks(DOCS / "quickstart.md")
+    names = run([blocks[0], *filter(is_comparison, blocks)])
+    assert len(names["result"].table) == 13
+    assert (tmp_path / "comparison" / "report.html").is_file()
+    assert (tmp_path / "rates.csv").read_text().startswith("batch,learning_rate,")
