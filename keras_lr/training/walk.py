@@ -198,9 +198,11 @@ class OnlineWalk(OnlineTuning):
         return weights, [ops.full((), math.nan, self.dtype) for _ in self.tuned]
 
     def _slope_along(self, tangents: Sequence[Tensor], gradients: Gradients) -> Tensor:
-        pairs = zip(tangents, gradients, strict=True)
-        present = [(a, b) for a, b in pairs if b is not None]
-        return inner_product(*zip(*present, strict=True), self.dtype)
+        given = [
+            ops.zeros_like(tangent) if gradient is None else gradient
+            for tangent, gradient in zip(tangents, gradients, strict=True)
+        ]
+        return inner_product(tangents, given, self.dtype)
 
     def _weights_at_raised(
         self,
