@@ -55,7 +55,8 @@ WALKS = [
         marks=pytest.mark.slow,
     ),
     pytest.param(
-        lambda: keras_lr.LearningRateWalk(1.01),
+        # Two losses in bfloat16 are often equal: decisions differ, the rates little.
+        lambda: keras_lr.LearningRateWalk(1.0025),
         id="walk-loss",
         marks=pytest.mark.slow,
     ),
