@@ -31,7 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 from model_pool import fresh_model
 from problems import OPTIMIZERS, PROBLEMS
-from suite_policies import BASELINES, FROM_EACH_RATE, make_policy
+from suite_policies import BASELINES, FROM_EACH_RATE, ONLY_WITH, make_policy
 
 from keras_lr.comparison.policies import default_rates
 from keras_lr.comparison.runner import RunSettings, train
@@ -119,6 +119,8 @@ def plan(arguments: argparse.Namespace) -> Iterator[Run]:
     for seed, name, optimizer, spec in itertools.product(
         arguments.seeds, arguments.problems, arguments.optimizers, arguments.policies
     ):
+        if optimizer not in ONLY_WITH.get(spec, OPTIMIZERS):
+            continue
         rates: Sequence[float | None] = [None]
         if arguments.from_each_rate or spec in FROM_EACH_RATE:
             rates = arguments.rates or default_rates(OPTIMIZERS[optimizer]())
