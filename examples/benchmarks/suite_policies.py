@@ -101,6 +101,12 @@ ONLY_WITH = {
     "auto_adam_paper": ("adam",),
 }
 """With which optimizers a policy is compared, if not with all."""
+FROM_STARTS = {
+    "lipschitz": ("sgd", "momentum"),
+    "marthe": ("sgd", "momentum", "adam"),
+    "walk": ("sgd", "momentum", "adam"),
+}
+"""Policies which start from a coarse grid of rates too, and with what optimizers."""
 
 
 def make_policy(spec: str, learning_rate: float | None) -> Policy:
