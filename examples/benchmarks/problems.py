@@ -42,13 +42,13 @@ class Problem:
         model.compile(
             OPTIMIZERS[optimizer](),
             loss=self.loss,
-            metrics=[_r2() if self.metric == "r2" else "accuracy"],
+            metrics=[r2() if self.metric == "r2" else "accuracy"],
             jit_compile=False,
         )
         return model
 
 
-def _r2() -> keras.metrics.Metric:
+def r2() -> keras.metrics.Metric:
     """Return R², of several targets that of all their variance together."""
     return keras.metrics.R2Score("variance_weighted_average", name="r2")
 

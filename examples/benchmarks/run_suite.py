@@ -32,13 +32,13 @@ import keras
 from make_tables import summary_table
 from model_pool import fresh_model
 from page import markdown
-from problems import OPTIMIZERS, PROBLEMS
-from suite_plan import Run, parse, plan
+from problems import PROBLEMS
+from suite_plan import Run, nine_rates, parse, plan
 from suite_policies import BASELINES, FROM_EACH_RATE, make_policy
 from suite_results import read
 from suite_search import SEARCHES, search
 
-from keras_lr.comparison.policies import Policy, default_rates
+from keras_lr.comparison.policies import Policy
 from keras_lr.comparison.runner import RunRecord, RunSettings, train
 
 COLUMNS = (
@@ -91,7 +91,7 @@ def train_or_search(run: Run) -> RunRecord:
         return train_once(run, make_policy(run.policy, rate), run.seed)
     return search(
         lambda rate, seed: train_once(run, make_policy("constant", rate), seed),
-        default_rates(OPTIMIZERS[run.optimizer]()),
+        nine_rates(run.optimizer),
         run.seed,
         SEARCHES[run.policy],
     )

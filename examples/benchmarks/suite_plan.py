@@ -1,13 +1,20 @@
 """Which runs the suite consists of: the full one, the quick one, or a selection."""
 
 import argparse
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from problems import OPTIMIZERS, PROBLEMS
-from suite_policies import FROM_EACH_RATE, FROM_STARTS, ONLY_WITH, POLICIES
+from suite_policies import (
+    FROM_EACH_RATE,
+    FROM_STARTS,
+    LOOKS_AT_NO_RATE,
+    ONLY_WITH,
+    POLICIES,
+)
 from suite_results import CSV, RESULTS
 from suite_search import SEARCHES
 
@@ -88,7 +95,7 @@ def plan_of_starts(selected: argparse.Namespace) -> Iterator[Run]:
         selected.problems, selected.optimizers, FROM_STARTS
     ):
         if optimizer in FROM_STARTS[policy]:
-            for rate in rate_texts(starts(optimizer)):
+            for rate in rate_texts(starts(optimizer, policy)):
                 yield Run(problem, optimizer, policy, rate, selected.seeds[0])
 
 
@@ -98,18 +105,25 @@ def grid(optimizer: str, selected: argparse.Namespace) -> Sequence[float]:
         return selected.rates
     if selected.quick:
         return every_second(optimizer)
+    return nine_rates(optimizer)
+
+
+@functools.cache
+def nine_rates(optimizer: str) -> Sequence[float]:
+    """Return the rates that constants and cosines are tried at."""
     return default_rates(OPTIMIZERS[optimizer]())
 
 
-def starts(optimizer: str) -> Sequence[float]:
+def starts(optimizer: str, policy: str) -> Sequence[float]:
     """Return one rate a decade, up to ten times what any constant rate is tried at."""
     rates = every_second(optimizer)
-    return [*rates, 10 * rates[-1]]
+    rates = [*rates, 10 * rates[-1]]
+    return [rates[0], rates[-1]] if policy in LOOKS_AT_NO_RATE else rates
 
 
 def every_second(optimizer: str) -> Sequence[float]:
     """Return five of the nine rates of an optimizer, the outermost among them."""
-    return default_rates(OPTIMIZERS[optimizer]())[::2]
+    return nine_rates(optimizer)[::2]
 
 
 def rate_texts(rates: Sequence[float]) -> list[str]:

@@ -106,7 +106,9 @@ FROM_STARTS = {
     "marthe": ("sgd", "momentum", "adam"),
     "walk": ("sgd", "momentum", "adam"),
 }
-"""Policies which start from a coarse grid of rates too, and with what optimizers."""
+"""Policies which start from other rates than Keras's too, and with what optimizers."""
+LOOKS_AT_NO_RATE = ("lipschitz",)
+"""Those of them that are shown to by their lowest and their highest start."""
 
 
 def make_policy(spec: str, learning_rate: float | None) -> Policy:
