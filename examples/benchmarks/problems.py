@@ -24,6 +24,12 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 }
 
 
+@functools.cache
+def keras_rate(optimizer: str) -> float:
+    """Return the learning rate that an optimizer has by default."""
+    return float(OPTIMIZERS[optimizer]().get_config()["learning_rate"])
+
+
 @dataclass(frozen=True)
 class Problem:
     """One data set, one model, and how long to train it."""

@@ -20,11 +20,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from page import BENCHMARKS, DOCS, markdown, rewrite, signed
-from problems import OPTIMIZERS
+from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
 from suite_results import CSV, Cell, Policies, Table, best, cases, own, read
-
-from keras_lr._keras import get_learning_rates
 
 SCRIPT = "robustness.py"
 FIGURE = DOCS / "images" / "robustness.png"
@@ -53,9 +51,10 @@ Floats = npt.NDArray[np.float64]
 
 def curves(table: Table, optimizer: str, policy: str) -> Floats:
     """Return scores over `OFFSETS`, `(problems, offsets)`, NaN where none are known."""
-    default = next(iter(get_learning_rates(OPTIMIZERS[optimizer]()).values()))
-    rows = [case_curve(case, policy, default) for case in cases(table, optimizer)]
-    return np.array(rows)
+    rate = keras_rate(optimizer)
+    return np.array(
+        [case_curve(case, policy, rate) for case in cases(table, optimizer)]
+    )
 
 
 def case_curve(policies: Policies, policy: str, default: float) -> Floats:

@@ -3,11 +3,12 @@
 import argparse
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from problems import OPTIMIZERS, PROBLEMS
+from problems import OPTIMIZERS, PROBLEMS, keras_rate
 from suite_policies import (
     FROM_EACH_RATE,
     FROM_STARTS,
@@ -115,10 +116,16 @@ def nine_rates(optimizer: str) -> Sequence[float]:
 
 
 def starts(optimizer: str, policy: str) -> Sequence[float]:
-    """Return one rate a decade, up to ten times what any constant rate is tried at."""
+    """Return one rate a decade, up to ten times what any constant rate is tried at.
+
+    Without the one that every policy is run from.
+    """
     rates = every_second(optimizer)
     rates = [*rates, 10 * rates[-1]]
-    return [rates[0], rates[-1]] if policy in LOOKS_AT_NO_RATE else rates
+    if policy in LOOKS_AT_NO_RATE:
+        return [rates[0], rates[-1]]
+    own = keras_rate(optimizer)
+    return [rate for rate in rates if not math.isclose(rate, own, rel_tol=1e-6)]
 
 
 def every_second(optimizer: str) -> Sequence[float]:

@@ -27,12 +27,12 @@ def test_full_suite_names_no_run_twice(suite):
     assert len(set(found)) == len(found)
 
 
-def test_robustness_is_run_at_a_rate_a_decade_with_the_first_seed(suite):
+def test_robustness_is_run_at_the_decades_beside_the_rate_of_keras(suite):
     found = [run for run in runs(suite) if run.policy == "walk" and run.learning_rate]
-    assert len(found) == 10 * 3 * 6
+    assert len(found) == 10 * 3 * 5
     assert {run.seed for run in found} == {0}
     rates = [run.learning_rate for run in found if run[:2] == ("gru_digits", "adam")]
-    assert rates == ["1e-05", "0.0001", "0.001", "0.01", "0.1", "1"]
+    assert rates == ["1e-05", "0.0001", "0.01", "0.1", "1"]
 
 
 def test_lipschitz_starts_at_both_ends(suite):
