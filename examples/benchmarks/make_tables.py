@@ -195,14 +195,14 @@ def variants_table(suite: Table, variants: Table, name: str) -> str:
     return markdown(summary_table(table))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the pages."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=CSV)
     parser.add_argument("--page", type=Path, default=BENCHMARKS)
-    arguments = parser.parse_args()
-    suite = read(arguments.results)
-    rewrite(arguments.page, page_tables(suite), SCRIPT)
+    options = parser.parse_args(arguments)
+    suite = read(options.results)
+    rewrite(options.page, page_tables(suite), SCRIPT)
     variants = variants_table(suite, read(VARIANTS_CSV), "marthe")
     rewrite(VARIANTS_PAGE, variants, SCRIPT)
 
