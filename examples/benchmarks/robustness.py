@@ -29,6 +29,7 @@ FIGURE = DOCS / "images" / "robustness.png"
 OFFSETS = np.arange(-8, 9) / 2
 """Decades from the best constant rate."""
 LOWEST_SHOWN = -40
+"""Points at the lower edge of the figure."""
 CURVES = {
     "constant": ("constant rate", "#000000"),
     "cosine_decay": ("cosine decay", "#D55E00"),
@@ -42,7 +43,6 @@ LEVELS = {
 }
 """Optimizers that have no rate to start from."""
 TITLES = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
-
 SHOWN = (-2, -1, 0, 1, 2)
 """Offsets in the table."""
 
@@ -86,14 +86,13 @@ def cell_score(cell: Cell, constant: Sequence[Cell]) -> float:
     return fmean(seed_scores(by_seed(cell), constant).values())
 
 
-def levels(table: Table, optimizer: str, policy: str) -> Floats:
-    """Return the scores of a policy without a rate, `(problems, 1)`."""
-    scores = [
+def levels(table: Table, optimizer: str, policy: str) -> list[float]:
+    """Return the scores of a policy without a rate, one for each problem."""
+    return [
         cell_score(own(case[policy]), case["constant"])
         for case in cases(table, optimizer)
         if case.get(policy)
     ]
-    return np.array(scores)[:, None]
 
 
 def mean_and_band(scores: Floats, draws: int = DRAWS) -> tuple[Floats, Floats]:
@@ -148,8 +147,8 @@ def draw_optimizer(ax: Any, table: Table, optimizer: str) -> Any:
             ax.fill_between(rates, low, high, color=color, alpha=0.15, linewidth=0)
     for policy, (label, color) in LEVELS.items():
         scores = levels(table, optimizer, policy)
-        if len(scores):
-            ax.axhline(scores.mean(), color=color, linestyle="--", label=label)
+        if scores:
+            ax.axhline(fmean(scores), color=color, linestyle="--", label=label)
     ax.set_xscale("log")
     ax.set_ylim(LOWEST_SHOWN, 5)
     ax.axhline(0, color="black", linewidth=0.5)
@@ -169,8 +168,8 @@ def page_table(table: Table) -> str:
                 rows.append([optimizer, label, *map(signed, mean[shown])])
         for policy, (label, _) in LEVELS.items():
             scores = levels(table, optimizer, policy)
-            if len(scores):
-                rows.append([optimizer, label, *[signed(scores.mean())] * len(SHOWN)])
+            if scores:
+                rows.append([optimizer, label, *[signed(fmean(scores))] * len(SHOWN)])
     return markdown(rows)
 
 

@@ -46,7 +46,7 @@ def test_scores_between_rates_are_interpolated_over_decades(robustness, table):
 
 
 def test_policy_without_rates_has_one_level(robustness, table):
-    assert robustness.levels(table, "sgd", "lone").tolist() == [[-5], [5]]
+    assert robustness.levels(table, "sgd", "lone") == [-5, 5]
 
 
 def test_mean_is_shown_where_half_of_the_problems_are_known(robustness):
