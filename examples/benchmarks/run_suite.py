@@ -1,13 +1,15 @@
 """Run the suite: problems x optimizers x policies x seeds -> one CSV of raw runs.
 
+    python examples/benchmarks/run_suite.py --quick
     python examples/benchmarks/run_suite.py --jobs 2
     python examples/benchmarks/run_suite.py --policies "lipschitz:bound='strict'"
 
-Runs that are in the CSV already are skipped, so an interrupted suite goes on where it
-stopped and a new method adds its own rows only.
+The first takes a few minutes and prints a table. The second is the suite of the
+documentation, hours of it; the third is a selection. Runs that are in the CSV already
+are skipped, so an interrupted suite goes on where it stopped and a new method adds its
+own rows only.
 """
 
-import argparse
 import csv
 import fcntl
 import functools
@@ -16,10 +18,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
@@ -29,12 +29,17 @@ for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+from make_tables import summary_table
 from model_pool import fresh_model
-from problems import OPTIMIZERS, PROBLEMS
+from page import markdown
+from problems import PROBLEMS
+from suite_plan import Run, nine_rates, parse, plan
 from suite_policies import BASELINES, FROM_EACH_RATE, make_policy
+from suite_results import read
+from suite_search import SEARCHES, search
 
-from keras_lr.comparison.policies import default_rates
-from keras_lr.comparison.runner import RunSettings, train
+from keras_lr.comparison.policies import Policy
+from keras_lr.comparison.runner import RunRecord, RunSettings, train
 
 COLUMNS = (
     "problem",
@@ -57,36 +62,11 @@ COLUMNS = (
 VALIDATION_BATCH_SIZE = 1000
 
 
-class Run(NamedTuple):
-    """What identifies a row of the CSV."""
-
-    problem: str
-    optimizer: str
-    policy: str
-    learning_rate: str
-    seed: int
-
-
 def execute(run: Run) -> dict[str, object]:
-    """Train once and return the row; an exception becomes the row's `error`."""
-    problem = PROBLEMS[run.problem]
-    build = fresh_model if run.policy in BASELINES else build_model
-    rate = float(run.learning_rate) if run.learning_rate else None
+    """Return the row of a run; an exception becomes the row's `error`."""
     row: dict[str, object] = run._asdict()
     try:
-        record = train(
-            functools.partial(build, run.problem, run.optimizer),
-            problem.load(),
-            make_policy(run.policy, rate),
-            RunSettings(
-                problem.epochs,
-                problem.batch_size,
-                VALIDATION_BATCH_SIZE,
-                monitor=problem.metric,
-                mode="max",
-            ),
-            seed=run.seed,
-        )
+        record = train_or_search(run)
     except Exception as error:
         return row | {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     return row | {
@@ -104,6 +84,38 @@ def execute(run: Run) -> dict[str, object]:
     }
 
 
+def train_or_search(run: Run) -> RunRecord:
+    """Train once, or as often as a search does."""
+    if run.policy not in SEARCHES:
+        rate = float(run.learning_rate) if run.learning_rate else None
+        return train_once(run, make_policy(run.policy, rate), run.seed)
+    return search(
+        lambda rate, seed: train_once(run, make_policy("constant", rate), seed),
+        nine_rates(run.optimizer),
+        run.seed,
+        SEARCHES[run.policy],
+    )
+
+
+def train_once(run: Run, policy: Policy, seed: int) -> RunRecord:
+    """Train the model of a run with a policy."""
+    problem = PROBLEMS[run.problem]
+    build = fresh_model if policy.name in BASELINES else build_model
+    return train(
+        functools.partial(build, run.problem, run.optimizer),
+        problem.load(),
+        policy,
+        RunSettings(
+            problem.epochs,
+            problem.batch_size,
+            VALIDATION_BATCH_SIZE,
+            monitor=problem.metric,
+            mode="max",
+        ),
+        seed=seed,
+    )
+
+
 def build_model(problem: str, optimizer: str) -> keras.Model:
     """Return a new compiled model."""
     keras.backend.clear_session()
@@ -112,19 +124,6 @@ def build_model(problem: str, optimizer: str) -> keras.Model:
 
 def _text(value: float) -> str:
     return f"{value:.6g}"
-
-
-def plan(arguments: argparse.Namespace) -> Iterator[Run]:
-    """Yield every run of the selection, all of one seed before the next seed."""
-    for seed, name, optimizer, spec in itertools.product(
-        arguments.seeds, arguments.problems, arguments.optimizers, arguments.policies
-    ):
-        rates: Sequence[float | None] = [None]
-        if arguments.from_each_rate or spec in FROM_EACH_RATE:
-            rates = arguments.rates or default_rates(OPTIMIZERS[optimizer]())
-        for rate in rates:
-            text = "" if rate is None else f"{rate:.3g}"
-            yield Run(name, optimizer, spec, text, seed)
 
 
 def finished_runs(path: Path) -> set[Run]:
@@ -183,34 +182,19 @@ def _report(row: dict[str, object], done: int, total: int, elapsed: float) -> No
     print(f"{done}/{total}, {remaining} min left: {name}: {outcome}", flush=True)
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--problems", nargs="+", default=list(PROBLEMS))
-    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
-    parser.add_argument("--policies", nargs="+", default=list(BASELINES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--from-each-rate",
-        action="store_true",
-        help="start every policy from each of the nine rates, not from Keras's",
-    )
-    parser.add_argument("--rates", nargs="+", type=float, help="instead of the nine")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "suite.csv")
-    return parser.parse_args(arguments)
-
-
 def main() -> None:
     """Run what is selected and not yet done."""
-    arguments = parse()
-    finished = finished_runs(arguments.output)
-    runs = [run for run in plan(arguments) if run not in finished]
-    for spec in arguments.policies:
-        make_policy(spec, 0.1 if spec in FROM_EACH_RATE else None)
-    print(f"{len(runs)} runs to do, {len(finished)} in {arguments.output.name}.")
-    failed = run_all(runs, arguments.output, arguments.jobs)
+    selected = parse((__doc__ or "").partition("\n")[0])
+    finished = finished_runs(selected.output)
+    runs = [run for run in plan(selected) if run not in finished]
+    for spec in selected.policies:
+        if spec not in SEARCHES:
+            make_policy(spec, 0.1 if spec in FROM_EACH_RATE else None)
+    print(f"{len(runs)} runs to do, {len(finished)} in {selected.output.name}.")
+    failed = run_all(runs, selected.output, selected.jobs)
     print(f"Done, {failed} failed.")
+    if selected.quick:
+        print(markdown(summary_table(read(selected.output))))
 
 
 if __name__ == "__main__":

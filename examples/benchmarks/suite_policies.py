@@ -90,6 +90,26 @@ BASELINES = ("default", "reduce_on_plateau", "constant", "cosine_decay")
 FROM_EACH_RATE = ("constant", "cosine_decay")
 """Policies which start from each of the nine rates; the others from Keras's own."""
 
+ONLY_WITH = {
+    "lipschitz_epoch": ("sgd", "momentum"),
+    "lipschitz_paper": ("sgd", "momentum"),
+    "adamo": ("momentum",),
+    "adamo_paper": ("momentum",),
+    "adaptive_rmsprop": ("adam",),
+    "adaptive_rmsprop_paper": ("adam",),
+    "auto_adam": ("adam",),
+    "auto_adam_paper": ("adam",),
+}
+"""With which optimizers a policy is compared, if not with all."""
+FROM_STARTS = {
+    "lipschitz": ("sgd", "momentum"),
+    "marthe": ("sgd", "momentum", "adam"),
+    "walk": ("sgd", "momentum", "adam"),
+}
+"""Policies which start from other rates than Keras's too, and with what optimizers."""
+LOOKS_AT_NO_RATE = ("lipschitz",)
+"""Those of them that are shown to by their lowest and their highest start."""
+
 
 def make_policy(spec: str, learning_rate: float | None) -> Policy:
     """Return the policy of `name` or `name:argument=value,...`, named `spec`."""

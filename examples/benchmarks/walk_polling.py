@@ -42,9 +42,10 @@ import numpy as np
 import tensorflow as tf
 import torch
 from learning_rate_free import batch_orders, initial_twin, judge, torch_twin, train_rows
-from make_tables import Cell, markdown
+from page import markdown
 from problems import PROBLEMS, Problem
 from run_suite import build_model
+from suite_results import Cell
 from torch import nn
 
 import keras_lr

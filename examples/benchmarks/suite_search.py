@@ -1,0 +1,62 @@
+"""A search over constant rates as a policy of the suite.
+
+`Zooming` sees the same axis as the grid of nine rates, and the same metric as the one
+that the best of them is picked by. Its trainings have seeds of their own: what is
+reported is one more training at the rate that it found, with the seed of the row. So
+the luck of a seed is not picked with the rate.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from keras_lr.comparison.runner import RunRecord
+from keras_lr.rules.bandit import Pull
+from keras_lr.rules.loss_signal import loss_signal
+from keras_lr.rules.zooming import Zooming
+
+SEARCHES = {"zooming": 5}
+"""Trainings of each search, without the last one."""
+FIRST_SEED = 1000
+
+Train = Callable[[float, int], RunRecord]
+
+
+def search(
+    train: Train, rates: Sequence[float], seed: int, trainings: int
+) -> RunRecord:
+    """Search, and return a training at the rate found, with the cost of all.
+
+    Args:
+        train: Function of a rate and a seed.
+        rates: The axis runs from the first to the last one, in logarithms.
+        seed: Of the row.
+        trainings: Of the search.
+    """
+    rule = Zooming(trainings, "max")
+    pulls: list[Pull] = []
+    records: list[RunRecord] = []
+    while len(pulls) < trainings:
+        position = rule.propose(pulls)
+        if position is None:
+            break
+        own_seed = FIRST_SEED + trainings * seed + len(pulls)
+        records.append(train(rate_at(position, rates), own_seed))
+        pulls.append(as_pull(position, records[-1]))
+    found = rule.best(pulls)
+    records.append(train(rate_at(found.position if found else 0.5, rates), seed))
+    return dataclasses.replace(
+        records[-1],
+        seconds=sum(record.seconds for record in records),
+        gradient_evaluations=sum(record.gradient_evaluations for record in records),
+    )
+
+
+def rate_at(position: float, rates: Sequence[float]) -> float:
+    """Return the rate at a position from 0 to 1."""
+    return rates[0] * (rates[-1] / rates[0]) ** position
+
+
+def as_pull(position: float, record: RunRecord) -> Pull:
+    """Return what the rule sees of a training."""
+    signal = loss_signal(record.initial_loss, record.final("loss"))
+    return Pull(position, record.final_metric, signal)

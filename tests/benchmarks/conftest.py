@@ -1,0 +1,60 @@
+"""The scripts of the benchmarks as modules, and small CSVs of runs."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+HEADER = (
+    "problem,optimizer,policy,learning_rate,seed,final_metric,diverged,"
+    "gradient_evaluations,error"
+)
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Give a function that imports a script by its name; forget all of them after."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module
+    for name in set(sys.modules) - before:
+        path = getattr(sys.modules[name], "__file__", None)
+        if path and Path(path).parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def table_of(script, tmp_path):
+    """Give a function that reads runs as `make_tables.py` does, from lines of a CSV."""
+
+    def read(*lines):
+        path = tmp_path / "suite.csv"
+        path.write_text("\n".join([HEADER, *lines]) + "\n")
+        return script("suite_results").read(path)
+
+    return read
+
+
+@pytest.fixture
+def suite_of(table_of):
+    """Give a function that reads metrics by problem, policy and seed, of plain SGD.
+
+    It takes `{policy: {problem: metrics of seeds 0, 1, ...}}`.
+    """
+
+    def read(metrics, optimizer="sgd"):
+        return table_of(
+            *(
+                f"{problem},{optimizer},{policy},"
+                f"{0.1 if policy in ('constant', 'cosine_decay') else ''},"
+                f"{seed},{metric},0,100,"
+                for policy, problems in metrics.items()
+                for problem, values in problems.items()
+                for seed, metric in enumerate(values)
+            )
+        )
+
+    return read

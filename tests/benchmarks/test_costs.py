@@ -1,0 +1,31 @@
+"""The table of what a step costs."""
+
+import csv
+from statistics import median
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def costs(script):
+    return script("costs")
+
+
+def test_ratios_are_medians_over_the_rounds(costs):
+    path = costs.RESULTS / "marthe_overhead.csv"
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["variant"] == "sgd_hd"]
+    rounds = [float(row["cpu_ratio"]) for row in rows if row["model"] == "cnn"]
+    assert len(rounds) == 3
+    _, text = costs.ratios("marthe", "sgd_hd")
+    assert text.startswith(f"{median(rounds):.2f} (")
+
+
+def test_every_method_has_its_gradient_evaluations_and_times(costs):
+    lines = costs.page_table().splitlines()[2:]
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    evaluations = {row[0]: float(row[2]) for row in rows}
+    assert evaluations["`MARTHE()`, `RTHO()`"] == 1.75
+    assert evaluations["`LearningRateWalk()`"] == 1.1
+    assert evaluations["`LipschitzLR()`"] == 1
+    assert all(len(row) == 6 for row in rows)

@@ -1,0 +1,52 @@
+"""What scripts write on the pages of the documentation."""
+
+import math
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def page(script):
+    return script("page")
+
+
+def test_only_the_text_between_the_markers_of_a_script_is_replaced(page):
+    other = f"{page.marker('other.py')}\nkept\n{page.END}"
+    text = f"before\n{other}\n{page.marker('a.py')}\nold\n{page.END}\nafter\n"
+    new = page.replace_tables(text, "new", "a.py")
+    made = f"{page.marker('a.py')}\n\nnew\n\n{page.END}"
+    assert new == f"before\n{other}\n{made}\nafter\n"
+    assert page.replace_tables(new, "new", "a.py") == new
+
+
+def test_page_without_markers_is_refused(page):
+    with pytest.raises(ValueError, match="must hold the lines"):
+        page.replace_tables("no markers", "new", "a.py")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.25, "+0.2"), (-0.31, "-0.3"), (-101, "below -100"), (math.nan, "")],
+)
+def test_points_have_a_sign(page, value, text):
+    assert page.signed(value) == text
+
+
+def test_page_holds_the_tables_of_the_committed_runs(page, script):
+    results = script("suite_results")
+    suite = results.read(results.CSV)
+    make_tables = script("make_tables")
+    made = {
+        "make_tables.py": make_tables.page_tables(suite),
+        "rank.py": script("rank").page_tables(suite),
+        "robustness.py": script("robustness").page_table(suite),
+        "budget.py": script("budget").page_table(suite),
+        "costs.py": script("costs").page_table(),
+    }
+    text = page.BENCHMARKS.read_text(encoding="utf-8")
+    for name, tables in made.items():
+        assert page.replace_tables(text, tables, name) == text, name
+    variants = results.read(make_tables.VARIANTS_CSV)
+    table = make_tables.variants_table(suite, variants, "marthe")
+    text = make_tables.VARIANTS_PAGE.read_text(encoding="utf-8")
+    assert page.replace_tables(text, table, make_tables.SCRIPT) == text
