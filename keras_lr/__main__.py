@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m keras_lr",
         description="Train a small network under several learning-rate policies, rank "
-        "them in a table, and write tables, a picture and a report.",
+        "them in a table, and write tables, pictures and a report.",
     )
     parser.add_argument(
         "--data",
