@@ -71,9 +71,9 @@ for step in tried[::6]:
 # Five decades of starting rates
 # ------------------------------
 # The same problem at five constant rates, and walked from each of them. All start from
-# the same weights and see the same batches. While its trials agree, the walk takes longer
-# strides, and as long as it is far from its goal it tries in each step. In the last 40 %
-# of the training the rate falls to zero.
+# the same weights and see the same batches. While its trials agree, the walk takes
+# longer strides, and as long as it is far from its goal it tries in each step. In the
+# last 40 % of the training the rate falls to zero.
 
 starts = default_rates(keras.optimizers.SGD())[::2]
 policies = [make(rate) for make in (constant, walk) for rate in starts]

@@ -25,9 +25,10 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import make_tables
 import numpy as np
+import suite_results
 import tensorflow as tf
+from page import markdown
 from problems import OPTIMIZERS, PROBLEMS, Problem
 
 from keras_lr import _keras
@@ -133,7 +134,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
     A mean counts less than `LOWEST` as that.
     """
-    suite = make_tables.read(make_tables.CSV)
+    suite = suite_results.read(suite_results.CSV)
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         case = row["problem"], row["optimizer"]
@@ -143,13 +144,13 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         scores[problem] = []
         for optimizer in OPTIMIZERS:
             policies = suite[problem, optimizer]
-            constant = make_tables.best(policies["constant"]).mean
+            constant = suite_results.best(policies["constant"]).mean
             metrics = (
                 fmean(found[problem, optimizer]),
-                make_tables.own(policies["walk"]),
+                suite_results.own(policies["walk"]),
             )
             scores[problem] += [metrics[0] - constant, metrics[1].mean - constant]
-    lowest = float(make_tables.LOWEST)
+    lowest = float(suite_results.LOWEST)
     columns = zip(*scores.values(), strict=True)
     scores["mean"] = [fmean(max(each, lowest) for each in one) for one in columns]
     names = itertools.product(OPTIMIZERS, ("best of each step", "walk"))
@@ -163,7 +164,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 def signed(score: float) -> str:
     """Return points with their sign."""
-    lowest = make_tables.LOWEST
+    lowest = suite_results.LOWEST
     return f"{score:+.1f}" if score > lowest else f"below {lowest}"
 
 
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     run(options)
-    print(make_tables.markdown(table(read(options.output))))
+    print(markdown(table(read(options.output))))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ command is given again, see `image_fit`.
 """
 
 import argparse
+import dataclasses
 import functools
+import itertools
 import math
 import re
 import shutil
@@ -123,7 +125,7 @@ class Experiment:
         small = {"epochs": SMALL_EPOCHS, "batch_size": SMALL_BATCH_SIZE}
         if self.held_out:
             small["held_out"] = image_data.SMALL_TRAIN // 5
-        return Experiment(**{**vars(self), **small})
+        return dataclasses.replace(self, **small)
 
     def build(self, classes: int, scale: str) -> keras.Model:
         """Return the network, not yet compiled."""
@@ -212,32 +214,32 @@ def run_missing(
     """Train what is not done yet."""
     results = Results(options.output, COLUMNS, len(Run._fields))
     load = functools.cache(image_data.load)
+    is_small = options.scale == "small"
     for name, full in experiments.items():
         experiment = full.at(options.scale)
-        images = load(
-            experiment.dataset,
-            options.data,
-            is_small=options.scale == "small",
-            in_color=experiment.in_color,
-            by_deviation=experiment.by_deviation,
-        )
-        for seed in range(options.seeds):
-            for policy in experiment.policies:
-                run = Run(name, policy, seed, options.scale, images.name)
-                if not is_due(results, run, experiment.policies[policy]):
-                    continue
-                row = execute(
-                    run,
-                    experiment,
-                    images,
-                    backup_dir=options.backup_dir,
-                    verbose=2 if options.scale == "paper" and not options.quiet else 0,
-                )
-                results.append(row)
-                # What is left is the checkpoint of the policy's own.
-                shutil.rmtree(options.backup_dir / run.file_name, ignore_errors=True)
-                outcome = f"{row['accuracy']} % in {row['seconds']} s"
-                print(f"{name}, {policy}, seed {seed}: {outcome}", flush=True)
+        kind = {"in_color": full.in_color, "by_deviation": full.by_deviation}
+        try:
+            images = load(full.dataset, options.data, is_small=is_small, **kind)
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from error
+        for seed, policy in itertools.product(range(options.seeds), full.policies):
+            run = Run(name, policy, seed, options.scale, images.name)
+            if is_due(results, run, full.policies[policy]):
+                results.append(train(run, experiment, images, options))
+
+
+def train(
+    run: Run, experiment: Experiment, images: Images, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Train once, say so, and leave nothing but the row and the log of the epochs."""
+    is_silent = options.quiet or run.scale == "small"
+    verbose = 0 if is_silent else 2
+    folder = options.backup_dir
+    row = execute(run, experiment, images, backup_dir=folder, verbose=verbose)
+    shutil.rmtree(folder / run.file_name, ignore_errors=True)
+    outcome = f"{row['accuracy']} % in {row['seconds']} s"
+    print(f"{run.experiment}, {run.policy}, seed {run.seed}: {outcome}", flush=True)
+    return row
 
 
 def summary(output: Path) -> str:

@@ -26,7 +26,6 @@ same rates again and is given what is there; a ResNet20 goes on at its epoch.
 
 import argparse
 import functools
-import math
 import os
 import sys
 import tempfile
@@ -34,49 +33,26 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "benchmarks")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_data
-import keras
-import numpy as np
 import zooming_replay
-from image_batches import EpochBatches, crop_and_flip
-from image_fit import compile_model, fit
-from image_models import NETWORKS
 from paper_results import Results, grouped, markdown, spread
 from zooming_replay import blie, zooming
+from zooming_tasks import Outcome, Training, load, train_resnet20, train_student
 
 from keras_lr.rules.bandit import Pull
-from keras_lr.rules.loss_signal import loss_signal
 
 RESULTS = HERE / "results" / "zooming_networks.csv"
 LOWEST = 1e-4
-
-
-class Training(NamedTuple):
-    """What identifies a row of the CSV."""
-
-    task: str
-    searcher: str
-    trial: int
-    learning_rate: str
-    seed: int
-    scale: str
-    data: str
+# Of BLiE on students, for which the paper has no number.
+BUDGET = 7
 
 
 COLUMNS = (*Training._fields, "score", "signal", "trainings_paper", "seconds")
-
-
-class Outcome(NamedTuple):
-    """What came of a training: its score and its signal, see `Pull`."""
-
-    score: float
-    signal: int
 
 
 @dataclass(frozen=True)
@@ -94,86 +70,26 @@ class Task:
     Attributes:
         train: Function of a learning rate, a `Training` and the command line.
         direction: Of the score, `"max"` or `"min"`.
-        trainings: The paper's numbers, by the first word of a searcher.
+        published: The paper's numbers of trainings, by the first word of a searcher.
         dataset: See `image_data.load`; `None` for a teacher.
     """
 
     train: Callable[[float, Training, argparse.Namespace], Outcome]
     direction: str
-    trainings: dict[str, int]
+    published: dict[str, int]
     dataset: str | None = None
 
-
-def teacher_data(activation: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return inputs from a normal distribution, and a teacher's outputs."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((rows, 10)).astype("float32")
-    keras.utils.set_random_seed(0)
-    teacher = student(activation)
-    return x, keras.ops.convert_to_numpy(teacher(x))
+    def budget(self, searcher: str) -> int:
+        """Return how many trainings a searcher has."""
+        return self.published.get(first_word(searcher), BUDGET)
 
 
-def student(activation: str) -> keras.Model:
-    """Return a network with one hidden layer."""
-    hidden = keras.layers.Dense(50, activation)
-    return keras.Sequential([keras.Input((10,)), hidden, keras.layers.Dense(1)])
+def first_word(searcher: str) -> str:
+    """Return the name of a method without its form."""
+    return searcher.split(",", maxsplit=1)[0]
 
 
-def train_student(
-    activation: str, rate: float, training: Training, options: argparse.Namespace
-) -> Outcome:
-    """Return the mean squared error after full-batch gradient descent."""
-    is_small = options.scale == "small"
-    x, y = teacher_data(activation, 500 if is_small else 10_000)
-    keras.utils.set_random_seed(1 + training.seed)
-    model = student(activation)
-    model.compile(keras.optimizers.SGD(rate), loss="mse")
-    losses = model.fit(
-        x,
-        y,
-        batch_size=len(x),
-        epochs=20 if is_small else 100,
-        shuffle=False,
-        verbose=0,
-    ).history["loss"]
-    # A searcher needs a finite score: twice that of a constant answer at most.
-    worst = 2 * float(np.var(y))
-    last = losses[-1] if math.isfinite(losses[-1]) else worst
-    return Outcome(min(last, worst), loss_signal(losses[0], losses[-1]))
-
-
-def train_resnet20(
-    dataset: str, rate: float, training: Training, options: argparse.Namespace
-) -> Outcome:
-    """Return the accuracy on the test images after the last epoch."""
-    is_small = options.scale == "small"
-    images = load(dataset, options.data, is_small=is_small)
-    batch_size, epochs = (16, 2) if is_small else (128, 200)
-    # Another one for each training of a search, and the same for each searcher.
-    seed = 1000 * training.seed + training.trial
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
-    build = NETWORKS[options.scale]["resnet20"]
-    model = build(images.classes, weight_decay=1e-4)
-    compile_model(model, keras.optimizers.SGD(rate, momentum=0.9))
-    place = options.backup_dir / "_".join(map(str, training)).replace(" ", "-")
-    logs = fit(
-        model,
-        EpochBatches(
-            images, images.train, batch_size, seed=seed, augment=crop_and_flip
-        ),
-        images.arrays(images.test),
-        [],
-        epochs=epochs,
-        backup_dir=place,
-        verbose=0 if is_small or options.quiet else 2,
-    )
-    signal = loss_signal(math.log(images.classes), logs[-1]["cross_entropy"])
-    return Outcome(logs[-1]["val_accuracy"], signal)
-
-
-load = functools.cache(image_data.load)
-OF_TEACHERS = {"Zooming": 3, "HyperOpt": 10, "BLiE": 7}
+OF_TEACHERS = {"Zooming": 3, "HyperOpt": 10}
 OF_IMAGES = {"Zooming": 3, "HyperOpt": 20, "BLiE": 7}
 TASKS = {
     "teacher_relu": Task(functools.partial(train_student, "relu"), "min", OF_TEACHERS),
@@ -272,11 +188,11 @@ class LiveSearch:
         if row is None:
             start = time.perf_counter()
             outcome = self._task.train(rate, training, self._options)
-            word = searcher.split(",", maxsplit=1)[0]
+            published = self._task.published.get(first_word(searcher), "")
             row = training._asdict() | {
                 "score": repr(float(outcome.score)),
                 "signal": outcome.signal,
-                "trainings_paper": self._task.trainings[word],
+                "trainings_paper": published,
                 "seconds": f"{time.perf_counter() - start:.1f}",
             }
             self._results.append(row)
@@ -295,10 +211,8 @@ def run_missing(options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         for task in options.tasks:
             for searcher in options.searchers:
-                word = searcher.split(",", maxsplit=1)[0]
-                budget = TASKS[task].trainings[word]
-                if options.scale == "small":
-                    budget = 3
+                is_small = options.scale == "small"
+                budget = 3 if is_small else TASKS[task].budget(searcher)
                 search = LiveSearch(task, searcher, seed, options)
                 SEARCHERS[searcher][0](search, budget, seed)
 
@@ -321,7 +235,7 @@ def summary(output: Path) -> str:
         ]
         counts = (
             f"{len(found) / len(best):g}",
-            found[0]["trainings_paper"],
+            found[0]["trainings_paper"] or "-",
             f"{sum(row['signal'] == '1' for row in found) / len(best):g}",
             f"{len(best)}",
         )
@@ -350,6 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.data and len(datasets) > 1:
         parser.error("--data is one data set: say for which of --tasks")
     if not options.summary:
+        try:
+            for dataset in datasets:
+                load(dataset, options.data, is_small=options.scale == "small")
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from error
         run_missing(options)
     print(summary(options.output))
 

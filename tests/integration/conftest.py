@@ -15,6 +15,9 @@ def scripts():
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(EXAMPLES / "papers")
+        # As scripts some set them for their workers.
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            patch.setenv(name, "1")
         yield importlib.import_module
     for name in set(sys.modules) - before:
         path = getattr(sys.modules[name], "__file__", None) or ""

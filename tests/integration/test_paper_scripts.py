@@ -172,7 +172,7 @@ def searches(scripts, monkeypatch):
         trained.append(rate)
         return module.Outcome(1 - abs(math.log10(rate) + 1.3) / 10, 0)
 
-    hill = module.Task(train, "max", {"Zooming": 6, "HyperOpt": 6, "BLiE": 7})
+    hill = module.Task(train, "max", {"Zooming": 6})
     monkeypatch.setattr(module, "TASKS", {"hill": hill})
     return module, trained
 
@@ -218,7 +218,7 @@ def test_axes_are_the_papers_and_a_logarithmic_one(scripts):
 
 
 def test_student_of_a_teacher_learns_and_blows_up(scripts):
-    module = scripts("zooming_networks")
+    module = scripts("zooming_tasks")
     options = module.argparse.Namespace(scale="small", data=None)
     training = module.Training("teacher_relu", "", 0, "", 0, "small", "teacher")
     _, y = module.teacher_data("relu", 500)
@@ -227,6 +227,19 @@ def test_student_of_a_teacher_learns_and_blows_up(scripts):
     assert learned.signal == 0
     blown_up = module.train_student("relu", 100.0, training, options)
     assert blown_up == (pytest.approx(2 * np.var(y)), 1)
+
+
+@pytest.mark.parametrize("name", ["table 2", "table 3", "section 6", "zooming"])
+def test_tables_of_the_page_are_those_of_the_rows(scripts, name):
+    """If not, run `reproduction_tables.py`."""
+    module = scripts("reproduction_tables")
+    page = module.PAGE.read_text(encoding="utf-8")
+    assert module.replaced(page, name, module.TABLES[name]()) == page
+
+
+def test_page_without_markers_is_refused(scripts):
+    with pytest.raises(ValueError, match="must hold the lines <!-- begin of walk"):
+        scripts("reproduction_tables").replaced("A page.", "walk", "| a |")
 
 
 @pytest.mark.slow
