@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from keras_lr.comparison.summary import PolicySummary
 
 _SAME_COST = 1.02
+# MARTHE and the walk start at a hundredth of the rate and end at zero.
+_SHORT = 100
 
 
 def advice(table: Sequence[PolicySummary], mode: str) -> list[str]:
@@ -117,9 +119,15 @@ def _on_cost(table: Sequence[PolicySummary]) -> list[str]:
         for row in table
         if row.gradient_evaluations > _SAME_COST * usual
     ]
-    if not dearer:
-        return [f"A run cost {usual:.0f} gradient evaluations."]
-    return [f"A run cost {usual:.0f} gradient evaluations; {', '.join(dearer)}."]
+    cost = ", ".join(dearer)
+    sentences = [
+        f"A run cost {usual:.0f} gradient evaluations" + (f"; {cost}." if cost else ".")
+    ]
+    if usual < _SHORT:
+        sentences.append(
+            "That is short: train longer before judging methods that feel their way up."
+        )
+    return sentences
 
 
 def _on_divergence(table: Sequence[PolicySummary]) -> list[str]:

@@ -44,7 +44,8 @@ def plot_ranking(
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set_yticks(range(len(table)), [_name(row) for row in table])
     ax.grid(alpha=0.3)
-    ax.legend(loc="lower left" if records[0].mode == "max" else "lower right")
+    # Where the worst would be, beside the best.
+    ax.legend(loc="upper left" if records[0].mode == "max" else "upper right")
     return ax
 
 

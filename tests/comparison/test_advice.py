@@ -17,13 +17,13 @@ def sentences(*records):
 
 def test_advice_names_best_ties_constants_default_cost_and_the_lost():
     found = sentences(
-        record("constant 0.1", 0, [0.5], gradient_evaluations=10),
-        record("constant 0.1", 1, [0.75], gradient_evaluations=10),
+        record("constant 0.1", 0, [0.5], gradient_evaluations=100),
+        record("constant 0.1", 1, [0.75], gradient_evaluations=100),
         record("constant 10", 0, [math.nan], diverged=True),
-        record("constant 1", 0, [0.25], diverged=True, gradient_evaluations=10),
-        record("marthe", 0, [0.375], gradient_evaluations=17.5),
-        record("default", 0, [0.875], gradient_evaluations=10),
-        record("default", 1, [0.25], gradient_evaluations=10),
+        record("constant 1", 0, [0.25], diverged=True, gradient_evaluations=100),
+        record("marthe", 0, [0.375], gradient_evaluations=175),
+        record("default", 0, [0.875], gradient_evaluations=100),
+        record("default", 1, [0.25], gradient_evaluations=100),
         RunRecord("broken", 0, "val_acc", "max", error="ValueError: no"),
     )
     # The spread of the best one is |0.75 - 0.5| / sqrt(2) = 0.18.
@@ -34,7 +34,7 @@ def test_advice_names_best_ties_constants_default_cost_and_the_lost():
         "Among constant rates, 0.1 is best (0.625 ± 0.18); the worst, 10, ends without "
         "a finite metric.",
         "The rate that the model was compiled with ends 0.0625 below the best.",
-        "A run cost 10 gradient evaluations; marthe 18.",
+        "A run cost 100 gradient evaluations; marthe 175.",
         "Diverged: constant 1 in 1 of 1 runs, constant 10 in 1 of 1 runs.",
         "broken failed in 1 runs: ValueError: no",
     ]
@@ -53,24 +53,33 @@ def test_method_that_wins_is_not_told_to_be_picked():
 
 
 def test_cheaper_method_that_is_as_good_is_named():
-    costs = {"marthe": 17.5, "lipschitz": 10, "walk": 11}
+    costs = {"marthe": 175, "lipschitz": 100, "walk": 110}
     found = sentences(
         *(
-            record(name, seed, [0.5 + seed / 8 - cost / 1e4], gradient_evaluations=cost)
+            record(name, seed, [0.5 + seed / 8 - cost / 1e5], gradient_evaluations=cost)
             for name, cost in costs.items()
             for seed in (0, 1)
         ),
-        record("marthe", 2, [1.0], gradient_evaluations=17.5),
+        record("marthe", 2, [1.0], gradient_evaluations=175),
     )
     assert found[2] == (
-        "lipschitz costs less than marthe: 10 gradient evaluations in place of 18."
+        "lipschitz costs less than marthe: 100 gradient evaluations in place of 175."
     )
 
 
-@pytest.mark.parametrize("costs", [(10, 10), (10, 10.1)])
+@pytest.mark.parametrize("costs", [(100, 100), (100, 101)])
 def test_equal_costs_are_said_once(costs):
-    runs = [record(str(c), 0, [0.5], gradient_evaluations=c) for c in costs]
-    assert "A run cost 10 gradient evaluations." in sentences(*runs)
+    runs = [
+        record(str(number), 0, [0.5], gradient_evaluations=cost)
+        for number, cost in enumerate(costs)
+    ]
+    assert "A run cost 100 gradient evaluations." in sentences(*runs)
+
+
+@pytest.mark.parametrize(("cost", "is_short"), [(99, True), (100, False)])
+def test_short_runs_are_called_short(cost, is_short):
+    found = sentences(record("a", 0, [0.5], gradient_evaluations=cost))
+    assert any(text.startswith("That is short") for text in found) == is_short
 
 
 def test_advice_says_if_nothing_worked():

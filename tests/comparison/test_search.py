@@ -43,7 +43,7 @@ def models():
 
 def test_zooming_finds_a_rate_and_counts_every_step(models):
     build_model, built = models
-    record = run(policies.zooming(max_trials=4), build_model)
+    record = run(policies.zooming(max_trials=3), build_model)
     steps = sum(int(model.optimizer.iterations) for model in built)
     assert record.gradient_evaluations == steps
     assert steps > 2 * STEPS
