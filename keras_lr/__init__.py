@@ -25,7 +25,7 @@ if typing.TYPE_CHECKING:
     from keras_lr.tuners.blie import BLiE, BLiEOracle
     from keras_lr.tuners.zooming import Zooming, ZoomingOracle
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "MARTHE",
