@@ -6,16 +6,19 @@ takes one for trainings of 64 to 2048 steps of section 5's network, an MLP of
 784-500x3-10 with batches of 100 digits, each in a new process: with all states kept,
 and with the fewest that will do. The ratios are to plain `fit` of as many steps, right
 before and right after, in seconds and in seconds of the processor. The peak is by how
-much that of the process grew, in states: copies of the weights, and of what the
-optimizer keeps for them. A row for each is in `results/lrs_opt_cost.csv`. Unix only;
+much the process grew meanwhile, in states: copies of the weights, and of what the
+optimizer keeps for them. A row for each is in `results/lrs_opt_cost.csv`. Linux only;
 the longest trainings keep 7 gigabytes.
 """
 
 import argparse
 import csv
+import ctypes
+import gc
 import itertools
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -28,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import tensorflow as tf
 from overhead import PROBLEMS, markdown
 
 from keras_lr.rules.lrs_opt import smallest_capacity
@@ -59,8 +63,36 @@ def _measured(function: Callable[[], Any]) -> np.ndarray:
     return np.subtract((time.perf_counter(), time.process_time()), before)
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def _resident() -> float:
+    """Return the memory of this process in mebibytes."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+class _Growth:
+    """By how many mebibytes this process grows at most, looked at all the time."""
+
+    def __enter__(self) -> "_Growth":
+        gc.collect()
+        # What was freed before must not hide what is needed now.
+        ctypes.CDLL(None).malloc_trim(0)
+        self._start = self._highest = _resident()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.005):
+            self._highest = max(self._highest, _resident())
+
+    def __exit__(self, *args: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def mebibytes(self) -> float:
+        return self._highest - self._start
 
 
 def _gradient(
@@ -89,19 +121,20 @@ def measure(optimizer: str, states: str, steps: int) -> Row:
     batches = drawn.draw(np.random.default_rng(0))
     step = TrainingStep(model, drawn.example, "lrs_opt_cost")
     final_loss = FinalLoss(step, (x[:700], y[:700]), BATCH_SIZE)
-    repeated = np.resize(np.arange(len(x)), steps * BATCH_SIZE)
+    # Not arrays of as many rows, which would hide the peak of the states.
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(BATCH_SIZE)
 
     def fit() -> None:
-        model.fit(x[repeated], y[repeated], BATCH_SIZE, verbose=0)
+        model.fit(rows, steps_per_epoch=steps, verbose=0)
 
     # Traces all that is measured.
     fit()
     _gradient(step, final_loss, batches, WARM_UP, smallest_capacity(WARM_UP))
     capacity = steps if states == "all" else smallest_capacity(steps)
     before = _measured(fit)
-    peak = _peak()
-    own = _measured(lambda: _gradient(step, final_loss, batches, steps, capacity))
-    peak = _peak() - peak
+    with _Growth() as growth:
+        own = _measured(lambda: _gradient(step, final_loss, batches, steps, capacity))
+    peak = growth.mebibytes
     plain = (before + _measured(fit)) / 2.0
     mib = step.nbytes / 2**20
     numbers = (mib, plain[0], own[0], *(own / plain)[:1], plain[1], own[1])
