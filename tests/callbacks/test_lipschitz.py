@@ -53,6 +53,10 @@ def assert_equals_brute_force(callback, model, x, bound, rtol=1e-5):
 
 
 both_bounds = pytest.mark.parametrize("bound", ["paper", "strict"])
+# Where the two are the same code but for a factor.
+both_bounds_slowly = pytest.mark.parametrize(
+    "bound", [pytest.param("paper", marks=pytest.mark.slow), "strict"]
+)
 
 
 @both_bounds
@@ -63,13 +67,15 @@ def test_statistics_equal_brute_force_in_every_model_form(form, bound):
     assert_equals_brute_force(callback, model, small_problem.data()[0], bound)
 
 
-@both_bounds
+@both_bounds_slowly
 @pytest.mark.parametrize(
     "kwargs",
     [
         {"jit_compile": True},
         {"steps_per_execution": 4, "jit_compile": False},
-        {"steps_per_execution": 4, "jit_compile": True},
+        pytest.param(
+            {"steps_per_execution": 4, "jit_compile": True}, marks=pytest.mark.slow
+        ),
         {"run_eagerly": True},
     ],
     ids=str,
@@ -92,7 +98,7 @@ def test_statistics_equal_brute_force_on_batched_data(kind):
     assert_equals_brute_force(callback, model, x, "strict")
 
 
-@both_bounds
+@both_bounds_slowly
 @pytest.mark.parametrize(
     ("policy", "rtol"),
     # Half the precision of each format, once for the layer and once for its input.
@@ -107,7 +113,7 @@ def test_statistics_equal_brute_force_in_low_precision(policy, rtol, bound):
     assert_equals_brute_force(callback, model, 3000 * x, bound, rtol)
 
 
-@both_bounds
+@both_bounds_slowly
 def test_statistics_on_two_replicas_equal_brute_force(two_replicas, bound):
     x, y = small_problem.data()
     x, y = x[:20], y[:20]

@@ -117,6 +117,8 @@ SLOW = {
     "adamo",
     "clipnorm",
     "clipvalue",
+    "global_clipnorm",
+    "muon",
     "layer_norm",
     "group_norm",
     "gru",

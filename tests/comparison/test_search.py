@@ -41,6 +41,7 @@ def models():
     return build_model, built
 
 
+@pytest.mark.slow
 def test_zooming_finds_a_rate_and_counts_every_step(models):
     build_model, built = models
     record = run(policies.zooming(max_trials=3), build_model)

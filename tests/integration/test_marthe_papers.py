@@ -172,6 +172,7 @@ def test_run_has_a_row_and_a_rate_for_each_step(section5, tmp_path):
     np.testing.assert_allclose(schedule, rates, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 def test_run_that_diverges_has_a_row_that_says_so(section5):
     row, _ = section5.execute(section5.Run("constant", "1e6", "", 0, "mnist"), None)

@@ -287,6 +287,7 @@ def test_finished_training_is_read_and_not_run_again(train_few, tmp_path):
     assert train_few(tmp_path / "a", [KillAt(0)]) == whole
 
 
+@pytest.mark.slow
 def test_log_of_a_training_without_checkpoint_is_begun_anew(train_few, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_few(tmp_path / "a", [KillAt(0)])

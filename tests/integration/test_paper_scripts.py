@@ -217,6 +217,7 @@ def test_axes_are_the_papers_and_a_logarithmic_one(scripts):
     assert found == pytest.approx([1e-4, 1e-2, 1.0])
 
 
+@pytest.mark.slow
 def test_student_of_a_teacher_learns_and_blows_up(scripts):
     module = scripts("zooming_tasks")
     options = module.argparse.Namespace(scale="small", data=None)

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# The gallery runs the example too.
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "plot_lipschitz_classical.py"
 
 

@@ -73,6 +73,7 @@ def test_search_finds_a_rate_that_learns(tmp_path, cls):
     assert hyperparameters.get("learning_rate") == best.learning_rate
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_scores_and_another_one_others(tmp_path, searched):
     again = search(tmp_path / "again", max_trials=4)
     assert scores(again) == scores(searched)
