@@ -191,11 +191,18 @@ class OnlineWalk(OnlineTuning):
             derivative(state, gradients, used, ops.ones_like(used[each.name]))
             for each, derivative in zip(self.tuned, self._derivatives, strict=True)
         ]
-        return tangents, [self._slope_along(each, own) for each in tangents]
+        starts = [
+            self._slope_along(each, own) if tuned.can_climb else self._unknown()
+            for tuned, each in zip(self.tuned, tangents, strict=True)
+        ]
+        return tangents, starts
 
     def _no_trials(self) -> tuple[list[list[Tensor]], list[Tensor]]:
         weights = [self._state().weights for _ in self.tuned]
-        return weights, [ops.full((), math.nan, self.dtype) for _ in self.tuned]
+        return weights, [self._unknown() for _ in self.tuned]
+
+    def _unknown(self) -> Tensor:
+        return ops.full((), math.nan, self.dtype)
 
     def _slope_along(self, tangents: Sequence[Tensor], gradients: Gradients) -> Tensor:
         given = [
@@ -232,7 +239,7 @@ class OnlineWalk(OnlineTuning):
             return [ops.cast(each, self.dtype) / scale for each in found]
 
         def nothing() -> list[Tensor]:
-            return [ops.full((), math.nan, self.dtype) for _ in names]
+            return [self._unknown() for _ in names]
 
         # Replicas cannot meet inside of a branch.
         found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))

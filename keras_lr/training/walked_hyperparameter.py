@@ -91,7 +91,7 @@ class WalkedHyperparameter:
         self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
         self.step.assign(self.rule.smallest)
         self._direction.assign(0.0)
-        self._climbs.assign(float(self._can_climb))
+        self._climbs.assign(float(self.can_climb))
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
@@ -103,7 +103,8 @@ class WalkedHyperparameter:
         return self._walked(value, ops.cast(self.step.value, value.dtype))
 
     @property
-    def _can_climb(self) -> bool:
+    def can_climb(self) -> bool:
+        """Whether its factor is not constant, so that it matters how far it is."""
         return self.rule.largest > self.rule.smallest
 
     @property
@@ -127,7 +128,7 @@ class WalkedHyperparameter:
         moved = self._walked(self.value.value, direction * step)
         value = ops.clip(moved, rule.minimum, rule.maximum)
         climbs = ops.logical_and(is_far, value == moved)
-        climbs = ops.logical_and(climbs, self._can_climb)
+        climbs = ops.logical_and(climbs, self.can_climb)
         for variable, new in (
             (self.value, value),
             (self.step, step),
