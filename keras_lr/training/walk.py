@@ -11,7 +11,6 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import StepState
 from keras_lr._typing import Tensor
-from keras_lr.rules import walk
 from keras_lr.training import replicas
 from keras_lr.training.curvature import dense
 from keras_lr.training.online_tuning import (
@@ -149,7 +148,9 @@ class OnlineWalk(OnlineTuning):
         seen = self._evaluated(is_due, recorded, trials)
         size = ops.exp(self.tuned[0].step.value)
         for each, start in zip(self.tuned, before, strict=True):
-            each.update(*self._decided(each, start, seen), is_due)
+            found = seen[probed(each.name, self._probe)]
+            decide = each.by_slope if self._probe == "slope" else each.by_loss
+            each.update(*decide(start, found, seen["loss_after"]), is_due)
         return used | seen | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
@@ -266,23 +267,6 @@ class OnlineWalk(OnlineTuning):
         variables = [*self.weights, *batch.variables]
         with _keras.leaving_no_trace(variables, [*values, *batch.values]):
             return _keras.training_loss(self.model, batch.data)
-
-    def _decided(
-        self, tuned: WalkedHyperparameter, start: Tensor, seen: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes, and whether it has far to go."""
-        found, taken = seen[probed(tuned.name, self._probe)], seen["loss_after"]
-        share = tuned.rule.share
-        if self._probe == "slope":
-            slopes = start, found
-        else:
-            factor = ops.exp(tuned.step.value)
-            slopes = walk.slopes_of_losses(start, taken, found, factor)
-        if self._probe == "loss" and share == 1.0:
-            direction = walk.direction_of_losses(found, taken)
-        else:
-            direction = walk.direction_of_slopes(*slopes, share)
-        return direction, walk.is_far(*slopes, share)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

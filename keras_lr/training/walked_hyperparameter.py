@@ -112,6 +112,39 @@ class WalkedHyperparameter:
         """Whether it moves in each step: far from where it goes, and from a limit."""
         return self._climbs.value > 0.0
 
+    def by_slope(
+        self, start: Tensor, slope: Tensor, taken: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return which way it goes, and whether it has far to go.
+
+        Args:
+            start: The slope where the step has done nothing yet.
+            slope: The one after the step.
+            taken: The loss after the step.
+        """
+        share = self.rule.share
+        direction = walk.direction_of_slopes(start, slope, share)
+        return direction, walk.is_far(start, slope, share)
+
+    def by_loss(
+        self, start: Tensor, raised: Tensor, taken: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the same by losses.
+
+        Args:
+            start: The loss before the step.
+            raised: After a step at the raised value.
+            taken: After the step.
+        """
+        factor = ops.exp(self.step.value)
+        slopes = walk.slopes_of_losses(start, taken, raised, factor)
+        share = self.rule.share
+        if share == 1.0:
+            direction = walk.direction_of_losses(raised, taken)
+        else:
+            direction = walk.direction_of_slopes(*slopes, share)
+        return direction, walk.is_far(*slopes, share)
+
     def update(self, direction: Tensor, is_far: Tensor, is_due: Tensor) -> None:
         """Move, where it is time to.
 

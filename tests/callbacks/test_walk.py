@@ -111,6 +111,7 @@ def test_rates_are_the_same_however_the_step_is_compiled(argument):
     assert rates_of(model) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_replicas_decide_as_one_device_with_the_same_global_batch(two_replicas):
     expected = rates_of(regression())
     keras.utils.set_random_seed(0)

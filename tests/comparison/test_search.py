@@ -14,6 +14,7 @@ def run(policy, build_model=problem.build_model):
     return train(build_model, problem.DATA, policy, SETTINGS, seed=7)
 
 
+@pytest.mark.slow
 def test_run_is_trained_at_the_rate_that_the_search_found():
     seen = []
     policy = Policy("mine", search=lambda *given: seen.append(given) or (0.25, 30))

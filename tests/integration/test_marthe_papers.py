@@ -158,6 +158,7 @@ def test_batches_of_a_seed_are_whole_epochs_in_new_orders(section5):
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 def test_run_has_a_row_and_a_rate_for_each_step(section5, tmp_path):
     run = section5.Run("HD", "0.01", "0.001", 0, "mnist")

@@ -272,6 +272,7 @@ def without_seconds(logs):
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in logs]
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_at_its_epoch_as_if_nothing_was(train_few, tmp_path):
     whole = train_few(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
