@@ -4,6 +4,9 @@ The ratio of each is to plain `fit` with the same optimizer. `whole` takes the H
 of the whole batch and a validation batch of the same size, at a rate that is held.
 `defaults` is untouched, once without and once with validation data, and `hd` is
 `HypergradientDescent()`; what guards against divergence is part of their time.
+`hd_by_hand` is what hypergradient descent has to do for this one optimizer, written by
+hand, with no guard and no record: the least that it can cost. `hd_4` is
+`HypergradientDescent(every=4)`.
 
     python examples/benchmarks/marthe_overhead.py
 
@@ -46,6 +49,70 @@ def _hd(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.Hypergradient
     return keras_lr.HypergradientDescent()
 
 
+def _hd_4(
+    x: np.ndarray, y: np.ndarray, batch_size: int
+) -> keras_lr.HypergradientDescent:
+    return keras_lr.HypergradientDescent(every=4)
+
+
+class _ByHand(keras.callbacks.Callback):
+    """Hypergradient descent for SGD without momentum, or for Adam."""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        optimizer = model.optimizer
+        is_adam = isinstance(optimizer, keras.optimizers.Adam)
+        optimizer.build(model.trainable_variables)
+        tangents = [tf.Variable(0.0 * v.value) for v in model.trainable_variables]
+        plain_apply = optimizer.apply
+
+        @tf.function(jit_compile=True)
+        def adam_tangent(gradients: Any, moments: Any, squares: Any, t: Any) -> Any:
+            beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
+            size = tf.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
+            new = []
+            for g, m, v in zip(gradients, moments, squares, strict=True):
+                mean = m + (1.0 - beta_1) * (g - m)
+                square = v + (1.0 - beta_2) * (g * g - v)
+                new.append(-size * mean / (tf.sqrt(square) + optimizer.epsilon))
+            return new
+
+        def apply(gradients: Any, trainable_variables: Any = None) -> None:
+            pairs = list(zip(tangents, gradients, strict=True))
+            product = tf.add_n([tf.reduce_sum(z * g) for z, g in pairs])
+            squares = (
+                tf.add_n([2.0 * tf.nn.l2_loss(pair[i]) for pair in pairs])
+                for i in range(2)
+            )
+            norms = tf.sqrt(tf.math.reduce_prod(tf.stack([*squares])))
+            rate = optimizer.learning_rate
+            rate.assign(rate * tf.exp(-1e-4 * tf.math.divide_no_nan(product, norms)))
+            if is_adam:
+                slots = (_slots(optimizer, name) for name in ("momentum", "velocity"))
+                t = tf.cast(optimizer.iterations + 1, "float32")
+                new = adam_tangent(gradients, *slots, t)
+            else:
+                new = [-g for g in gradients]
+            plain_apply(gradients, trainable_variables)
+            for tangent, value in zip(tangents, new, strict=True):
+                tangent.assign(value)
+
+        optimizer.apply = apply
+        model.train_function = None
+
+    def on_train_end(self, logs: Any = None) -> None:
+        del self.model.optimizer.apply
+
+
+def _slots(optimizer: Any, name: str) -> list[tf.Tensor]:
+    found = [v for v in optimizer.variables if v.name.endswith(name)]
+    return [tf.convert_to_tensor(each.value) for each in found]
+
+
+def _by_hand(x: np.ndarray, y: np.ndarray, batch_size: int) -> _ByHand:
+    return _ByHand()
+
+
 def _variants(
     name: str, make_optimizer: Callable[..., Any]
 ) -> dict[str, overhead.Variant]:
@@ -57,6 +124,8 @@ def _variants(
         f"{name}_defaults": variant(_defaults),
         f"{name}_validation": variant(_validation),
         f"{name}_hd": variant(_hd),
+        f"{name}_hd_4": variant(_hd_4),
+        f"{name}_hd_by_hand": variant(_by_hand),
     }
 
 

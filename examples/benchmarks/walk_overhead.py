@@ -4,6 +4,8 @@ The ratio of each is to plain `fit` with the same optimizer. `loss` and `slope` 
 every step, `loss_10` and `slope_10` in every tenth. None is annealed, so that each
 tries to the end, and none is put back. `defaults` is `LearningRateWalk()`, whose guard
 is part of its time, and whose trials end before the last 40 % of the fit.
+`second_gradient` is no walk, but plain `fit` that takes the gradient of each batch once
+more: the least that a slope in every step can cost.
 
     python examples/benchmarks/walk_overhead.py
 
@@ -20,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 import overhead
+import tensorflow as tf
 
 import keras_lr
 
@@ -36,6 +39,37 @@ def _defaults(
     return keras_lr.LearningRateWalk()
 
 
+class _SecondGradient(keras.callbacks.Callback):
+    """Takes the gradient of each batch once more, before the training step."""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        plain_step = model.train_step
+        square = tf.Variable(0.0)
+
+        def train_step(data: Any) -> Any:
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+            # Of other numbers, or it would be found to be the step's own.
+            x = 0.5 * x
+            weights = model.trainable_variables
+            with tf.GradientTape() as tape:
+                loss = model.compute_loss(x, y, model(x, training=True))
+            gradients = tape.gradient(loss, [each.value for each in weights])
+            # As much as the product with the tangent, and a use of all of them.
+            square.assign(tf.add_n([tf.nn.l2_loss(each) for each in gradients]))
+            return plain_step(data)
+
+        model.train_step = train_step
+        model.train_function = None
+
+    def on_train_end(self, logs: Any = None) -> None:
+        del self.model.train_step
+
+
+def _second_gradient(x: np.ndarray, y: np.ndarray, batch_size: int) -> _SecondGradient:
+    return _SecondGradient()
+
+
 def _variants(
     name: str, make_optimizer: Callable[..., Any]
 ) -> dict[str, overhead.Variant]:
@@ -45,6 +79,7 @@ def _variants(
         for every, suffix in ((1, ""), (10, "_10")):
             make = functools.partial(_walk, probe=probe, every=every)
             variants[f"{name}_{probe}{suffix}"] = variant(make)
+    variants[f"{name}_second_gradient"] = variant(_second_gradient)
     return variants | {f"{name}_defaults": variant(_defaults)}
 
 

@@ -134,11 +134,9 @@ class OnlineHypergradient(OnlineTuning):
         carried: list[Any] = [None] * len(self.tuned)
         if recording is not None:
             carried = self._carried(gradients, recording.products, scale)
-        new = self._advanced(sums, used, factor, carried)
+        self._where_needed(lambda: self._advance(sums, used, factor, carried))
         with self._taking(used):
             take_step()
-        for each, values in zip(self.tuned, new, strict=True):
-            each.assign(values)
         if self._validation is not None:
             validation = self._validation
             row |= self._observe(
@@ -168,22 +166,33 @@ class OnlineHypergradient(OnlineTuning):
             carried.append((tangent, product))
         return carried
 
-    def _advanced(
+    def _advance(
         self,
         gradients: Gradients,
         used: Mapping[str, Tensor],
         factor: Tensor,
         carried: Sequence[Any],
-    ) -> list[list[StepState]]:
-        """Return the new tangents of each hyperparameter, for the step to be taken."""
+    ) -> None:
+        """Move the tangents of each hyperparameter over the step to be taken."""
         state = self._state()
-        new = []
         for each, pair in zip(self.tuned, carried, strict=True):
             value = used[each.name]
             seed = factor if each.name == LEARNING_RATE else ops.ones_like(value)
             seed = ops.cast(seed, value.dtype)
-            new.append(each.advanced(state, gradients, used, seed, pair))
-        return new
+            each.assign(each.advanced(state, gradients, used, seed, pair))
+
+    def _where_needed(self, advance: Callable[[], None]) -> None:
+        """Advance the tangents, unless they are forgotten before the next update."""
+        import tensorflow as tf
+
+        is_every = self._looks_back or self._every == 1
+        if is_every or replicas.number_of_replicas() > 1:
+            advance()
+            return
+        # Counted next is the update after this step, or, without validation data, the
+        # one in the step after it: in both cases that of this step's tangent.
+        is_needed = (self._count.value + 1) % self._every == 0
+        tf.cond(is_needed, advance, lambda: None)
 
     def _observe(
         self, evaluate: Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]

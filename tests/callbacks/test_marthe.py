@@ -207,6 +207,34 @@ def test_rate_moves_in_every_third_step(update, formula):
     assert len(set(rates)) == 4
 
 
+@pytest.mark.parametrize("validation", [VALIDATION, None], ids=["data", "next_batch"])
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_one_step_hypergradient_is_taken_only_where_an_update_needs_it(
+    validation, jit_compile
+):
+    def observed(every):
+        descent = HypergradientDescent(validation, every=every, **HELD)
+        tangents = []
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_, **__: tangents.append(
+                descent._fit_state._online.tuned[0].tangents[0].values()[0][0].numpy()
+            )
+        )
+        model = regression("adam")
+        model.jit_compile = jit_compile
+        fit(model, descent, watch)
+        return np.array(descent.history["hypergradient"]), np.array(tangents)
+
+    every_step, tangents = observed(1)
+    every_third, kept = observed(3)
+    seen = np.isfinite(every_third)
+    np.testing.assert_allclose(every_third[seen], every_step[seen], rtol=1e-12)
+    assert seen.nonzero()[0].tolist() == [[1, 4, 7], [2, 5, 8]][validation is not None]
+    first = seen.argmax()
+    assert not kept[:first].any()
+    np.testing.assert_allclose(kept[first : first + 3], tangents[[first] * 3])
+
+
 @pytest.mark.parametrize(
     ("arguments", "first"),
     [

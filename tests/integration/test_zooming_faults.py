@@ -154,8 +154,8 @@ def opened(directory, trials):
 class Cluster:
     """A chief and its workers, on this machine."""
 
-    def __init__(self, directory, trials, seconds):
-        self.arguments = directory, trials, seconds
+    def __init__(self, *arguments):
+        self.arguments = arguments
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
@@ -256,3 +256,32 @@ def test_nobody_waits_in_silence(cluster, tmp_path):
     cluster.start("worker1")
     cluster.finish()
     check_all_are_there(tmp_path, 8)
+
+
+@pytest.fixture
+def batches(tmp_path):
+    made = Cluster(tmp_path / "cluster", 9, 0.5, "blie")
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("killed", [(), ("worker1",), ("chief",)], ids=str)
+def test_batches_are_shared_by_two_workers(batches, tmp_path, killed):
+    """The rates of the first batch are those of a search alone, in any order."""
+    Process(tmp_path / "alone", 9, 0, "blie").finish()
+    for name in ("chief", "worker0", "worker1"):
+        batches.start(name)
+    cluster = tmp_path / "cluster"
+    batches.wait_until(lambda: len(lines(cluster, " ends ")) >= 2)
+    batches.wait_until(lambda: len(lines(cluster, "worker1 begins")) >= 2)
+    for name in killed:
+        batches.kill(name)
+        batches.start(name)
+    batches.finish()
+    check_all_are_there(cluster, 9)
+    found, alone = (outcome(tmp_path / name) for name in ("cluster", "alone"))
+    assert {each[1] for each in found[:3]} == {each[1] for each in alone[:3]}
+    ends = lines(cluster, " ends ")
+    assert len({line.split()[-1] for line in ends}) == 9
+    if "worker1" not in killed:
+        assert len(ends) == 9  # Nothing was run again.

@@ -1,8 +1,9 @@
 """A search in a process of its own, to be killed; see `test_zooming_faults.py`.
 
-    python zooming_process.py DIRECTORY TRIALS SECONDS [real]
+    python zooming_process.py DIRECTORY TRIALS SECONDS [real] [blie]
 
 A trial takes so many seconds and returns a formula, or with `real` trains a network.
+The search is by `Zooming`, or with `blie` by `BLiE`.
 Each that begins or ends is a line of `DIRECTORY/log`.
 """
 
@@ -31,8 +32,8 @@ def build(hp):
     return model
 
 
-class Search(keras_lr.Zooming):
-    """Says what it does, and takes its time."""
+class Watched:
+    """Says what a search does, and takes its time."""
 
     def __init__(self, *args, log, seconds, is_real, **kwargs):
         self.log, self.seconds, self.is_real = log, seconds, is_real
@@ -61,6 +62,14 @@ class Search(keras_lr.Zooming):
         return result
 
 
+class Zooming(Watched, keras_lr.Zooming):
+    """One rate after the other."""
+
+
+class BLiE(Watched, keras_lr.BLiE):
+    """Batches of rates."""
+
+
 def main(directory, trials, seconds, *options):
     """Search, or go on with the search that is there."""
     import numpy as np
@@ -68,7 +77,8 @@ def main(directory, trials, seconds, *options):
     chief.CHIEF_LOOKS_EVERY, chief.WORKER_IS_LATE = 0.5, 5.0
     folder, is_real = Path(directory), "real" in options
     objective = "loss" if is_real else keras_tuner.Objective("score", "min")
-    tuner = Search(
+    search = BLiE if "blie" in options else Zooming
+    tuner = search(
         build,
         None if not is_real else objective,
         int(trials),
