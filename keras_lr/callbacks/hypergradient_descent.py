@@ -18,8 +18,9 @@ class HypergradientDescent(MARTHE):
 
     which for gradient descent is the negative gradient, so that the rate grows while
     successive gradients point the same way. It needs no Hessian: without validation
-    data a step costs no more than a plain one but for a pass over the weights. Memory:
-    one more copy of the weights, and what `"auto"` keeps to go back to.
+    data a step costs a plain one and four passes over the weights; with `every`, steps
+    that no update looks at have none of them. Memory: one more copy of the weights, and
+    what `"auto"` keeps to go back to.
 
     It is short-sighted: it lowers the rate as soon as the next step would gain by it.
     `MARTHE` costs more and looks further.
