@@ -260,7 +260,7 @@ def test_nobody_waits_in_silence(cluster, tmp_path):
 
 @pytest.fixture
 def batches(tmp_path):
-    made = Cluster(tmp_path / "cluster", 9, 0.5, "blie")
+    made = Cluster(tmp_path / "cluster", 6, 0.5, "blie")
     yield made
     made.stop()
 
@@ -268,7 +268,7 @@ def batches(tmp_path):
 @pytest.mark.parametrize("killed", [(), ("worker1",), ("chief",)], ids=str)
 def test_batches_are_shared_by_two_workers(batches, tmp_path, killed):
     """The rates of the first batch are those of a search alone, in any order."""
-    Process(tmp_path / "alone", 9, 0, "blie").finish()
+    Process(tmp_path / "alone", 6, 0, "blie").finish()
     for name in ("chief", "worker0", "worker1"):
         batches.start(name)
     cluster = tmp_path / "cluster"
@@ -278,10 +278,10 @@ def test_batches_are_shared_by_two_workers(batches, tmp_path, killed):
         batches.kill(name)
         batches.start(name)
     batches.finish()
-    check_all_are_there(cluster, 9)
+    check_all_are_there(cluster, 6)
     found, alone = (outcome(tmp_path / name) for name in ("cluster", "alone"))
     assert {each[1] for each in found[:3]} == {each[1] for each in alone[:3]}
     ends = lines(cluster, " ends ")
-    assert len({line.split()[-1] for line in ends}) == 9
+    assert len({line.split()[-1] for line in ends}) == 6
     if "worker1" not in killed:
-        assert len(ends) == 9  # Nothing was run again.
+        assert len(ends) == 6  # Nothing was run again.
