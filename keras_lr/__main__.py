@@ -23,6 +23,7 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _STEPS = 300
+_RESULTS = Path("keras_lr_comparison")
 _POLICIES = (
     "default",
     "constant",
@@ -113,10 +114,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("keras_lr_comparison"),
         metavar="DIR",
         help="where to write; an interrupted comparison goes on from there "
-        "(default: %(default)s)",
+        f"(default: a directory in {_RESULTS}, named by the data and the optimizer)",
     )
 
 
@@ -147,6 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         dataset = load_dataset(options.data, max_rows=options.max_rows)
+        if options.output is None:
+            data = Path(options.data).stem
+            options.output = _RESULTS / f"{data}_{options.optimizer}"
         options.output.mkdir(parents=True, exist_ok=True)
         result = _compare(dataset, options)
         paths = result.save(options.output)

@@ -155,6 +155,15 @@ def test_output_that_is_a_file_gets_one_line_and_exit_code_2(capsys, file):
     assert file in line
 
 
+def test_other_data_are_written_beside_the_first(monkeypatch, tmp_path, file):
+    monkeypatch.chdir(tmp_path)
+    compared(monkeypatch, "iris")
+    compared(monkeypatch, file, "--optimizer", "adam")
+    (results,) = tmp_path.glob("keras_lr_comparison")
+    names = {path.name for path in results.iterdir()}
+    assert names == {"iris_momentum", f"{Path(file).stem}_adam"}
+
+
 def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
     capsys, file, few, tmp_path
 ):
