@@ -8,6 +8,7 @@ the state, the gradient included, and by the hyperparameter.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -18,9 +19,28 @@ from keras_lr.training import root
 
 LEARNING_RATE = "learning_rate"
 
-# From this number of weights the derivative is compiled by XLA, where the optimizer is
-# known to allow it: dozens of passes over memory become one, for a second of compiling.
+# From this number of weights on, what is done beside Keras's own step is compiled by
+# XLA, where the optimizer is known to allow it: dozens of passes over memory become
+# one, for a second of compiling.
 COMPILED_FROM = 100_000
+
+
+def compiled_if_large(
+    function: Callable[..., Any], step: PureStep, variables: Sequence[keras.Variable]
+) -> Callable[..., Any]:
+    """Return a function around a step, compiled by XLA where that pays and is safe.
+
+    Args:
+        function: Of tensors in nested lists.
+        step: What is called in it.
+        variables: What it passes over.
+    """
+    import tensorflow as tf
+
+    entries = sum(math.prod(each.shape) for each in variables)
+    if step.is_compilable and entries >= COMPILED_FROM:
+        return tf.function(function, jit_compile=True, autograph=False)
+    return function
 
 
 class StepDerivative:
@@ -33,16 +53,12 @@ class StepDerivative:
     """
 
     def __init__(self, step: PureStep, name: str, *, keeps_slots: bool = True) -> None:
-        import tensorflow as tf
-
         self._name = name
         self._step = step
         self._keeps_slots = keeps_slots
-        self._derivative = self._plain_derivative
-        if step.is_compilable and _entries(step.variables.weights) >= COMPILED_FROM:
-            self._derivative = tf.function(
-                self._plain_derivative, jit_compile=True, autograph=False
-            )
+        self._derivative = compiled_if_large(
+            self._plain_derivative, step, step.variables.weights
+        )
 
     def __call__(
         self,
@@ -149,10 +165,6 @@ class OptimizerTangent:
         moved = self._derivative(state, gradients, hyperparameters, seed, carried)
         number = len(state.weights)
         return StepState(moved[:number], moved[number:])
-
-
-def _entries(variables: Sequence[keras.Variable]) -> int:
-    return sum(math.prod(each.shape) for each in variables)
 
 
 def _forward_derivative(

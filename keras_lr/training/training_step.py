@@ -25,7 +25,7 @@ from keras_lr._keras import PureStep, StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import moments, root
 from keras_lr.training.curvature import dense
-from keras_lr.training.optimizer_tangent import COMPILED_FROM
+from keras_lr.training.optimizer_tangent import compiled_if_large
 
 
 class Floats(NamedTuple):
@@ -94,12 +94,9 @@ class TrainingStep:
         self.push_forward = tf.function(self._push_forward, **traced)
         """Takes the same, a tangent Z and a number c; returns A Z + c B."""
         slots = self.variables.floats.slots
-        entries = sum(math.prod(each.shape) for each in slots)
-        if self._pure.is_compilable and entries >= COMPILED_FROM:
-            # Of dozens of passes over memory, XLA leaves one.
-            self._through_optimizer = tf.function(
-                self._through_optimizer, autograph=False, jit_compile=True
-            )
+        self._through_optimizer = compiled_if_large(
+            self._through_optimizer, self._pure, slots
+        )
 
     @property
     def nbytes(self) -> int:

@@ -20,7 +20,7 @@ from keras_lr.training.online_tuning import (
     TakeStep,
     summed,
 )
-from keras_lr.training.optimizer_tangent import StepDerivative
+from keras_lr.training.optimizer_tangent import StepDerivative, compiled_if_large
 from keras_lr.training.smoothing import GradientAverage, are_finite
 from keras_lr.training.tuned_hyperparameter import inner_product
 from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
@@ -93,6 +93,9 @@ class OnlineWalk(OnlineTuning):
         self._derivatives = [
             StepDerivative(self.step, name, keeps_slots=False) for name in rules
         ]
+        self._trial_step = compiled_if_large(
+            self._weights_after, self.step, self.step.variables.weights
+        )
         self._average = None
         if smoothing:
             self._average = GradientAverage(model, smoothing, self.dtype)
@@ -220,8 +223,14 @@ class OnlineWalk(OnlineTuning):
         tuned: WalkedHyperparameter,
     ) -> list[Tensor]:
         values = {**used, tuned.name: tuned.raised(used[tuned.name])}
-        rate = values.pop(LEARNING_RATE)
-        return self.step(state, gradients, rate, values).weights
+        return self._trial_step(state, gradients, values)
+
+    def _weights_after(
+        self, state: StepState, gradients: Gradients, values: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        others = dict(values)
+        rate = others.pop(LEARNING_RATE)
+        return self.step(state, gradients, rate, others).weights
 
     def _evaluated(
         self, is_due: Tensor, batch: Batch, trials: Sequence[Sequence[Tensor]]

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, optimizers
 
 import keras_lr
+from keras_lr.training import optimizer_tangent
 from tests.references.walk import Walk
 
 BATCH, STEPS, CLASSES = 5, 16, 3
@@ -126,6 +128,46 @@ def test_decisions_are_those_of_two_real_steps(case):
     np.testing.assert_allclose(walk.history["raised_loss"], raised, **ROUNDING)
     assert len(set(np.sign(np.diff(rates)))) == 2  # It went both ways.
     assert_equal(model, slow_model)
+
+
+class HalfUsed(keras.Model):
+    """Has a layer whose weights have no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused, self.used = dense(4, seed=3), dense(CLASSES, "softmax")
+        self.build((None, 6))
+
+    def call(self, x):
+        self.unused(x)
+        return self.used(x)
+
+    def build(self, input_shape):
+        self.unused.build(input_shape)
+        self.used.build(input_shape)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_trial_of_many_weights_is_compiled_and_the_same(monkeypatch):
+    monkeypatch.setitem(MODELS, "half_used", HalfUsed)
+    case, kwargs = ("half_used", "adam"), {"every": 1, "probe": "loss"}
+    _, plain = walked(case, 1.25, **kwargs)
+    made = []
+
+    def function(body, **options):
+        made.append((body.__name__, plain_function(body, **options)))
+        return made[-1][1]
+
+    plain_function = tf.function
+    monkeypatch.setattr(optimizer_tangent, "COMPILED_FROM", 1)
+    monkeypatch.setattr(tf, "function", function)
+    _, walk = walked(case, 1.25, **kwargs)
+    traces = [
+        f.experimental_get_tracing_count() for n, f in made if n == "_weights_after"
+    ]
+    assert traces == [1]
+    for name, values in plain.history.items():
+        np.testing.assert_allclose(walk.history[name], values, **ROUNDING)
 
 
 def test_decisions_on_a_parabola_are_those_by_hand():
