@@ -157,9 +157,14 @@ def run(task: Task, tuner: str, trials: int, seed: int) -> dict[str, float]:
         return task.model(hp.Float("learning_rate", LOW, HIGH, sampling="log"))
 
     with tempfile.TemporaryDirectory() as folder:
-        # KerasTuner takes seed 0 for none.
+        # KerasTuner takes seed 0 for none, and draws each rate with the next seed: those
+        # of seeds beside each other would be the same.
         search = TUNERS[tuner](
-            build, trials, objective="val_accuracy", seed=seed + 1, directory=folder
+            build,
+            trials,
+            objective="val_accuracy",
+            seed=1000 * seed + 1,
+            directory=folder,
         )
         keras.utils.set_random_seed(seed)
         with contextlib.suppress(keras_tuner.errors.FatalError):
