@@ -157,8 +157,8 @@ def run(task: Task, tuner: str, trials: int, seed: int) -> dict[str, float]:
         return task.model(hp.Float("learning_rate", LOW, HIGH, sampling="log"))
 
     with tempfile.TemporaryDirectory() as folder:
-        # KerasTuner takes seed 0 for none, and draws each rate with the next seed: those
-        # of seeds beside each other would be the same.
+        # KerasTuner takes seed 0 for none, and draws each rate with the next seed:
+        # searches with seeds beside each other would share rates.
         search = TUNERS[tuner](
             build,
             trials,

@@ -71,8 +71,9 @@ def of_keras_tuner(
         budget,
         objective=keras_tuner.Objective("score", replay.table.direction),
         hyperparameters=hyperparameters,
-        # KerasTuner takes a seed of 0 for none.
-        seed=seed + 1,
+        # KerasTuner takes a seed of 0 for none, and draws each rate with the next one:
+        # searches with seeds beside each other would share rates.
+        seed=1000 * seed + 1,
     )
     with tempfile.TemporaryDirectory() as directory:
         ReplayTuner(replay, oracle, directory).search(verbose=0)
