@@ -12,6 +12,7 @@ from keras_lr import _keras
 from keras_lr._keras import PureStep, StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import replicas
+from keras_lr.training.batches import leaves
 from keras_lr.training.curvature import dense
 
 LEARNING_RATE = "learning_rate"
@@ -154,7 +155,7 @@ class OnlineTuning:
 
             gradients = self._aligned(grads, trainable_variables)
             # Where a data set runs out, nothing may move that needs no data.
-            with _after(gradients):
+            with _after(data):
                 row.update(
                     self._around(take_step, gradients, recorded, factor, row["loss"])
                 )
@@ -269,11 +270,12 @@ def optimizer_with_pure_step(
     return leaf
 
 
-def _after(tensors: Sequence[Tensor | None]) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which whatever happens does so after these are known."""
+def _after(batch: Any) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which whatever happens does so after a batch is there."""
     import tensorflow as tf
 
-    return tf.control_dependencies([each for each in tensors if each is not None])
+    parts = tf.nest.flatten(leaves(batch), expand_composites=True)
+    return tf.control_dependencies([each for each in parts if tf.is_tensor(each)])
 
 
 def _require_one_call(number: int) -> None:

@@ -52,9 +52,9 @@ class StepLog:
 
         dtype = self._rows.dtype
         values = ops.stack([ops.cast(row[name], dtype) for name in self.columns])
-        place = [[self._count.value % self.capacity]]
-        rows = tf.tensor_scatter_nd_update(self._rows.value, place, values[None])
-        self._rows.assign(rows)
+        place = [self._count.value % self.capacity]
+        # In its place: the table is not copied.
+        self._rows.value.scatter_update(tf.IndexedSlices(values[None], place))
         # Where a data set runs out there are no values, and no row to count.
         with tf.control_dependencies([values]):
             self._count.assign(self._count.value + 1)

@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +12,6 @@ from keras_lr import _keras
 from keras_lr._keras import StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import replicas
-from keras_lr.training.curvature import dense
 from keras_lr.training.online_tuning import (
     LEARNING_RATE,
     Gradients,
@@ -21,6 +20,7 @@ from keras_lr.training.online_tuning import (
     summed,
 )
 from keras_lr.training.optimizer_tangent import StepDerivative, compiled_if_large
+from keras_lr.training.repeated_loss import RepeatedLoss
 from keras_lr.training.smoothing import GradientAverage, are_finite
 from keras_lr.training.tuned_hyperparameter import inner_product
 from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
@@ -38,20 +38,6 @@ def probed(name: str, probe: str) -> str:
     """Return under what name a step says what the trial of a hyperparameter was."""
     found = "slope" if probe == "slope" else "raised_loss"
     return found if name == LEARNING_RATE else f"{name}_{found}"
-
-
-class Batch(NamedTuple):
-    """What the loss of a training step depends on, beside the weights.
-
-    Attributes:
-        data: As the step gets it.
-        variables: The model's that are not trained: seeds, moving statistics.
-        values: Theirs before the step.
-    """
-
-    data: Any
-    variables: Sequence[keras.Variable]
-    values: Sequence[Tensor]
 
 
 class OnlineWalk(OnlineTuning):
@@ -113,20 +99,14 @@ class OnlineWalk(OnlineTuning):
         if self._average is not None:
             self._average.clear()
 
-    @contextlib.contextmanager
-    def _recorded(self, data: Any) -> Iterator[Batch]:
-        import tensorflow as tf
-
-        variables = self.model.non_trainable_variables
-        # Not the variables themselves, which would be read after the step.
-        values = [tf.identity(each.value) for each in variables]
-        yield Batch(data, variables, values)
+    def _recorded(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
+        return contextlib.nullcontext(RepeatedLoss(self.model, data))
 
     def _around(
         self,
         take_step: TakeStep,
         gradients: Gradients,
-        recorded: Batch,
+        recorded: RepeatedLoss,
         factor: Tensor,
         loss: Tensor,
     ) -> dict[str, Tensor]:
@@ -148,12 +128,8 @@ class OnlineWalk(OnlineTuning):
         )
         with self._taking(used):
             take_step(None if self._average is None else self._shares(step, scale))
-        seen = self._evaluated(is_due, recorded, trials)
         size = ops.exp(self.tuned[0].step.value)
-        for each, start in zip(self.tuned, before, strict=True):
-            found = seen[probed(each.name, self._probe)]
-            decide = each.by_slope if self._probe == "slope" else each.by_loss
-            each.update(*decide(start, found, seen["loss_after"]), is_due)
+        seen = self._moved(is_due, recorded, trials, before)
         return used | seen | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
@@ -232,12 +208,18 @@ class OnlineWalk(OnlineTuning):
         rate = others.pop(LEARNING_RATE)
         return self.step(state, gradients, rate, others).weights
 
-    def _evaluated(
-        self, is_due: Tensor, batch: Batch, trials: Sequence[Sequence[Tensor]]
+    def _moved(
+        self,
+        is_due: Tensor,
+        batch: RepeatedLoss,
+        trials: Sequence[Sequence[Tensor]],
+        before: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Return the loss of the batch after the step, and those of the trials.
+        """Move the hyperparameters by what the trials were, where it is time to.
 
-        With `probe="slope"`, the slopes of the first.
+        Returns:
+            The loss of the batch after the step, and those of the trials. With
+            `probe="slope"`, the slopes of the first.
         """
         tried = (probed(each.name, self._probe) for each in self.tuned)
         names = ["loss_after", *tried]
@@ -248,34 +230,42 @@ class OnlineWalk(OnlineTuning):
             found = evaluate(batch, trials)
             return [ops.cast(each, self.dtype) / scale for each in found]
 
+        def look_and_move() -> list[Tensor]:
+            found = look()
+            self._move(found, before, is_due)
+            return found
+
         def nothing() -> list[Tensor]:
             return [self._unknown() for _ in names]
 
-        # Replicas cannot meet inside of a branch.
-        found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))
+        if replicas.number_of_replicas() == 1:
+            found = self._when_due(is_due, look_and_move, nothing)
+        else:
+            # Replicas cannot meet inside of a branch.
+            found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))
+            self._move(found, before, is_due)
         return dict(zip(names, found, strict=True))
 
-    def _losses(self, batch: Batch, trials: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    def _move(
+        self, found: Sequence[Tensor], before: Sequence[Tensor], is_due: Tensor
+    ) -> None:
+        loss, *probes = found
+        for each, start, seen in zip(self.tuned, before, probes, strict=True):
+            decide = each.by_slope if self._probe == "slope" else each.by_loss
+            each.update(*decide(start, seen, loss), is_due)
+
+    def _losses(
+        self, batch: RepeatedLoss, trials: Sequence[Sequence[Tensor]]
+    ) -> list[Tensor]:
         taken = [ops.convert_to_tensor(each.value) for each in self.weights]
-        return [self._loss(batch, values) for values in (taken, *trials)]
+        return [batch.at(values) for values in (taken, *trials)]
 
-    def _slopes(self, batch: Batch, trials: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        import tensorflow as tf
-
-        values = [tf.identity(each.value) for each in self.weights]
-        with tf.GradientTape() as tape:
-            tape.watch(values)
-            loss = self._loss(batch, values)
-        zero = tf.UnconnectedGradients.ZERO
-        gradients = dense(tape.gradient(loss, values, unconnected_gradients=zero))
+    def _slopes(
+        self, batch: RepeatedLoss, trials: Sequence[Sequence[Tensor]]
+    ) -> list[Tensor]:
+        loss, gradients = batch.with_gradient()
         slopes = (inner_product(each, gradients, self.dtype) for each in trials)
         return [loss, *slopes]
-
-    def _loss(self, batch: Batch, values: Sequence[Tensor]) -> Tensor:
-        """Return the loss at other weights, with all else as it was before the step."""
-        variables = [*self.weights, *batch.variables]
-        with _keras.leaving_no_trace(variables, [*values, *batch.values]):
-            return _keras.training_loss(self.model, batch.data)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]
