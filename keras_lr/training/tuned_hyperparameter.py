@@ -270,4 +270,9 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
     if first is second:
         # One pass over memory, where a sum of squares makes two.
         return 2.0 * tf.nn.l2_loss(first)
-    return tf.reduce_sum(first * second)
+    if tf.config.list_logical_devices("GPU"):
+        # There a product of matrices may round its factors to ten bits.
+        return tf.reduce_sum(first * second)
+    # One pass, where a sum of products makes two. As two rows: a column is slower.
+    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
+    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())

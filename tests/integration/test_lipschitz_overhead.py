@@ -49,22 +49,26 @@ def test_quick_run_writes_a_row_for_each_variant(benchmark_script, tmp_path, cap
 def test_table_gives_medians_and_quartiles_over_the_rounds(benchmark_script):
     fixed = {"model": "mlp", "jit_compile": True, "variant": "batch"}
     times = {"epoch_seconds": "0.25", "setup_seconds": "1.0"}
+    # Peers of 1, 1, 1, 1 and 6 seconds.
+    processor = [("1.5", "1.5")] * 4 + [("6.0", "1.0")]
     rows = [
-        {**fixed, **times, "ratio": ratio, "cpu_ratio": "1.02"}
-        for ratio in ("1.0", "1.1", "1.2", "1.5", "3.0")
+        {**fixed, **times, "ratio": ratio, "cpu_seconds": seconds, "cpu_ratio": cpu}
+        for ratio, (seconds, cpu) in zip(
+            ("1.0", "1.1", "1.2", "1.5", "3.0"), processor, strict=True
+        )
     ]
     _, line = benchmark_script.overhead.table(rows)
     assert line == (
         *("mlp", "True", "batch", "0.250", "1.200", "1.100 to 1.500"),
-        *("1.020", "1.020 to 1.020", "1.00"),
+        *("1.500", "1.500 to 1.500", "1.200", "1.00"),
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rounds", "0"], "--rounds must be at least 1"),
-        (["--epochs", "1"], "--epochs at least 2"),
+        (["--rounds", "0"], "--rounds and --epochs must be at least 1"),
+        (["--epochs", "0"], "--rounds and --epochs must be at least 1"),
         (["--quick"], "--quick needs --output"),
     ],
 )

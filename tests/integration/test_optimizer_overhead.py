@@ -77,8 +77,9 @@ def test_each_optimizer_is_measured_as_it_comes_and_as_printed(benchmark_script)
     assert made["sgd_momentum"].momentum == 0.9
 
 
-def test_models_are_not_traced_again_from_fit_to_fit(benchmark_script, rng):
-    overhead = benchmark_script.overhead
+@pytest.fixture
+def noted(benchmark_script, rng):
+    """A contestant, and a list with an entry for each trace of its step."""
     traces = []
 
     class Noted(keras_lr.AdaMo):
@@ -86,15 +87,47 @@ def test_models_are_not_traced_again_from_fit_to_fit(benchmark_script, rng):
             traces.append(grads)
             super().apply(grads, trainable_variables)
 
-    contestant = overhead.Contestant(
-        "noted",
-        overhead.Variant("noted", Noted),
-        overhead.PROBLEMS["mlp"],
-        jit_compile=False,
-    )
+    overhead = benchmark_script.overhead
     data = rng.uniform(size=(200, 784)).astype("float32"), rng.integers(10, size=200)
-    contestant.warm_up(data)
+    variant = overhead.Variant("noted", Noted)
+    settings = {"jit_compile": False, "epochs": 4}
+    return overhead.Contestant(
+        variant, overhead.PROBLEMS["mlp"], data, **settings
+    ), traces
+
+
+def test_models_are_not_traced_again_from_turn_to_turn(noted):
+    contestant, traces = noted
+    contestant.epoch()
     first = len(traces)
     assert first > 0
-    contestant.fit(data, epochs=2, seed=0)
+    contestant.epoch()
+    contestant.finish()
     assert len(traces) == first
+
+
+def test_a_turn_is_an_epoch_and_a_fit_ends_early(noted):
+    contestant, _ = noted
+    steps = []
+    for _ in range(3):
+        times = contestant.epoch()
+        assert times.wall > 0.0
+        steps.append(int(contestant._model.optimizer.iterations.numpy()))
+    contestant.finish()
+    # Two batches of a hundred.
+    assert [*steps, int(contestant._model.optimizer.iterations.numpy())] == [2, 4, 6, 6]
+
+
+def test_an_error_of_a_fit_is_raised_in_its_turn(benchmark_script, rng):
+    class Failing(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            raise ValueError("Not today.")
+
+    overhead = benchmark_script.overhead
+    data = rng.uniform(size=(200, 784)).astype("float32"), rng.integers(10, size=200)
+    variant = overhead.Variant("a", keras.optimizers.SGD, lambda *_: Failing())
+    contestant = overhead.Contestant(
+        variant, overhead.PROBLEMS["mlp"], data, jit_compile=False, epochs=2
+    )
+    with pytest.raises(ValueError, match="Not today"):
+        contestant.epoch()
