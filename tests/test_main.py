@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_lr import __main__ as command
-from keras_lr.comparison.compare import _NAMED, compare_policies
+from keras_lr.comparison.compare import _NAMED, SEARCHES, compare_policies
 
 
 @pytest.fixture
@@ -64,13 +64,13 @@ def compared(monkeypatch, file, *arguments):
     return seen
 
 
-def test_demo_has_every_method_but_the_search(file, monkeypatch, tmp_path):
+def test_demo_has_every_method_but_the_searches(file, monkeypatch, tmp_path):
     seen = compared(monkeypatch, file, "--output", str(tmp_path))
     grid = {label for label in seen if label.startswith("constant ")}
     assert grid == {
         f"constant {rate}" for rate in ("0.0001", "0.001", "0.01", "0.1")
     } | {"constant 1"}
-    assert {*seen} - grid == {*_NAMED} - {"zooming"}
+    assert {*seen} - grid == {*_NAMED} - {*SEARCHES}
 
 
 def test_policies_can_be_chosen(file, monkeypatch, tmp_path):

@@ -84,6 +84,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     ),
     "auto_adam": policies.auto_adam,
     "auto_adam_paper": functools.partial(policies.auto_adam, variant="paper"),
+    "optimize_schedule": policies.optimize_schedule,
 }
 BASELINES = ("default", "reduce_on_plateau", "constant", "cosine_decay")
 """Run by default; they leave the training step alone, so that they share its trace."""

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lr.comparison.policy import Policy, RunContext
-from keras_lr.comparison.search import zooming_search
+from keras_lr.comparison.policy import Policy, RunContext, Schedule
+from keras_lr.comparison.search import schedule_search, zooming_search
 from keras_lr.comparison.usage import callback_code, optimizer_code
 
 
@@ -177,6 +177,24 @@ def zooming(max_trials: int = 7) -> Policy:
         return zooming_search(build_model, context, default_rates, max_trials)
 
     return Policy("zooming", search=search)
+
+
+def optimize_schedule(outer_steps: int = 30) -> Policy:
+    """Return the schedule that `keras_lr.optimize_schedule` finds.
+
+    From the rate of the model, it descends on the loss of the validation data, with
+    initial weights of its own, and a last training by what it found is what counts.
+    """
+
+    def search(build_model: Any, context: RunContext) -> tuple[Schedule, int]:
+        return schedule_search(build_model, context, outer_steps)
+
+    code = (
+        "result = keras_lr.optimize_schedule(build_model, train, validation, "
+        f"steps=..., outer_steps={outer_steps})\n"
+        "model.optimizer.learning_rate = result.schedule"
+    )
+    return Policy("optimize_schedule", search=search, code=code)
 
 
 def default_rates(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:

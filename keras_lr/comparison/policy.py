@@ -19,8 +19,9 @@ ScheduleFactory = Callable[
 CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
 OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
 ModelFactory = Callable[[], keras.Model]
-# Returns the rate that it found, and the number of steps that it took.
-Search = Callable[[ModelFactory, "RunContext"], tuple[float, int]]
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+# Returns the rate or the schedule that it found, and the number of steps that it took.
+Search = Callable[[ModelFactory, "RunContext"], tuple[float | Schedule, int]]
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class Policy:
             one that the model was compiled with.
         gradient_evaluations_per_step: Cost of one step, in gradients of a batch.
             Defaults to `1.0`.
-        search: Function of `build_model` and the `RunContext` which finds a rate in
-            trainings of its own, and returns it with the number of their steps. The
-            run is then trained at that rate. Defaults to `None`.
+        search: Function of `build_model` and the `RunContext` which finds a rate or a
+            schedule in trainings of its own, and returns it with the number of their
+            steps. The run is then trained with it. Defaults to `None`.
         code: The line which does the same in a training of one's own, for reports. That
             of the rate or of a schedule is found by itself.
 

@@ -177,7 +177,7 @@ def _search_and_train(
     seed: int,
     on_epoch_end: Callable[[int, dict], None] | None,
 ) -> RunRecord:
-    """Find a rate, and then train at it as if it had been given."""
+    """Find a rate or a schedule, and then train as if it had been given."""
     begin = time.perf_counter()
     keras.utils.set_random_seed(seed)
     context = _context(data, settings, seed)
@@ -188,11 +188,16 @@ def _search_and_train(
     monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
     context = replace(context, monitor=monitor, mode=mode)
     rate, steps = search(build_model, context)
-    found = replace(policy, search=None, learning_rate=rate)
+    found = replace(policy, search=None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        found = replace(found, schedule=lambda *_: rate)
+    else:
+        found = replace(found, learning_rate=rate)
     record = train(
         build_model, data, found, settings, seed=seed, on_epoch_end=on_epoch_end
     )
     record.policy, record.start = policy.label, policy.learning_rate
+    record.code = policy.code or record.code
     record.gradient_evaluations += steps * policy.gradient_evaluations_per_step
     record.seconds = time.perf_counter() - begin
     return record

@@ -1,4 +1,4 @@
-"""A rate found by a search of whole trainings, before the run that counts."""
+"""A rate or a schedule found in whole trainings, before the run that counts."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 
 from keras_lr._keras import set_learning_rate
-from keras_lr.comparison.policy import ModelFactory, RunContext
+from keras_lr.comparison.policy import ModelFactory, RunContext, Schedule
 
 
 class _Steps(keras.callbacks.Callback):
@@ -78,3 +78,37 @@ def zooming_search(
     if best is None:
         raise ValueError("No training of the search came to a score.")
     return best.learning_rate, steps.total
+
+
+# Plain trainings that an outer step takes the time of: one, and the sweep back.
+_OUTER_STEP = 4
+# The search has weights and batches of its own: what it learned of them by heart is of
+# no use to the run.
+_SEED_DISTANCE = 1000
+
+
+def schedule_search(
+    build_model: ModelFactory, context: RunContext, outer_steps: int
+) -> tuple[Schedule, int]:
+    """Return what `keras_lr.optimize_schedule` finds, and the steps that it took.
+
+    Args:
+        build_model: Function without arguments which returns a compiled model.
+        context: Of the run that is to be trained by the schedule.
+        outer_steps: Number of descents.
+    """
+    from keras_lr.schedules.lrs_opt import optimize_schedule
+    from keras_lr.schedules.search import MOST_JUDGMENTS
+
+    result = optimize_schedule(
+        build_model,
+        context.train,
+        context.validation,
+        steps=context.total_steps,
+        batch_size=context.batch_size,
+        outer_steps=outer_steps,
+        seed=context.seed + _SEED_DISTANCE,
+        verbose=0,
+    )
+    trainings = _OUTER_STEP * outer_steps + MOST_JUDGMENTS
+    return result.schedule, trainings * context.total_steps

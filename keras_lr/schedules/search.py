@@ -20,6 +20,8 @@ HISTORY = ("objective", "hypergradient_norm", "outer_learning_rate", "seconds")
 
 # How many of the best schedules are judged, and by how many trainings each.
 FINALISTS, DRAWS = 4, 3
+# Beside those, the first schedule and the last one vie.
+MOST_JUDGMENTS = (FINALISTS + 2) * DRAWS
 
 _FILE = "keras_lr_schedule.npz"
 

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from keras_lr.comparison import policies
@@ -30,6 +31,19 @@ def test_run_is_trained_at_the_rate_that_the_search_found():
     assert (context.monitor, context.mode, context.seed) == ("loss", "min", 7)
 
 
+@pytest.mark.slow
+def test_run_is_trained_by_the_schedule_that_the_search_found():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.25, 0.125])
+    policy = Policy("mine", search=lambda *_: (schedule, 30), code="how")
+    by_hand = Policy("by_hand", schedule=lambda *_: schedule)
+    found, given = run(policy), run(by_hand)
+    assert found.logs == given.logs
+    # Of the last steps of the epochs.
+    assert found.learning_rates == [0.25, 0.125, 0.125]
+    assert (found.policy, found.start, found.code) == ("mine", None, "how")
+    assert (found.steps, found.gradient_evaluations) == (STEPS, STEPS + 30)
+
+
 @pytest.fixture
 def models():
     """Give a function that builds models, and the list of those that it has built."""
@@ -54,3 +68,18 @@ def test_zooming_finds_a_rate_and_counts_every_step(models):
     assert record.policy == "zooming"
     assert record.final_metric <= 4 * 0.8**12 + 1e-6
     assert f"{record.learning_rates[0]:.3g}" == record.code.rpartition(" ")[2]
+
+
+@pytest.mark.slow
+def test_optimized_schedule_trains_as_its_growth_says():
+    def build_model():
+        return problem.build_model(keras.optimizers.SGD(0.01))
+
+    found = run(policies.optimize_schedule(outer_steps=6), build_model)
+    # Each rate grows five times by 0.3 / sqrt(1 + k / 10), as long as an outer step of
+    # Adam is the whole of its rate.
+    rate = 0.01 * np.prod([1 + 0.3 / np.sqrt(1 + k / 10) for k in range(5)])
+    assert found.final_metric == pytest.approx(4 * (1 - 2 * rate) ** 12, rel=0.02)
+    # Six outer steps of four trainings, at most eighteen to judge, and the run.
+    assert found.gradient_evaluations == (6 * 4 + 18 + 1) * STEPS
+    assert "optimize_schedule(build_model" in found.code
