@@ -350,10 +350,9 @@ def test_step_is_traced_once_per_fit(make, refits):
 @every_callback
 def test_validation_batches_do_not_leak_in(make):
     x, y = small_problem.data()
-    model, callback, other = compiled(), make(), make()
-    fit(model, [callback], validation_data=(1e3 * x, y))
-    fit(compiled(), [other])
-    assert_same_history(callback.history, other.history)
+    with_validation = {"validation_data": (1e3 * x, y)}
+    run = train(make, jit_compile=False, fit_kwargs=with_validation)
+    assert_same_training(run, usual(make))
 
 
 @every_callback
