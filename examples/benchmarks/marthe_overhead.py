@@ -81,7 +81,7 @@ class _ByHand(keras.callbacks.Callback):
 
         def apply(gradients: Any, trainable_variables: Any = None) -> None:
             pairs = list(zip(tangents, gradients, strict=True))
-            product = tf.add_n([tf.reduce_sum(z * g) for z, g in pairs])
+            product = tf.add_n([_dot(z, g) for z, g in pairs])
             squares = (
                 tf.add_n([2.0 * tf.nn.l2_loss(pair[i]) for pair in pairs])
                 for i in range(2)
@@ -104,6 +104,12 @@ class _ByHand(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         del self.model.optimizer.apply
+
+
+def _dot(first: Any, second: Any) -> tf.Tensor:
+    # Faster than a sum of products.
+    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
+    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())
 
 
 def _slots(optimizer: Any, name: str) -> list[tf.Tensor]:
@@ -158,7 +164,7 @@ class _WholeByHand(keras.callbacks.Callback):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(x, y, model(x, training=False))
         pairs = zip(tangents, tape.gradient(loss, values), strict=True)
-        return tf.add_n([tf.reduce_sum(z * gradient) for z, gradient in pairs])
+        return tf.add_n([_dot(z, gradient) for z, gradient in pairs])
 
     def _logs(self, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         tracker = self.model.metrics[0]

