@@ -12,6 +12,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from page import BENCHMARKS, markdown, rewrite
 from suite_policies import make_policy
@@ -80,7 +81,8 @@ PLAIN = {
 def ratios(file: str, variant: str) -> list[str]:
     """Return the processor time over plain `fit` of each model, wall time in brackets.
 
-    Of all rounds together, without XLA: some callbacks have more to do at first.
+    Means over the rounds without the extreme ones, without XLA. Not medians: some
+    callbacks have more to do at first.
     """
     with (RESULTS / f"{file}_overhead.csv").open(newline="") as lines:
         rows = [
@@ -92,16 +94,17 @@ def ratios(file: str, variant: str) -> list[str]:
     for model in MODELS:
         own = [row for row in rows if row["model"] == model]
         cpu, wall = (
-            _ratio_of_sums(own, *columns)
-            for columns in (("cpu_seconds", "cpu_ratio"), ("epoch_seconds", "ratio"))
+            _trimmed_mean([float(row[column]) for row in own])
+            for column in ("cpu_ratio", "ratio")
         )
         texts.append(f"{cpu:.2f} ({wall:.2f})")
     return texts
 
 
-def _ratio_of_sums(rows: Sequence[dict[str, str]], time: str, ratio: str) -> float:
-    own = sum(float(row[time]) for row in rows)
-    return own / sum(float(row[time]) / float(row[ratio]) for row in rows)
+def _trimmed_mean(values: Sequence[float]) -> float:
+    """Return the mean without a tenth, and at least one, at either end."""
+    cut = max(len(values) // 10, 1)
+    return mean(sorted(values)[cut:-cut])
 
 
 def page_table() -> str:
