@@ -157,7 +157,8 @@ def test_every_data_form_trains_alike(make, convert):
 @pytest.mark.parametrize(
     "compile_kwargs",
     [
-        {"jit_compile": True},
+        # What "auto" comes to.
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
         {"jit_compile": "auto"},
         {"run_eagerly": True},
         {"steps_per_execution": 4},

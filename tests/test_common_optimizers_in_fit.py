@@ -12,7 +12,6 @@ from tests.every_optimizer import (
     EXACTLY,
     assert_same,
     every_default,
-    every_optimizer,
     state,
     values,
 )
@@ -56,7 +55,7 @@ def expected(case):
     return tuple(result(train(case)))
 
 
-@every_optimizer
+@every_default
 def test_eager_training_equals_the_traced_one(case):
     assert_same(result(train(case, run_eagerly=True)), expected(case), **CLOSE)
 
