@@ -114,11 +114,16 @@ CASES += [("attention", "adam")]
 DEAD = [("dead", "adam"), ("dead", "adamw"), ("dead", "rmsprop"), ("dead", "lion")]
 # Each takes seconds to trace; these show what the others do not in few trainings.
 SLOW = {
+    "adagrad",
     "adamo",
+    "amsgrad",
     "clipnorm",
     "clipvalue",
     "global_clipnorm",
     "muon",
+    "nadam",
+    "nesterov",
+    "distinct",
     "layer_norm",
     "group_norm",
     "gru",
