@@ -5,9 +5,8 @@ of the whole batch and a validation batch of the same size, at a rate that is he
 `whole_by_hand` is the same written by hand for SGD, with no rule, no guard and no
 record: the least that it can cost. `defaults` is untouched, once without and once with
 validation data, and `hd` is `HypergradientDescent()`; what guards against divergence is
-part of their time.
-`hd_by_hand` is what hypergradient descent has to do for this one optimizer, again by
-hand. `hd_4` is `HypergradientDescent(every=4)`.
+part of their time. `hd_by_hand` is what hypergradient descent has to do for this one
+optimizer, again by hand. `hd_4` is `HypergradientDescent(every=4)`.
 
     python examples/benchmarks/marthe_overhead.py
 
@@ -81,7 +80,7 @@ class _ByHand(keras.callbacks.Callback):
 
         def apply(gradients: Any, trainable_variables: Any = None) -> None:
             pairs = list(zip(tangents, gradients, strict=True))
-            product = tf.add_n([_dot(z, g) for z, g in pairs])
+            product = tf.add_n([overhead.dot(z, g) for z, g in pairs])
             squares = (
                 tf.add_n([2.0 * tf.nn.l2_loss(pair[i]) for pair in pairs])
                 for i in range(2)
@@ -104,12 +103,6 @@ class _ByHand(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         del self.model.optimizer.apply
-
-
-def _dot(first: Any, second: Any) -> tf.Tensor:
-    # Faster than a sum of products.
-    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
-    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())
 
 
 def _slots(optimizer: Any, name: str) -> list[tf.Tensor]:
@@ -164,7 +157,7 @@ class _WholeByHand(keras.callbacks.Callback):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(x, y, model(x, training=False))
         pairs = zip(tangents, tape.gradient(loss, values), strict=True)
-        return tf.add_n([_dot(z, gradient) for z, gradient in pairs])
+        return tf.add_n([overhead.dot(z, gradient) for z, gradient in pairs])
 
     def _logs(self, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         tracker = self.model.metrics[0]

@@ -131,6 +131,12 @@ def _endless(data: Digits, batch_size: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(tuple(parts)).repeat().prefetch(2)
 
 
+def dot(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Return the sum of all products, faster than a sum of products is."""
+    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
+    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())
+
+
 @dataclass(frozen=True)
 class Times:
     """What an epoch took, in seconds.

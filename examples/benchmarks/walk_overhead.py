@@ -62,7 +62,9 @@ class _SlopeByHand(keras.callbacks.Callback):
                 loss = model.compute_loss(x, y, model(x, training=True))
             after = tape.gradient(loss, [each.value for each in weights])
             slope.assign(
-                -tf.add_n([_dot(*pair) for pair in zip(before, after, strict=True)])
+                -tf.add_n(
+                    [overhead.dot(*pair) for pair in zip(before, after, strict=True)]
+                )
             )
             return logs
 
@@ -72,12 +74,6 @@ class _SlopeByHand(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         del self.model.train_step, self.model.optimizer.apply
-
-
-def _dot(first: Any, second: Any) -> tf.Tensor:
-    # Faster than a sum of products.
-    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
-    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())
 
 
 def _slope_by_hand(x: np.ndarray, y: np.ndarray, batch_size: int) -> _SlopeByHand:

@@ -13,13 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
-ScheduleFactory = Callable[
-    [float, int], keras.optimizers.schedules.LearningRateSchedule
-]
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+ScheduleFactory = Callable[[float, int], Schedule]
 CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
 OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
 ModelFactory = Callable[[], keras.Model]
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 # Returns the rate or the schedule that it found, and the number of steps that it took.
 Search = Callable[[ModelFactory, "RunContext"], tuple[float | Schedule, int]]
 

@@ -20,7 +20,7 @@ from keras_lr._keras import (
     set_learning_rate,
     set_learning_rate_schedule,
 )
-from keras_lr.comparison.policy import Policy, RunContext, Search
+from keras_lr.comparison.policy import Policy, RunContext, Schedule, Search
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.usage import policy_code
 from keras_lr.training.effective_rate import (
@@ -158,7 +158,7 @@ def _observers(
 
 def _prepare(
     build_model: Callable[[], keras.Model], policy: Policy, context: RunContext
-) -> tuple[keras.Model, keras.optimizers.schedules.LearningRateSchedule | None]:
+) -> tuple[keras.Model, Schedule | None]:
     """Return a fresh model with the policy's optimizer and rate, and its schedule."""
     keras.utils.set_random_seed(context.seed)
     model = build_model()
@@ -187,12 +187,12 @@ def _search_and_train(
     model.evaluate(*keras.tree.map_structure(lambda a: a[rows], (x, y)), verbose=0)
     monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
     context = replace(context, monitor=monitor, mode=mode)
-    rate, steps = search(build_model, context)
+    result, steps = search(build_model, context)
     found = replace(policy, search=None)
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        found = replace(found, schedule=lambda *_: rate)
+    if isinstance(result, Schedule):
+        found = replace(found, schedule=lambda *_: result)
     else:
-        found = replace(found, learning_rate=rate)
+        found = replace(found, learning_rate=result)
     record = train(
         build_model, data, found, settings, seed=seed, on_epoch_end=on_epoch_end
     )
@@ -255,9 +255,7 @@ def first_learning_rate(optimizer: Any) -> float:
     return next(iter(get_learning_rates(optimizer).values()))
 
 
-def _apply_rate(
-    optimizer: Any, policy: Policy, total_steps: int
-) -> keras.optimizers.schedules.LearningRateSchedule | None:
+def _apply_rate(optimizer: Any, policy: Policy, total_steps: int) -> Schedule | None:
     """Set the policy's rate or schedule, which is returned, before the first step."""
     if policy.learning_rate is not None:
         set_learning_rate(optimizer, policy.learning_rate)
