@@ -83,3 +83,19 @@ def test_optimized_schedule_trains_as_its_growth_says():
     # Six outer steps of four trainings, at most eighteen to judge, and the run.
     assert found.gradient_evaluations == (6 * 4 + 18 + 1) * STEPS
     assert "optimize_schedule(build_model" in found.code
+
+
+def test_schedule_is_not_found_with_the_weights_that_judge_it(monkeypatch):
+    noted = {}
+
+    def optimize_schedule(*args, **kwargs):
+        noted.update(kwargs)
+        raise InterruptedError
+
+    name = "keras_lr.schedules.lrs_opt.optimize_schedule"
+    monkeypatch.setattr(name, optimize_schedule)
+    with pytest.raises(InterruptedError):
+        run(policies.optimize_schedule(outer_steps=6))
+    assert noted.pop("seed") not in range(100)
+    expected = {"steps": STEPS, "batch_size": problem.BATCH, "outer_steps": 6}
+    assert noted == {**expected, "verbose": 0}
