@@ -413,6 +413,21 @@ def test_step_that_reads_what_it_has_overwritten_is_refused():
     assert not np.allclose(after.weights[0], values(variables)[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", [n for n in OPTIMIZERS if n.startswith("SGD")])
+def test_plain_descent_is_sgd_without_anything_else(name):
+    variables, optimizer = weights(), make(name)
+    optimizer.build(variables)
+    assert PureStep(optimizer, variables).is_plain_descent == (name == "SGD")
+
+
+def test_descent_with_a_constraint_is_not_plain():
+    layer = keras.layers.Dense(2, kernel_constraint="non_neg")
+    layer.build((None, 3))
+    optimizer = optimizers.SGD(0.1)
+    optimizer.build(layer.trainable_variables)
+    assert not PureStep(optimizer, layer.trainable_variables).is_plain_descent
+
+
 def test_step_of_several_replicas_is_not_compiled(two_replicas):
     variables, optimizer = weights(), optimizers.SGD(0.1)
     optimizer.build(variables)

@@ -5,8 +5,9 @@ every step, `loss_10` and `slope_10` in every tenth. None is annealed, so that e
 tries to the end, and none is put back. `defaults` is `LearningRateWalk()`, whose guard
 is part of its time, and whose trials end before the last 40 % of the fit.
 `slope_by_hand` is no walk, but plain `fit` that takes the gradient of each batch once
-more, after the step, and its product with that of the step. For gradient descent that
-is the slope, for Adam less: the least that it can cost.
+more, after the step, and its product with that of the step, and `slope_10_by_hand` does
+so in every tenth step. For gradient descent that is the slope, for Adam less: the least
+that it can cost.
 
     python examples/benchmarks/walk_overhead.py
 
@@ -42,30 +43,40 @@ def _defaults(
 
 
 class _SlopeByHand(keras.callbacks.Callback):
-    """Takes the gradient of each batch once more, at the weights after the step."""
+    """Takes the gradient of a batch once more, at the weights after the step."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every = every
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         plain_step, plain_apply = model.train_step, model.optimizer.apply
         weights = model.trainable_variables
-        slope = tf.Variable(0.0)
+        every, slope, count = self._every, tf.Variable(0.0), tf.Variable(0)
         before: list[tf.Tensor] = []
 
         def apply(gradients: Any, trainable_variables: Any = None) -> None:
             before[:] = gradients
             plain_apply(gradients, trainable_variables)
 
-        def train_step(data: Any) -> Any:
-            logs = plain_step(data)
+        def slope_after(data: Any) -> tf.Tensor:
             x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             with tf.GradientTape() as tape:
                 loss = model.compute_loss(x, y, model(x, training=True))
             after = tape.gradient(loss, [each.value for each in weights])
-            slope.assign(
-                -tf.add_n(
-                    [overhead.dot(*pair) for pair in zip(before, after, strict=True)]
+            pairs = zip(before, after, strict=True)
+            return -tf.add_n([overhead.dot(*pair) for pair in pairs])
+
+        def train_step(data: Any) -> Any:
+            logs = plain_step(data)
+            if every == 1:
+                slope.assign(slope_after(data))
+            else:
+                is_due = count.assign_add(1) % every == 0
+                slope.assign(
+                    tf.cond(is_due, lambda: slope_after(data), lambda: tf.constant(0.0))
                 )
-            )
             return logs
 
         model.optimizer.apply = apply
@@ -76,8 +87,10 @@ class _SlopeByHand(keras.callbacks.Callback):
         del self.model.train_step, self.model.optimizer.apply
 
 
-def _slope_by_hand(x: np.ndarray, y: np.ndarray, batch_size: int) -> _SlopeByHand:
-    return _SlopeByHand()
+def _slope_by_hand(
+    x: np.ndarray, y: np.ndarray, batch_size: int, *, every: int
+) -> _SlopeByHand:
+    return _SlopeByHand(every)
 
 
 def _variants(
@@ -89,7 +102,9 @@ def _variants(
         for every, suffix in ((1, ""), (10, "_10")):
             make = functools.partial(_walk, probe=probe, every=every)
             variants[f"{name}_{probe}{suffix}"] = variant(make)
-    variants[f"{name}_slope_by_hand"] = variant(_slope_by_hand)
+    for every, suffix in ((1, ""), (10, "_10")):
+        make = functools.partial(_slope_by_hand, every=every)
+        variants[f"{name}_slope{suffix}_by_hand"] = variant(make)
     return variants | {f"{name}_defaults": variant(_defaults)}
 
 

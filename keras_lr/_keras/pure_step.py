@@ -69,6 +69,18 @@ class PureStep:
         is_known = module.partition(".")[0] in ("keras", "keras_lr")
         return is_known and _number_of_replicas() == 1
 
+    @property
+    def is_plain_descent(self) -> bool:
+        """Whether all that a step adds to the weights is - eta times the gradients."""
+        optimizer = self._optimizer
+        others = ("clipnorm", "global_clipnorm", "clipvalue", "loss_scale_factor")
+        return (
+            type(optimizer) is keras.optimizers.SGD
+            and not self.variables.slots
+            and not any(getattr(optimizer, n) for n in ("weight_decay", *others))
+            and not any(each.constraint for each in self.variables.weights)
+        )
+
     def _is_slot(self, variable: keras.Variable) -> bool:
         is_float = keras.backend.is_float_dtype(variable.dtype)
         return is_float and variable is not self._rate

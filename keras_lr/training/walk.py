@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._keras import StepState
 from keras_lr._typing import Tensor
 from keras_lr.training import replicas
 from keras_lr.training.online_tuning import (
@@ -19,10 +18,9 @@ from keras_lr.training.online_tuning import (
     TakeStep,
     summed,
 )
-from keras_lr.training.optimizer_tangent import StepDerivative, compiled_if_large
 from keras_lr.training.repeated_loss import RepeatedLoss
 from keras_lr.training.smoothing import GradientAverage, are_finite
-from keras_lr.training.tuned_hyperparameter import inner_product
+from keras_lr.training.walk_probes import Kept, LossProbe, Probe, SlopeProbe, Taken
 from keras_lr.training.walked_hyperparameter import WalkedHyperparameter, WalkRule
 
 PROBES = ("loss", "slope")
@@ -70,18 +68,14 @@ class OnlineWalk(OnlineTuning):
     ) -> None:
         super().__init__(model)
         self._is_always_due = every == 1 and not anneals
-        self._probe = probe
+        self._names = ["loss_after", *(probed(name, probe) for name in rules)]
         self._every = every
         self.tuned: list[WalkedHyperparameter] = [
             WalkedHyperparameter(model, name, rule, self.dtype)
             for name, rule in rules.items()
         ]
-        self._derivatives = [
-            StepDerivative(self.step, name, keeps_slots=False) for name in rules
-        ]
-        self._trial_step = compiled_if_large(
-            self._weights_after, self.step, self.step.variables.weights
-        )
+        make_probe = SlopeProbe if probe == "slope" else LossProbe
+        self._probe: Probe = make_probe(self.step, self.tuned, self.dtype)
         self._average = None
         if smoothing:
             self._average = GradientAverage(model, smoothing, self.dtype)
@@ -120,16 +114,12 @@ class OnlineWalk(OnlineTuning):
         step = sums
         if self._average is not None:
             step = self._average.followed_by(sums)
-        # Only here are they those before the step.
-        trials, before = self._when_due(
-            is_due,
-            lambda: self._trials(step, used, sums, loss),
-            self._no_trials,
-        )
+        taken = Taken(step, sums, used, loss)
+        kept = self._kept(is_due, taken)
         with self._taking(used):
             take_step(None if self._average is None else self._shares(step, scale))
         size = ops.exp(self.tuned[0].step.value)
-        seen = self._moved(is_due, recorded, trials, before)
+        seen = self._moved(is_due, recorded, taken, kept)
         return used | seen | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
@@ -141,131 +131,57 @@ class OnlineWalk(OnlineTuning):
         # An annealed step is shorter than it could be, and says: raise.
         return ops.logical_and(is_due, factor >= 1.0)
 
-    def _trials(
-        self,
-        gradients: Gradients,
-        used: Mapping[str, Tensor],
-        own: Gradients,
-        loss: Tensor,
-    ) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Return for each hyperparameter what its trial is, and what it starts from.
-
-        The weights after a step at a raised value, and the loss before. With
-        `probe="slope"`, the derivative of the weights by the value, and the slope of
-        the loss along it before the step.
-
-        Args:
-            gradients: What the optimizer gets.
-            used: Values of the hyperparameters.
-            own: The gradients of the batch itself.
-            loss: Before the step.
-        """
-        state = self._state()
-        if self._probe == "loss":
-            weights = [
-                self._weights_at_raised(state, gradients, used, each)
-                for each in self.tuned
-            ]
-            return weights, [ops.cast(loss, self.dtype) for _ in self.tuned]
-        tangents = [
-            derivative(state, gradients, used, ops.ones_like(used[each.name]))
-            for each, derivative in zip(self.tuned, self._derivatives, strict=True)
-        ]
-        starts = [
-            self._slope_along(each, own) if tuned.can_climb else self._unknown()
-            for tuned, each in zip(self.tuned, tangents, strict=True)
-        ]
-        return tangents, starts
-
-    def _no_trials(self) -> tuple[list[list[Tensor]], list[Tensor]]:
-        weights = [self._state().weights for _ in self.tuned]
-        return weights, [self._unknown() for _ in self.tuned]
-
-    def _unknown(self) -> Tensor:
-        return ops.full((), math.nan, self.dtype)
-
-    def _slope_along(self, tangents: Sequence[Tensor], gradients: Gradients) -> Tensor:
-        given = [
-            ops.zeros_like(tangent) if gradient is None else gradient
-            for tangent, gradient in zip(tangents, gradients, strict=True)
-        ]
-        return inner_product(tangents, given, self.dtype)
-
-    def _weights_at_raised(
-        self,
-        state: StepState,
-        gradients: Gradients,
-        used: Mapping[str, Tensor],
-        tuned: WalkedHyperparameter,
-    ) -> list[Tensor]:
-        values = {**used, tuned.name: tuned.raised(used[tuned.name])}
-        return self._trial_step(state, gradients, values)
-
-    def _weights_after(
-        self, state: StepState, gradients: Gradients, values: Mapping[str, Tensor]
-    ) -> list[Tensor]:
-        others = dict(values)
-        rate = others.pop(LEARNING_RATE)
-        return self.step(state, gradients, rate, others).weights
+    def _kept(self, is_due: Tensor, taken: Taken) -> Kept:
+        """Return what has to be kept for the trials from before the step."""
+        if not self._probe.needs_state:
+            return []
+        return self._when_due(
+            is_due,
+            lambda: self._probe.before(self._state(), taken),
+            lambda: [self._state().weights for _ in self.tuned],
+        )
 
     def _moved(
-        self,
-        is_due: Tensor,
-        batch: RepeatedLoss,
-        trials: Sequence[Sequence[Tensor]],
-        before: Sequence[Tensor],
+        self, is_due: Tensor, batch: RepeatedLoss, taken: Taken, kept: Kept
     ) -> dict[str, Tensor]:
-        """Move the hyperparameters by what the trials were, where it is time to.
+        """Try, and move the hyperparameters by what was seen, where it is time to.
 
         Returns:
             The loss of the batch after the step, and those of the trials. With
             `probe="slope"`, the slopes of the first.
         """
-        tried = (probed(each.name, self._probe) for each in self.tuned)
-        names = ["loss_after", *tried]
-        evaluate = self._slopes if self._probe == "slope" else self._losses
 
         def look() -> list[Tensor]:
             scale = self.model.optimizer.scale_loss(ops.ones((), self.dtype))
-            found = evaluate(batch, trials)
+            found = self._probe.after(batch, taken, kept)
             return [ops.cast(each, self.dtype) / scale for each in found]
 
         def look_and_move() -> list[Tensor]:
             found = look()
-            self._move(found, before, is_due)
+            self._move(found, taken, kept, is_due)
             return found
 
         def nothing() -> list[Tensor]:
-            return [self._unknown() for _ in names]
+            return [self._unknown() for _ in self._names]
 
         if replicas.number_of_replicas() == 1:
             found = self._when_due(is_due, look_and_move, nothing)
         else:
             # Replicas cannot meet inside of a branch.
             found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))
-            self._move(found, before, is_due)
-        return dict(zip(names, found, strict=True))
+            self._move(found, taken, kept, is_due)
+        return dict(zip(self._names, found, strict=True))
 
     def _move(
-        self, found: Sequence[Tensor], before: Sequence[Tensor], is_due: Tensor
+        self, found: Sequence[Tensor], taken: Taken, kept: Kept, is_due: Tensor
     ) -> None:
         loss, *probes = found
-        for each, start, seen in zip(self.tuned, before, probes, strict=True):
-            decide = each.by_slope if self._probe == "slope" else each.by_loss
-            each.update(*decide(start, seen, loss), is_due)
+        for index, (each, seen) in enumerate(zip(self.tuned, probes, strict=True)):
+            decision = self._probe.decide(index, taken, kept, loss, seen)
+            each.update(*decision, is_due)
 
-    def _losses(
-        self, batch: RepeatedLoss, trials: Sequence[Sequence[Tensor]]
-    ) -> list[Tensor]:
-        taken = [ops.convert_to_tensor(each.value) for each in self.weights]
-        return [batch.at(values) for values in (taken, *trials)]
-
-    def _slopes(
-        self, batch: RepeatedLoss, trials: Sequence[Sequence[Tensor]]
-    ) -> list[Tensor]:
-        loss, gradients = batch.with_gradient()
-        slopes = (inner_product(each, gradients, self.dtype) for each in trials)
-        return [loss, *slopes]
+    def _unknown(self) -> Tensor:
+        return ops.full((), math.nan, self.dtype)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

@@ -112,15 +112,12 @@ class WalkedHyperparameter:
         """Whether it moves in each step: far from where it goes, and from a limit."""
         return self._climbs.value > 0.0
 
-    def by_slope(
-        self, start: Tensor, slope: Tensor, taken: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def by_slope(self, start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         """Return which way it goes, and whether it has far to go.
 
         Args:
             start: The slope where the step has done nothing yet.
             slope: The one after the step.
-            taken: The loss after the step.
         """
         share = self.rule.share
         direction = walk.direction_of_slopes(start, slope, share)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers, optimizers
 
 import keras_lr
+from keras_lr import _keras
 from keras_lr.training import optimizer_tangent
 from tests.references.walk import Walk
 
@@ -273,6 +274,17 @@ def test_slope_is_the_derivative_of_the_loss_after_the_step(case):
     expected = np.dot(differences, (1, -8, 8, -1)) / (12 * spacing)
     # Rounding, 1e-16 of the loss over a spacing of 1e-5.
     assert walk.history["slope"][number] == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_slope_of_gradient_descent_is_that_of_any_optimizer(monkeypatch, smoothing):
+    options = {"every": 3, "smoothing": smoothing, "anneal": 0.0}
+    _, known = walked(("plain", "sgd"), **options)
+    monkeypatch.setattr(_keras.PureStep, "is_plain_descent", False)
+    _, found = walked(("plain", "sgd"), **options)
+    assert np.isfinite(found.history["slope"]).sum() > 3
+    for name, values in found.history.items():
+        np.testing.assert_allclose(known.history[name], values, **ROUNDING)
 
 
 @pytest.mark.parametrize(
