@@ -162,7 +162,9 @@ class SlopeProbe:
             return self._product(kept[index], gradients)
         return -self._product(taken.gradients, gradients)
 
-    def _product(self, first: Gradients, second: Gradients) -> Tensor:
+    def _product(
+        self, first: Sequence[Tensor | None], second: Sequence[Tensor | None]
+    ) -> Tensor:
         pairs = zip(first, second, strict=True)
         present = [(a, b) for a, b in pairs if a is not None and b is not None]
         firsts, seconds = zip(*present, strict=True)
