@@ -95,10 +95,20 @@ OPTIMIZERS = [
     ),
 ]
 every_optimizer = pytest.mark.parametrize("case", OPTIMIZERS, ids=lambda case: case.id)
-# For tests that train models, which take long.
+# For tests that train models, which take long. All that is kept by AdaptiveRMSprop is
+# kept by AutoAdam too.
 every_default = pytest.mark.parametrize(
     "case",
-    [case for case in OPTIMIZERS if case.variant == "supremum"],
+    [
+        pytest.param(
+            case,
+            marks=[pytest.mark.slow]
+            if case.optimizer is keras_lr.AdaptiveRMSprop
+            else [],
+        )
+        for case in OPTIMIZERS
+        if case.variant == "supremum"
+    ],
     ids=lambda case: case.id,
 )
 

@@ -123,6 +123,8 @@ SLOW = {
     "muon",
     "nadam",
     "nesterov",
+    "rmsprop",
+    "lion",
     "distinct",
     "layer_norm",
     "group_norm",
@@ -348,8 +350,10 @@ SECOND = {
 
 @pytest.mark.parametrize(
     "name",
-    ["weight_decay", "momentum"]
-    + [pytest.param(each, marks=pytest.mark.slow) for each in [*SECOND][2:]],
+    [
+        pytest.param(each, marks=[] if each == "momentum" else [pytest.mark.slow])
+        for each in SECOND
+    ],
 )
 def test_hypergradient_of_another_hyperparameter_is_its_derivative(name, monkeypatch):
     """With a discount of 1, at held values; those of the rate are what they were."""

@@ -208,7 +208,7 @@ def test_every_third_step_decides_alone():
         ("sgd", "slope", 0.0),
         ("momentum", "slope", 0.5),
         ("adam", "loss", 0.9),
-        ("adam", "slope", 0.9),
+        pytest.param("adam", "slope", 0.9, marks=pytest.mark.slow),
     ],
 )
 def test_climb_is_that_of_the_reference(name, probe, memory):

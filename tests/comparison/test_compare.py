@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -28,6 +30,19 @@ class Counting:
     def __call__(self):
         self.calls += 1
         return problem.build_model()
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("comparison") / "finished"
+    compare([FAST], directory=directory)
+    return directory
+
+
+@pytest.fixture
+def finished(trained_once, tmp_path):
+    """The directory of a comparison that was finished, for one test."""
+    return shutil.copytree(trained_once, tmp_path / "finished")
 
 
 def test_policies_are_ranked_by_the_final_metric():
@@ -71,10 +86,9 @@ def test_interrupted_comparison_goes_on_and_equals_the_uninterrupted_one(tmp_pat
         assert first.to_dict() | {"seconds": 0} == second.to_dict() | {"seconds": 0}
 
 
-def test_finished_comparison_trains_nothing_again(tmp_path):
-    compare([FAST], directory=tmp_path)
+def test_finished_comparison_trains_nothing_again(finished):
     build_model = Counting()
-    compare([FAST], build_model, directory=tmp_path)
+    compare([FAST], build_model, directory=finished)
     assert build_model.calls == 0
 
 
@@ -84,28 +98,25 @@ def test_failed_runs_are_tried_again(tmp_path):
     assert (row.runs, row.failed) == (2, 0)
 
 
-def test_broken_record_is_trained_again(tmp_path):
-    compare([FAST], directory=tmp_path, seeds=1)
-    (path,) = (tmp_path / "runs").glob("fast*.json")
-    path.write_text('{"policy": "fast')
+def test_broken_record_is_trained_again(finished):
+    first, _ = (finished / "runs").glob("fast*.json")
+    first.write_text('{"policy": "fast')
     build_model = Counting()
-    compare([FAST], build_model, directory=tmp_path, seeds=1)
+    compare([FAST], build_model, directory=finished)
     assert build_model.calls == 1
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"batch_size": 8}])
-def test_records_of_another_comparison_are_refused(tmp_path, change):
-    compare([FAST], directory=tmp_path)
+def test_records_of_another_comparison_are_refused(finished, change):
     with pytest.raises(ValueError, match=f"records differ in: {next(iter(change))}"):
-        compare([FAST], directory=tmp_path, **change)
+        compare([FAST], directory=finished, **change)
 
 
-def test_records_of_other_data_are_refused(tmp_path):
-    compare([FAST], directory=tmp_path)
+def test_records_of_other_data_are_refused(finished):
     other = ((problem.X, problem.X), (problem.X, problem.X))
     with pytest.raises(ValueError, match="records differ in: data"):
         compare_policies(
-            problem.build_model, other, epochs=2, batch_size=4, directory=tmp_path
+            problem.build_model, other, epochs=2, batch_size=4, directory=finished
         )
 
 
