@@ -99,8 +99,8 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=_POLICIES,
         metavar="NAME",
-        help="which to compare; the searches, zooming for eight trainings and "
-        "optimize_schedule for some 140, only if they are named "
+        help="which to compare; the searches, zooming and blie for eight trainings "
+        "and optimize_schedule for some 140, only if they are named "
         f"(default: {' '.join(_POLICIES)})",
     )
     group.add_argument(

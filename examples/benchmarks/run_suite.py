@@ -90,10 +90,10 @@ def train_or_search(run: Run) -> RunRecord:
         rate = float(run.learning_rate) if run.learning_rate else None
         return train_once(run, make_policy(run.policy, rate), run.seed)
     return search(
+        run.policy,
         lambda rate, seed: train_once(run, make_policy("constant", rate), seed),
         nine_rates(run.optimizer),
         run.seed,
-        SEARCHES[run.policy],
     )
 
 

@@ -1,9 +1,9 @@
 """A search over constant rates as a policy of the suite.
 
-`Zooming` sees the same axis as the grid of nine rates, and the same metric as the one
-that the best of them is picked by. Its trainings have seeds of their own: what is
-reported is one more training at the rate that it found, with the seed of the row. So
-the luck of a seed is not picked with the rate.
+`Zooming` and `BLiE` see the same axis as the grid of nine rates, and the same metric as
+the one that the best of them is picked by. Their trainings have seeds of their own:
+what is reported is one more training at the rate that was found, with the seed of the
+row. So the luck of a seed is not picked with the rate.
 """
 
 import dataclasses
@@ -11,35 +11,39 @@ from collections.abc import Callable, Sequence
 
 from keras_lr.comparison.runner import RunRecord
 from keras_lr.rules.bandit import Pull
+from keras_lr.rules.blie import BLiE
 from keras_lr.rules.loss_signal import loss_signal
 from keras_lr.rules.zooming import Zooming
 
-SEARCHES = {"zooming": 5}
-"""Trainings of each search, without the last one."""
+SEARCHES: dict[str, Callable[[int, str], Zooming | BLiE]] = {
+    "zooming": Zooming,
+    "blie": BLiE,
+}
+"""The rules of the searches, by the name in the table."""
+TRAININGS = 5
+"""Of a search, without the last one."""
 FIRST_SEED = 1000
 
 Train = Callable[[float, int], RunRecord]
 
 
-def search(
-    train: Train, rates: Sequence[float], seed: int, trainings: int
-) -> RunRecord:
+def search(name: str, train: Train, rates: Sequence[float], seed: int) -> RunRecord:
     """Search, and return a training at the rate found, with the cost of all.
 
     Args:
+        name: Of the search.
         train: Function of a rate and a seed.
         rates: The axis runs from the first to the last one, in logarithms.
         seed: Of the row.
-        trainings: Of the search.
     """
-    rule = Zooming(trainings, "max")
+    rule = SEARCHES[name](TRAININGS, "max")
     pulls: list[Pull] = []
     records: list[RunRecord] = []
-    while len(pulls) < trainings:
+    while len(pulls) < TRAININGS:
         position = rule.propose(pulls)
         if position is None:
             break
-        own_seed = FIRST_SEED + trainings * seed + len(pulls)
+        own_seed = FIRST_SEED + TRAININGS * seed + len(pulls)
         records.append(train(rate_at(position, rates), own_seed))
         pulls.append(as_pull(position, records[-1]))
     found = rule.best(pulls)

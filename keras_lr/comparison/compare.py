@@ -40,10 +40,11 @@ _NAMED: dict[str, Callable[[], Policy]] = {
     "adaptive_rmsprop": _policies.adaptive_rmsprop,
     "auto_adam": _policies.auto_adam,
     "zooming": _policies.zooming,
+    "blie": _policies.blie,
     "optimize_schedule": _policies.optimize_schedule,
 }
 # They train eight times, and more than a hundred times, as much as the others.
-SEARCHES = ("zooming", "optimize_schedule")
+SEARCHES = ("zooming", "blie", "optimize_schedule")
 _DEFAULTS = ("constant", *(name for name in _NAMED if name not in SEARCHES))
 # An evaluation keeps no activations for a gradient.
 _VALIDATION_BATCHES = 4
@@ -78,9 +79,9 @@ def compare_policies(
             `"exponential_decay"`, `"staircase"`, `"cosine_decay"`,
             `"cosine_restarts"`, `"lipschitz"`, `"marthe"`, `"hypergradient_descent"`,
             `"rtho"`, `"walk"`, with optimizers of their own `"adamo"`,
-            `"adaptive_rmsprop"` and `"auto_adam"`, and two searches: `"zooming"`, which
-            takes seven trainings to find a constant rate and one more, and
-            `"optimize_schedule"`, which finds a schedule in the time of some 140.
+            `"adaptive_rmsprop"` and `"auto_adam"`, and three searches: `"zooming"` and
+            `"blie"`, which take seven trainings to find a constant rate and one more,
+            and `"optimize_schedule"`, which finds a schedule in the time of some 140.
             Defaults to all but the searches.
         seeds: Number of seeds, or the seeds. Defaults to `3`.
         epochs: Number of epochs of a run. Defaults to `10`.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_lr.comparison.policy import Policy, RunContext, Schedule
-from keras_lr.comparison.search import schedule_search, zooming_search
+from keras_lr.comparison.search import bandit_search, schedule_search
 from keras_lr.comparison.usage import callback_code, optimizer_code
 
 
@@ -172,11 +172,24 @@ def zooming(max_trials: int = 7) -> Policy:
     It searches between the ends of `default_rates`, judged by the validation data, and
     a last training at that rate is what counts.
     """
+    return _bandit("zooming", "Zooming", max_trials)
 
+
+def blie(max_trials: int = 7) -> Policy:
+    """Return the constant rate that `keras_lr.BLiE` finds, as `zooming` does."""
+    return _bandit("blie", "BLiE", max_trials)
+
+
+def _bandit(name: str, kind: str, max_trials: int) -> Policy:
     def search(build_model: Any, context: RunContext) -> tuple[float, int]:
-        return zooming_search(build_model, context, default_rates, max_trials)
+        from keras_lr import tuners
 
-    return Policy("zooming", search=search)
+        tuner_class = getattr(tuners, kind)
+        return bandit_search(
+            tuner_class, build_model, context, default_rates, max_trials
+        )
+
+    return Policy(name, search=search)
 
 
 def optimize_schedule(outer_steps: int = 30) -> Policy:

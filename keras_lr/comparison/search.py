@@ -30,15 +30,17 @@ class _Steps(keras.callbacks.Callback):
         return self
 
 
-def zooming_search(
+def bandit_search(
+    tuner_class: Callable[..., Any],
     build_model: ModelFactory,
     context: RunContext,
     rates_of: Callable[[keras.optimizers.Optimizer], Sequence[float]],
     max_trials: int,
 ) -> tuple[float, int]:
-    """Return the rate that `keras_lr.Zooming` recommends, and the steps that it took.
+    """Return the rate that a tuner recommends, and the steps that it took.
 
     Args:
+        tuner_class: `keras_lr.Zooming` or `keras_lr.BLiE`.
         build_model: Function without arguments which returns a compiled model.
         context: Of the run that is to be trained at the rate.
         rates_of: Function of the optimizer which returns rates, from the smallest to
@@ -46,8 +48,6 @@ def zooming_search(
         max_trials: The number of trainings.
     """
     import keras_tuner
-
-    from keras_lr.tuners import Zooming
 
     def build(hp: Any) -> keras.Model:
         model = build_model()
@@ -58,7 +58,7 @@ def zooming_search(
 
     steps = _Steps()
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Zooming(
+        tuner = tuner_class(
             build,
             keras_tuner.Objective(f"val_{context.monitor}", context.mode),
             max_trials=max_trials,

@@ -1,4 +1,4 @@
-"""`Zooming` as a policy of the suite."""
+"""`Zooming` and `BLiE` as policies of the suite."""
 
 import math
 
@@ -36,9 +36,10 @@ class Trainings:
         )
 
 
-def test_search_pays_for_all_trainings(suite_search):
+@pytest.mark.parametrize("name", ["zooming", "blie"])
+def test_search_pays_for_all_trainings(suite_search, name):
     train = Trainings()
-    record = suite_search.search(train, RATES, seed=2, trainings=5)
+    record = suite_search.search(name, train, RATES, seed=2)
     assert len(train.calls) == 6
     assert (record.gradient_evaluations, record.seconds) == (600, 12)
     assert record.steps == 100
@@ -46,7 +47,7 @@ def test_search_pays_for_all_trainings(suite_search):
 
 def test_found_rate_is_trained_with_the_seed_of_the_row(suite_search):
     train = Trainings()
-    record = suite_search.search(train, RATES, seed=2, trainings=5)
+    record = suite_search.search("zooming", train, RATES, seed=2)
     *tried, (rate, seed) = train.calls
     assert seed == record.seed == 2
     assert [each for _, each in tried] == [1010, 1011, 1012, 1013, 1014]
@@ -55,11 +56,18 @@ def test_found_rate_is_trained_with_the_seed_of_the_row(suite_search):
     assert rate == tried[0][0]
 
 
+def test_batch_of_a_search_by_thirds_is_the_middles_of_them(suite_search):
+    train = Trainings()
+    suite_search.search("blie", train, RATES, seed=0)
+    thirds = [suite_search.rate_at(part / 6, RATES) for part in (1, 3, 5)]
+    assert sorted(rate for rate, _ in train.calls[:3]) == pytest.approx(thirds)
+
+
 def test_searches_of_two_seeds_share_no_training(suite_search):
     seeds = []
     for seed in (0, 1):
         train = Trainings()
-        suite_search.search(train, RATES, seed=seed, trainings=5)
+        suite_search.search("zooming", train, RATES, seed=seed)
         seeds += [each for _, each in train.calls]
     assert len(set(seeds)) == 12
 

@@ -57,15 +57,16 @@ def models():
 
 
 @pytest.mark.slow
-def test_zooming_finds_a_rate_and_counts_every_step(models):
+@pytest.mark.parametrize("name", ["zooming", "blie"])
+def test_bandit_finds_a_rate_and_counts_every_step(models, name):
     build_model, built = models
-    record = run(policies.zooming(max_trials=3), build_model)
+    record = run(getattr(policies, name)(max_trials=3), build_model)
     steps = sum(int(model.optimizer.iterations) for model in built)
     assert record.gradient_evaluations == steps
     assert steps > 2 * STEPS
     # At 0.1, the middle of the grid and the first trial, it is 4 (1 - 0.2)^12 = 0.27;
     # at 0.5, the best rate, 0.
-    assert record.policy == "zooming"
+    assert record.policy == name
     assert record.final_metric <= 4 * 0.8**12 + 1e-6
     assert f"{record.learning_rates[0]:.3g}" == record.code.rpartition(" ")[2]
 
