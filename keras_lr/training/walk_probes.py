@@ -127,9 +127,9 @@ class SlopeProbe:
         self._derivatives = [
             StepDerivative(step, each.name, keeps_slots=False) for each in tuned
         ]
-        # The derivative by its rate is - the gradients: no pass over memory for it.
-        is_known = step.is_plain_descent and [t.name for t in tuned] == [LEARNING_RATE]
-        self.needs_state = not is_known
+        # That of plain descent is - the gradients: no pass over memory for it. There is
+        # nothing but its rate that could be tuned.
+        self.needs_state = not step.is_plain_descent
 
     def before(self, state: StepState, taken: Taken) -> Kept:
         """Return the derivative of the weights by each value."""

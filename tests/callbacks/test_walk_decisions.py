@@ -276,15 +276,50 @@ def test_slope_is_the_derivative_of_the_loss_after_the_step(case):
     assert walk.history["slope"][number] == pytest.approx(expected, rel=1e-8)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.5])
-def test_slope_of_gradient_descent_is_that_of_any_optimizer(monkeypatch, smoothing):
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+@pytest.mark.parametrize(("name", "smoothing"), [("plain", 0.5), ("half_used", 0.0)])
+def test_slope_of_gradient_descent_is_that_of_any_optimizer(
+    monkeypatch, name, smoothing
+):
+    monkeypatch.setitem(MODELS, "half_used", HalfUsed)
     options = {"every": 3, "smoothing": smoothing, "anneal": 0.0}
-    _, known = walked(("plain", "sgd"), **options)
+    _, known = walked((name, "sgd"), **options)
     monkeypatch.setattr(_keras.PureStep, "is_plain_descent", False)
-    _, found = walked(("plain", "sgd"), **options)
+    _, found = walked((name, "sgd"), **options)
     assert np.isfinite(found.history["slope"]).sum() > 3
-    for name, values in found.history.items():
-        np.testing.assert_allclose(known.history[name], values, **ROUNDING)
+    for column, values in found.history.items():
+        np.testing.assert_allclose(known.history[column], values, **ROUNDING)
+
+
+def test_smoothed_walk_sees_the_average_go_down_the_slope_of_the_batch():
+    case, own_rate = ("plain", "sgd"), {"initial_learning_rate": 0.03125}
+    _, walk = walked(case, every=STEPS + 1, smoothing=0.75, anneal=0.0, **own_rate)
+    plain = compiled(case)
+    weights = plain.trainable_variables
+
+    def gradients(batch):
+        x, y = map(tf.convert_to_tensor, batch)
+        with tf.GradientTape() as tape:
+            loss = plain.compute_loss(x, y, plain(x, training=True))
+        return [g.numpy() for g in tape.gradient(loss, [w.value for w in weights])]
+
+    def product(first, second):
+        return sum(np.sum(a * b) for a, b in zip(first, second, strict=True))
+
+    average, is_far = [np.zeros(w.shape) for w in weights], True
+    for number, batch in enumerate(batches()):
+        own = gradients(batch)
+        average = [0.75 * a + 0.25 * g for a, g in zip(average, own, strict=True)]
+        step = [each / (1 - 0.75 ** (number + 1)) for each in average]
+        for weight, each in zip(weights, step, strict=True):
+            weight.assign_sub(walk.history["learning_rate"][number] * each)
+        start, after = -product(own, step), -product(gradients(batch), step)
+        # A trial in each step as long as it takes less than a tenth of the slope.
+        assert np.isfinite(walk.history["slope"][number]) == is_far
+        if is_far:
+            assert walk.history["slope"][number] == pytest.approx(after, rel=1e-10)
+        is_far = is_far and start < 0 and not 0.1 < 1 - after / start < 2
+    assert not is_far
 
 
 @pytest.mark.parametrize(
