@@ -54,6 +54,21 @@ def test_slope_takes_the_place_of_the_losses():
     assert [*tuned.history] == [*names]
 
 
+@pytest.mark.slow
+def test_gradient_descent_on_two_replicas_walks_as_on_one_device(two_replicas):
+    data = linear(rows=160)
+    one, two = (keras_lr.LearningRateWalk(anneal=0.0, every=3) for _ in range(2))
+    keras.utils.set_random_seed(0)
+    fit(regression(), one, data=data)
+    keras.utils.set_random_seed(0)
+    with two_replicas.scope():
+        model = regression()
+    fit(model, two, data=data)
+    assert len(set(one.history["learning_rate"])) > 5
+    for name, values in one.history.items():
+        np.testing.assert_allclose(two.history[name], values, rtol=1e-5, atol=1e-5)
+
+
 def test_epoch_logs_the_last_trial_that_there_was():
     """Of ten steps, the ninth decides."""
     tuned = walk(probe="slope", every=3)
