@@ -72,13 +72,15 @@ class PureStep:
     @property
     def is_plain_descent(self) -> bool:
         """Whether all that a step adds to the weights is - eta times the gradients."""
-        optimizer = self._optimizer
-        others = ("clipnorm", "global_clipnorm", "clipvalue", "loss_scale_factor")
+        optimizer, weights = self._optimizer, self.variables.weights
+        changing = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
         return (
             type(optimizer) is keras.optimizers.SGD
+            and "update_step" not in vars(optimizer)
             and not self.variables.slots
-            and not any(getattr(optimizer, n) for n in ("weight_decay", *others))
-            and not any(each.constraint for each in self.variables.weights)
+            and not any(getattr(optimizer, n) for n in (*changing, "loss_scale_factor"))
+            and not any(each.constraint for each in weights)
+            and not any(getattr(v, "overwrite_with_gradient", False) for v in weights)
         )
 
     def _is_slot(self, variable: keras.Variable) -> bool:

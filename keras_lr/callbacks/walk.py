@@ -43,9 +43,9 @@ class LearningRateWalk(OnlineCallback):
         \end{cases}
 
     A trial costs two passes forward and one more step of the optimizer; the slope costs
-    a gradient and the step's derivative. With the default of every tenth step that is a
-    tenth of it. Memory: one more copy of the weights, and with `"auto"` two more of the
-    weights and of the optimizer's state.
+    a gradient and, but for plain `SGD`, the step's derivative. With the default of
+    every tenth step that is a tenth of it. Memory: one more copy of the weights, and
+    with `"auto"` two more of the weights and of the optimizer's state.
 
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's

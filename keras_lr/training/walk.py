@@ -151,14 +151,15 @@ class OnlineWalk(OnlineTuning):
             `probe="slope"`, the slopes of the first.
         """
 
-        def look() -> list[Tensor]:
+        def look() -> tuple[list[Tensor], list[Tensor]]:
             scale = self.model.optimizer.scale_loss(ops.ones((), self.dtype))
             found = self._probe.after(batch, taken, kept)
-            return [ops.cast(each, self.dtype) / scale for each in found]
+            found = [ops.cast(each, self.dtype) / scale for each in found]
+            return found, self._probe.starts(taken, kept)
 
         def look_and_move() -> list[Tensor]:
-            found = look()
-            self._move(found, taken, kept, is_due)
+            found, starts = look()
+            self._move(found, starts, is_due)
             return found
 
         def nothing() -> list[Tensor]:
@@ -168,16 +169,19 @@ class OnlineWalk(OnlineTuning):
             found = self._when_due(is_due, look_and_move, nothing)
         else:
             # Replicas cannot meet inside of a branch.
-            found = replicas.sum_over_replicas(self._when_due(is_due, look, nothing))
-            self._move(found, taken, kept, is_due)
+            found, starts = self._when_due(
+                is_due, look, lambda: (nothing(), nothing()[1:])
+            )
+            found = replicas.sum_over_replicas(found)
+            self._move(found, starts, is_due)
         return dict(zip(self._names, found, strict=True))
 
     def _move(
-        self, found: Sequence[Tensor], taken: Taken, kept: Kept, is_due: Tensor
+        self, found: Sequence[Tensor], starts: Sequence[Tensor], is_due: Tensor
     ) -> None:
         loss, *probes = found
-        for index, (each, seen) in enumerate(zip(self.tuned, probes, strict=True)):
-            decision = self._probe.decide(index, taken, kept, loss, seen)
+        for index, each in enumerate(self.tuned):
+            decision = self._probe.decide(index, starts[index], loss, probes[index])
             each.update(*decision, is_due)
 
     def _unknown(self) -> Tensor:

@@ -51,10 +51,21 @@ class Probe(Protocol):
         """Return the batch's loss after the step, and what was seen of each trial."""
         ...
 
+    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
+        """Return for each hyperparameter what was to be seen before the step."""
+        ...
+
     def decide(
-        self, index: int, taken: Taken, kept: Kept, loss: Tensor, seen: Tensor
+        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes, and whether it has far to go."""
+        """Return which way a hyperparameter goes, and whether it has far to go.
+
+        Args:
+            index: Of the hyperparameter.
+            start: What was to be seen before the step.
+            loss: Of the global batch after it.
+            seen: What was seen of its trial.
+        """
         ...
 
 
@@ -95,11 +106,14 @@ class LossProbe:
         now = [ops.convert_to_tensor(each.value) for each in weights]
         return [batch.at(values) for values in (now, *kept)]
 
+    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
+        """Return the loss before the step."""
+        return [ops.cast(taken.loss, self._dtype) for _ in self._tuned]
+
     def decide(
-        self, index: int, taken: Taken, kept: Kept, loss: Tensor, seen: Tensor
+        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return which way a hyperparameter goes by its losses, and whether far."""
-        start = ops.cast(taken.loss, self._dtype)
         return self._tuned[index].by_loss(start, seen, loss)
 
     def _weights_after(
@@ -127,9 +141,8 @@ class SlopeProbe:
         self._derivatives = [
             StepDerivative(step, each.name, keeps_slots=False) for each in tuned
         ]
-        # That of plain descent is - the gradients: no pass over memory for it. There is
-        # nothing but its rate that could be tuned.
-        self.needs_state = not step.is_plain_descent
+        # By its rate, that of plain descent is - the gradients: no pass over memory.
+        self.needs_state = not step.is_plain_descent or len(tuned) > 1
 
     def before(self, state: StepState, taken: Taken) -> Kept:
         """Return the derivative of the weights by each value."""
@@ -144,16 +157,20 @@ class SlopeProbe:
         indices = range(len(self._tuned))
         return [loss, *(self._along(each, gradients, taken, kept) for each in indices)]
 
+    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
+        """Return the slopes where the step has done nothing yet, NaN if of no use."""
+        return [
+            self._along(index, taken.own, taken, kept)
+            if each.can_climb
+            else ops.full((), math.nan, self._dtype)
+            for index, each in enumerate(self._tuned)
+        ]
+
     def decide(
-        self, index: int, taken: Taken, kept: Kept, loss: Tensor, seen: Tensor
+        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return which way a hyperparameter goes by its slopes, and whether far."""
-        tuned = self._tuned[index]
-        start = ops.full_like(seen, math.nan)
-        if tuned.can_climb:
-            # Where the step has done nothing yet.
-            start = self._along(index, taken.own, taken, kept)
-        return tuned.by_slope(start, seen)
+        return self._tuned[index].by_slope(start, seen)
 
     def _along(
         self, index: int, gradients: Gradients, taken: Taken, kept: Kept

@@ -156,15 +156,46 @@ def test_trial_that_is_not_finite_lowers_the_rate(probe):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_step_that_loss_scaling_leaves_out_says_nothing():
+@pytest.mark.parametrize(
+    ("probe", "column"), [("loss", "raised_loss"), ("slope", "slope")]
+)
+def test_step_that_loss_scaling_leaves_out_says_nothing(probe, column):
     sgd = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0625), 8.0)
-    tuned = walk(probe="loss", smoothing=0.5)
+    tuned = walk(probe=probe, smoothing=0.5)
     model = regression(sgd)
     fit(model, tuned, data=spoilt())
     rates = tuned.history["learning_rate"]
     assert rates[3] == rates[2]
     assert np.isfinite(model.get_weights()[0]).all()
-    assert np.isfinite(tuned.history["raised_loss"][3:]).all()
+    assert np.isfinite(tuned.history[column][3:]).all()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_scale_of_the_loss_is_not_in_the_slope():
+    plain, scaled = (walk(probe="slope") for _ in range(2))
+    keras.utils.set_random_seed(0)
+    fit(regression(), plain)
+    keras.utils.set_random_seed(0)
+    sgd = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0625), 8.0)
+    fit(regression(sgd), scaled)
+    # A power of two, so that nothing is rounded otherwise.
+    np.testing.assert_allclose(
+        scaled.history["slope"], plain.history["slope"], rtol=1e-6
+    )
+
+
+def test_rate_of_half_precision_follows_that_of_float32():
+    rates = {}
+    for policy in ("float32", "bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        tuned = keras_lr.LearningRateWalk(anneal=0.0)
+        keras.utils.set_random_seed(0)
+        fit(regression(), tuned, data=linear(160))
+        rates[policy] = np.array(tuned.history["learning_rate"])
+    keras.config.set_dtype_policy("float32")
+    # A trial in each step, until one in bfloat16 is taken for far that is not.
+    assert len(set(rates["float32"][:15])) == 15
+    np.testing.assert_allclose(rates["bfloat16"][:15], rates["float32"][:15], rtol=0.01)
 
 
 class Watch(keras.callbacks.Callback):
