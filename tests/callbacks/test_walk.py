@@ -184,6 +184,14 @@ def test_scale_of_the_loss_is_not_in_the_slope():
     )
 
 
+def test_what_a_step_does_not_use_has_no_slope():
+    names = "learning_rate", "ema_momentum"  # Without `use_ema`.
+    tuned = walk(probe="slope", hyperparameters=names)
+    fit(regression(), tuned)
+    assert set(tuned.history["ema_momentum_slope"]) == {0.0}
+    assert 0.0 not in tuned.history["slope"]
+
+
 def test_rate_of_half_precision_follows_that_of_float32():
     rates = {}
     for policy in ("float32", "bfloat16"):
