@@ -420,6 +420,20 @@ def test_plain_descent_is_sgd_without_anything_else(name):
     assert PureStep(optimizer, variables).is_plain_descent == (name == "SGD")
 
 
+def test_descent_with_a_step_of_the_users_own_is_not_plain():
+    variables, optimizer = weights(), make("SGD")
+    optimizer.build(variables)
+    optimizer.update_step = lambda *_: None
+    assert not PureStep(optimizer, variables).is_plain_descent
+
+
+def test_descent_of_a_weight_that_its_gradient_replaces_is_not_plain():
+    variables, optimizer = weights(), make("SGD")
+    variables[1].overwrite_with_gradient = True
+    optimizer.build(variables)
+    assert not PureStep(optimizer, variables).is_plain_descent
+
+
 def test_descent_with_a_constraint_is_not_plain():
     layer = keras.layers.Dense(2, kernel_constraint="non_neg")
     layer.build((None, 3))

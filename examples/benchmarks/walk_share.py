@@ -24,7 +24,7 @@ from page import markdown
 from problems import OPTIMIZERS, PROBLEMS
 from run_suite import train_once
 from suite_plan import Run
-from walk_greedy import signed
+from walk_greedy import Row, read, signed
 
 import keras_lr
 from keras_lr.comparison.policies import Policy
@@ -36,7 +36,6 @@ COLUMNS = ("problem", "optimizer", "share", "seed", "final_metric")
 SHARES = (0.1, 0.2, 0.4, 0.5)
 WITH_MEMORY = ("momentum", "adam")
 
-Row = dict[str, str]
 Job = tuple[str, str, float, int]
 
 
@@ -62,14 +61,6 @@ def train(job: Job) -> Row:
     record = train_once(Run(problem, optimizer, "walk", "", seed), policy, seed)
     values = problem, optimizer, share, seed, f"{100 * record.final_metric:.6g}"
     return dict(zip(COLUMNS, map(str, values), strict=True))
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows of the CSV."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,4 +1,13 @@
-"""What is looked at after a training step to see whether it should have been longer."""
+"""What is looked at after a training step to see whether it should have been longer.
+
+Either L_t(w_{t+1}(f eta)), the loss of the same batch after a step at a raised rate, or
+the slope of L_t(w_{t+1}(eta)),
+
+    s_t = <grad L_t(w_{t+1}), dw_{t+1}/deta>,   s_t(0) = <grad L_t(w_t), dw_{t+1}/deta>,
+
+where dw_{t+1}/deta is the derivative of the optimizer's own step, for plain gradient
+descent by g minus g.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
