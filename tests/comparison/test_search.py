@@ -72,6 +72,15 @@ def test_bandit_finds_a_rate_and_counts_every_step(models, name):
 
 
 @pytest.mark.slow
+def test_blie_tries_the_middles_of_thirds(models):
+    build_model, built = models
+    run(policies.blie(max_trials=3), build_model)
+    trained = [m.optimizer for m in built if int(m.optimizer.iterations)]
+    rates = {float(f"{float(each.learning_rate.numpy()):.3g}") for each in trained}
+    assert rates == {float(f"{10 ** (4 * part / 6 - 3):.3g}") for part in (1, 3, 5)}
+
+
+@pytest.mark.slow
 def test_optimized_schedule_trains_as_its_growth_says():
     def build_model():
         return problem.build_model(keras.optimizers.SGD(0.01))
