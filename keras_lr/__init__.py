@@ -19,7 +19,7 @@ from keras_lr.rules.regression_lipschitz import (
     softmax_regression_lipschitz,
 )
 from keras_lr.schedules import OptimizedSchedule, TabulatedSchedule, optimize_schedule
-from keras_lr.training.lipschitz_constant import lipschitz_constant
+from keras_lr.training.lipschitz.lipschitz_constant import lipschitz_constant
 
 if typing.TYPE_CHECKING:
     from keras_lr.tuners.blie import BLiE, BLiEOracle

@@ -35,10 +35,10 @@ import tensorflow as tf
 from overhead import PROBLEMS, markdown
 
 from keras_lr.rules.lrs_opt import smallest_capacity
-from keras_lr.training import schedule_gradient
-from keras_lr.training.final_loss import FinalLoss
-from keras_lr.training.minibatches import ArrayBatches
-from keras_lr.training.training_step import TrainingStep
+from keras_lr.training.schedule import schedule_gradient
+from keras_lr.training.schedule.final_loss import FinalLoss
+from keras_lr.training.schedule.minibatches import ArrayBatches
+from keras_lr.training.schedule.training_step import TrainingStep
 
 RESULTS = Path(__file__).parent / "results" / "lrs_opt_cost.csv"
 BATCH_SIZE, WARM_UP = 100, 8

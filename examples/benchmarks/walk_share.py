@@ -29,7 +29,7 @@ from walk_greedy import Row, read, signed
 import keras_lr
 from keras_lr.comparison.policies import Policy
 from keras_lr.rules import walk
-from keras_lr.training.walked_hyperparameter import WalkRule, memory_of
+from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of
 
 RESULTS = Path(__file__).parent / "results" / "walk_share.csv"
 COLUMNS = ("problem", "optimizer", "share", "seed", "final_metric")

@@ -9,47 +9,49 @@ from keras_lr._keras.hyperparameters import (
     require_float_attribute,
     with_hyperparameters,
 )
+from keras_lr._keras.learning_rates import (
+    effective_learning_rates,
+    get_learning_rates,
+    last_learning_rates,
+    learning_rate_variable,
+    require_settable_learning_rate,
+    set_learning_rate,
+    set_learning_rate_schedule,
+)
 from keras_lr._keras.losses import (
     compiled_losses,
+    data_loss,
     loss_arguments,
     output_entry,
     output_keys,
+    training_loss,
 )
 from keras_lr._keras.models import (
     activation_name,
     all_layers,
     build,
     build_optimizer,
-    data_loss,
-    full_precision,
     has_standard_step,
     input_shapes,
     is_built,
     keras_mask,
-    leaving_no_trace,
     operation_inputs,
     output_position,
-    outside_of_trace,
     print_message,
     producing_operation,
     restored_epoch,
     symbolic_call,
-    training_loss,
 )
 from keras_lr._keras.optimizers import (
-    get_learning_rates,
     intercepted,
     leaf_optimizers,
-    learning_rate_variable,
     loss_scale,
     replace_optimizer,
-    require_settable_learning_rate,
     scales_loss,
-    set_learning_rate,
-    set_learning_rate_schedule,
     to_float,
 )
 from keras_lr._keras.pure_step import PureStep, StepState, require_single_update
+from keras_lr._keras.scopes import full_precision, leaving_no_trace, outside_of_trace
 from keras_lr._keras.whole_batch import WholeBatchOptimizer, squared_norms
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "build_optimizer",
     "compiled_losses",
     "data_loss",
+    "effective_learning_rates",
     "full_precision",
     "get_learning_rates",
     "has_standard_step",
@@ -69,6 +72,7 @@ __all__ = [
     "intercepted",
     "is_built",
     "keras_mask",
+    "last_learning_rates",
     "leaf_optimizers",
     "learning_rate_variable",
     "leaving_no_trace",

@@ -1,8 +1,10 @@
-"""What a model was compiled with: its losses and the names of its outputs."""
+"""Losses: what a model was compiled with, and the loss of a batch."""
 
 from typing import Any
 
 import keras
+
+from keras_lr._typing import Tensor
 
 
 def compiled_losses(model: keras.Model) -> list[tuple[Any, float]]:
@@ -59,3 +61,30 @@ def loss_arguments(loss: Any) -> dict[str, Any]:
     """
     config = loss.get_config() if isinstance(loss, keras.Loss) else {}
     return config | getattr(loss, "_fn_kwargs", {})
+
+
+def training_loss(model: keras.Model, data: Any) -> Tensor:
+    """Return the loss of a batch as Keras's training step has it, scaled as there."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
+    loss = model._compute_loss(
+        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+    )
+    return model.optimizer.scale_loss(loss)
+
+
+def data_loss(model: keras.Model, data: Any) -> Tensor:
+    """Return the loss of a batch in inference mode, without the regularizers' part.
+
+    A `compute_loss` of the user's own is taken as it is.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    y_pred = model(x, training=False) if model._call_has_training_arg else model(x)
+    is_standard = type(model).compute_loss is keras.Model.compute_loss
+    if is_standard and model._compile_loss is not None:
+        loss = model._compile_loss(y, y_pred, sample_weight)
+    else:
+        loss = model._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+        )
+    return model.optimizer.scale_loss(loss)

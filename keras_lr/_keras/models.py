@@ -1,12 +1,12 @@
 """Models: their layers, their graph, how they are built, how Keras prints."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras.src import backend
 from keras.src.utils import io_utils
 
+from keras_lr._keras.scopes import outside_of_trace
 from keras_lr._typing import Tensor
 
 
@@ -89,15 +89,6 @@ def _symbolic_inputs(shapes: Any) -> Any:
     return [_symbolic_inputs(each) for each in shapes]
 
 
-def full_precision() -> Any:
-    """Return a context in which variables are read in their own dtype.
-
-    Inside a layer's call a mixed-precision policy casts every variable that is read,
-    the optimizer's learning rate included.
-    """
-    return backend.AutocastScope(None)
-
-
 def print_message(message: str) -> None:
     """Print as Keras's own callbacks do, so that one switch silences them all."""
     io_utils.print_msg(message)
@@ -106,17 +97,6 @@ def print_message(message: str) -> None:
 def is_built(model: keras.Model) -> bool:
     """Return whether the model and all its layers have their weights."""
     return all(layer.built for layer in model._flatten_layers())
-
-
-def outside_of_trace() -> Any:
-    """Return a context whose variables and assignments are not part of a traced step.
-
-    TensorFlow traces a step that makes variables twice, and what the first trace
-    assigns never happens.
-    """
-    import tensorflow as tf
-
-    return tf.init_scope()
 
 
 def build(model: keras.Model, data: Any) -> None:
@@ -128,44 +108,6 @@ def build(model: keras.Model, data: Any) -> None:
 def has_standard_step(model: keras.Model) -> bool:
     """Return whether the model trains by Keras's own training step."""
     return type(model).train_step is keras.Model.train_step
-
-
-def leaving_no_trace(
-    variables: Sequence[keras.Variable], values: Sequence[Tensor]
-) -> keras.StatelessScope:
-    """Return a context in which nothing is updated, and the weights have these values.
-
-    Keras's regularizers see in it only weights that were given a value.
-    """
-    mapping = zip(variables, values, strict=True)
-    return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
-
-
-def training_loss(model: keras.Model, data: Any) -> Tensor:
-    """Return the loss of a batch as Keras's training step has it, scaled as there."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
-    loss = model._compute_loss(
-        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
-    )
-    return model.optimizer.scale_loss(loss)
-
-
-def data_loss(model: keras.Model, data: Any) -> Tensor:
-    """Return the loss of a batch in inference mode, without the regularizers' part.
-
-    A `compute_loss` of the user's own is taken as it is.
-    """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(x, training=False) if model._call_has_training_arg else model(x)
-    is_standard = type(model).compute_loss is keras.Model.compute_loss
-    if is_standard and model._compile_loss is not None:
-        loss = model._compile_loss(y, y_pred, sample_weight)
-    else:
-        loss = model._compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
-        )
-    return model.optimizer.scale_loss(loss)
 
 
 def build_optimizer(model: keras.Model) -> None:

@@ -1,4 +1,4 @@
-"""Optimizers: what is behind their wrappers, and their learning rates."""
+"""Optimizers: what is behind their wrappers, and what takes part in their step."""
 
 import contextlib
 import functools
@@ -26,74 +26,10 @@ def leaf_optimizers(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return [optimizer]
 
 
-def require_settable_learning_rate(
-    optimizer: keras.optimizers.Optimizer | None, owner: str
-) -> None:
-    """Raise a `ValueError` unless every learning rate is a plain float.
-
-    Args:
-        optimizer: The compiled optimizer.
-        owner: Name of the callback that wants to set the rate, for the message.
-    """
-    if optimizer is None:
-        raise ValueError(
-            f"`{owner}` sets the learning rate of the model's optimizer, so the model "
-            "must be compiled with one. Received: optimizer=None."
-        )
-    for leaf in leaf_optimizers(optimizer):
-        rate = leaf._learning_rate
-        if not isinstance(rate, keras.Variable):
-            kind = getattr(rate, "__name__", type(rate).__name__)
-            raise ValueError(
-                f"`{owner}` sets the learning rate, so the optimizer needs a float "
-                f"`learning_rate`. Received: learning_rate=<{kind}> in {leaf.name!r}. "
-                "Pass a float to the optimizer, or drop the callback."
-            )
-
-
-def get_learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-    """Return the current rates under the names that Keras's own callbacks log.
-
-    One optimizer gives `{"learning_rate": value}`; a `MultiOptimizer` gives a
-    `learning_rate_<name>` for each of its optimizers.
-    """
-    leaves = leaf_optimizers(optimizer)
-    values = [to_float(leaf.learning_rate) for leaf in leaves]
-    if len(leaves) == 1:
-        return {"learning_rate": values[0]}
-    return {
-        f"learning_rate_{leaf.name}": value
-        for leaf, value in zip(leaves, values, strict=True)
-    }
-
-
 def to_float(value: Tensor | keras.Variable) -> float:
     """Fetch a scalar from the device."""
     # `.numpy()`, because NumPy warns about the `__array__` of TensorFlow's variables.
     return float(value.numpy() if hasattr(value, "numpy") else value)
-
-
-def set_learning_rate(optimizer: keras.optimizers.Optimizer, value: float) -> None:
-    """Set every leaf's learning rate from the host."""
-    for leaf in leaf_optimizers(optimizer):
-        leaf.learning_rate = float(value)
-
-
-def learning_rate_variable(leaf: keras.optimizers.Optimizer) -> keras.Variable:
-    """Return the variable that holds a leaf's rate, to be assigned inside a step."""
-    return leaf._learning_rate
-
-
-def set_learning_rate_schedule(
-    optimizer: keras.optimizers.Optimizer,
-    schedule: keras.optimizers.schedules.LearningRateSchedule,
-) -> None:
-    """Give a fresh optimizer a schedule instead of its float learning rate.
-
-    Only before the first step: a traced step keeps the rate it was traced with.
-    """
-    for leaf in leaf_optimizers(optimizer):
-        leaf.learning_rate = schedule
 
 
 def replace_optimizer(

@@ -6,7 +6,7 @@ from typing import Any, Self
 import keras
 
 from keras_lr import _keras
-from keras_lr.training import step_hook
+from keras_lr._keras import step_hook
 
 
 class LearningRateCallback(keras.callbacks.Callback):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_lr.callbacks.online import OnlineCallback
-from keras_lr.training.hypergradient import RULE_COLUMNS, hypergradient_of
-from keras_lr.training.hypergradient_fit import columns
+from keras_lr.training.hypergradient.around_step import RULE_COLUMNS, hypergradient_of
+from keras_lr.training.hypergradient.fit import columns
 
 
 class HypergradientCallback(OnlineCallback):

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_lr import _keras
+from keras_lr._checks import fraction, one_of, positive_number
+from keras_lr._keras import step_hook
 from keras_lr._typing import Bound, Tensor
 from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.callbacks.lipschitz_arguments import (
@@ -17,12 +19,13 @@ from keras_lr.callbacks.lipschitz_arguments import (
     require_fitting_constant,
     require_fitting_data,
 )
-from keras_lr.rules.array_checks import fraction, one_of, positive_number
-from keras_lr.training import step_hook
-from keras_lr.training.horizon import FitLength
-from keras_lr.training.inverse_rate import InverseRate, warn_unless_gradient_descent
-from keras_lr.training.lipschitz_constant import BOUNDS
-from keras_lr.training.lipschitz_meter import LipschitzMeter
+from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.lipschitz.inverse_rate import (
+    InverseRate,
+    warn_unless_gradient_descent,
+)
+from keras_lr.training.lipschitz.lipschitz_constant import BOUNDS
+from keras_lr.training.lipschitz.meter import LipschitzMeter
 
 _HISTORY = ("learning_rate", "lipschitz_constant", "activation_norm", "weight_term")
 

@@ -9,10 +9,10 @@ import keras
 from keras_lr.callbacks.hypergradient import HypergradientCallback
 from keras_lr.callbacks.marthe_arguments import CHECKS
 from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
-from keras_lr.training.hypergradient_fit import hypergradient_fit
-from keras_lr.training.online_fit import OnlineFit
-from keras_lr.training.online_tuning import LARGEST_AVERAGE, moves_by_complement
-from keras_lr.training.tuned_hyperparameter import HypergradientRule
+from keras_lr.training.fit.online_fit import OnlineFit
+from keras_lr.training.fit.online_tuning import LARGEST_AVERAGE, moves_by_complement
+from keras_lr.training.hypergradient.fit import hypergradient_fit
+from keras_lr.training.hypergradient.tuned_hyperparameter import HypergradientRule
 
 # Of the update in log space: it has no scale, and one value serves every optimizer.
 LOG_STEP = 0.3

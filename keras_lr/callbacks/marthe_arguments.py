@@ -1,16 +1,11 @@
 """Checks of `MARTHE`'s arguments."""
 
+from keras_lr._checks import fraction, one_of, positive_integer, positive_number
 from keras_lr.callbacks.online_arguments import (
     learning_rate_first,
     number,
     number_or_word,
     optional,
-)
-from keras_lr.rules.array_checks import (
-    fraction,
-    one_of,
-    positive_integer,
-    positive_number,
 )
 
 

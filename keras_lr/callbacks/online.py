@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from keras_lr import _keras
+from keras_lr._keras import step_hook
 from keras_lr.callbacks.base import LearningRateCallback
-from keras_lr.training import step_hook
-from keras_lr.training.horizon import FitLength
-from keras_lr.training.online_fit import OnlineFit
+from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.online_fit import OnlineFit
 
 
 class OnlineCallback(LearningRateCallback):

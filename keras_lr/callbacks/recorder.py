@@ -7,12 +7,9 @@ from typing import Any, Self
 
 import keras
 
+from keras_lr._checks import one_of
+from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr.plotting import plot_learning_rate
-from keras_lr.rules.array_checks import one_of
-from keras_lr.training.effective_rate import (
-    effective_learning_rates,
-    last_learning_rates,
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")

@@ -11,10 +11,10 @@ from keras_lr.callbacks.online import OnlineCallback
 from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
 from keras_lr.callbacks.walk_arguments import CHECKS
 from keras_lr.rules import walk
-from keras_lr.training.online_fit import OnlineFit
-from keras_lr.training.walk import columns
-from keras_lr.training.walk_fit import walk_fit
-from keras_lr.training.walked_hyperparameter import WalkRule, memory_of, walk_rule
+from keras_lr.training.fit.online_fit import OnlineFit
+from keras_lr.training.walk.around_step import columns
+from keras_lr.training.walk.fit import walk_fit
+from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of, walk_rule
 
 # Steps from one trial to the next, and the factor for each of them.
 EVERY, PERCENT = 10, 1.01

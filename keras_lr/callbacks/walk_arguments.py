@@ -2,15 +2,15 @@
 
 import math
 
-from keras_lr.callbacks.online_arguments import learning_rate_first, optional
-from keras_lr.rules.array_checks import (
+from keras_lr._checks import (
     decay_rate,
     fraction,
     one_of,
     positive_integer,
     positive_number,
 )
-from keras_lr.training.walk import PROBES
+from keras_lr.callbacks.online_arguments import learning_rate_first, optional
+from keras_lr.training.walk.around_step import PROBES
 
 
 def factor_above_one(name: str, value: float | str) -> float | str:

@@ -20,13 +20,10 @@ from keras_lr._keras import (
     set_learning_rate,
     set_learning_rate_schedule,
 )
+from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr.comparison.policy import Policy, RunContext, Schedule, Search
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.usage import policy_code
-from keras_lr.training.effective_rate import (
-    effective_learning_rates,
-    last_learning_rates,
-)
 
 Arrays = tuple[Any, Any]
 Data = tuple[Arrays, Arrays]

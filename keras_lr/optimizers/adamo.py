@@ -7,10 +7,10 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
+from keras_lr._checks import decay_rate
 from keras_lr._typing import Tensor
 from keras_lr.optimizers.base import AdaptiveOptimizer
 from keras_lr.rules import adamo, gradient_norms
-from keras_lr.rules.array_checks import decay_rate
 from keras_lr.rules.average import corrected, increment
 
 

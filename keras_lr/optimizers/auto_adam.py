@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_lr._checks import decay_rate, positive_number
 from keras_lr._typing import Tensor
 from keras_lr.optimizers.base import AdaptiveOptimizer
 from keras_lr.rules import adamo, auto_adam
-from keras_lr.rules.array_checks import decay_rate, positive_number
 from keras_lr.rules.average import corrected, increment
 
 

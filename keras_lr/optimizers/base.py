@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
+from keras_lr._checks import one_of, positive_number
 from keras_lr._typing import Tensor
 from keras_lr.rules import average, gradient_norms
-from keras_lr.rules.array_checks import one_of, positive_number
 
 VARIANTS = ("supremum", "paper")
 

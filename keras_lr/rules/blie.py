@@ -22,7 +22,8 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from keras_lr.rules import array_checks, bandit
+from keras_lr import _checks
+from keras_lr.rules import bandit
 from keras_lr.rules.bandit import Arm, Pull, Visits
 from keras_lr.rules.zooming import Zooming
 
@@ -92,7 +93,7 @@ class BLiE:
     strategy: str = "thirds"
 
     def __post_init__(self) -> None:
-        array_checks.one_of("strategy", self.strategy, STRATEGIES)
+        _checks.one_of("strategy", self.strategy, STRATEGIES)
         # What both have in common is checked there.
         self._ranking()
 

@@ -10,13 +10,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_lr._checks import finite_array, finite_matrix, one_of, positive_number
 from keras_lr._typing import Bound, FloatArray
-from keras_lr.rules.array_checks import (
-    finite_array,
-    finite_matrix,
-    one_of,
-    positive_number,
-)
 from keras_lr.rules.lipschitz import regularizer_bound
 
 

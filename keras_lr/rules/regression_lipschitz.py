@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_lr import _checks
 from keras_lr._typing import Bound, FloatArray
-from keras_lr.rules import array_checks
 from keras_lr.rules.lipschitz import loss_constants, measure, paper_bound, strict_bound
 from keras_lr.rules.penalty_lipschitz import penalty_lipschitz
 
@@ -59,7 +59,7 @@ def estimate_weight_bound(x: ArrayLike) -> float:
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), 2019,
           section 7.1.
     """
-    features = array_checks.finite_matrix("x", x)
+    features = _checks.finite_matrix("x", x)
     a = float(features.mean(axis=0).sum())
     b = float(features.max(axis=0).mean())
     if a + b <= 0:
@@ -145,12 +145,12 @@ def linear_regression_lipschitz(
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), 2019,
           sections 4.1 and 5.3.
     """
-    features = array_checks.finite_matrix("x", x)
-    targets = array_checks.target_matrix("y", y, len(features))
-    array_checks.one_of("loss", loss, _SQUARED_LOSSES)
+    features = _checks.finite_matrix("x", x)
+    targets = _checks.target_matrix("y", y, len(features))
+    _checks.one_of("loss", loss, _SQUARED_LOSSES)
     if weight_bound is None:
         weight_bound = estimate_weight_bound(features)
-    K = array_checks.positive_number("weight_bound", weight_bound)
+    K = _checks.positive_number("weight_bound", weight_bound)
     term = penalty_lipschitz(K, features, l2, tikhonov, bound)
     m, k = targets.shape
     if bound == "paper":
@@ -216,7 +216,7 @@ def logistic_regression_lipschitz(
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), 2019,
           sections 5.1 and 5.3.
     """
-    features = array_checks.finite_matrix("x", x)
+    features = _checks.finite_matrix("x", x)
     term = penalty_lipschitz(weight_bound, features, l2, tikhonov, bound)
     return _last_layer("binary_crossentropy", features, 1, use_bias, bound) + term
 
@@ -273,7 +273,7 @@ def softmax_regression_lipschitz(
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), 2019,
           sections 5.2 and 5.3.
     """
-    features = array_checks.finite_matrix("x", x)
+    features = _checks.finite_matrix("x", x)
     if not isinstance(classes, numbers.Integral) or classes < 2:
         raise ValueError(
             f"`classes` must be an integer of at least 2. Received: classes={classes}."

@@ -23,7 +23,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from keras_lr.rules import array_checks, bandit
+from keras_lr import _checks
+from keras_lr.rules import bandit
 from keras_lr.rules.bandit import Arm, Pull, Visits
 
 STRATEGIES = ("gap", "paper")
@@ -83,13 +84,13 @@ class Zooming:
             raise ValueError(
                 f"`horizon` must be at least 1. Received: horizon={self.horizon}."
             )
-        array_checks.one_of("direction", self.direction, ("max", "min"))
-        array_checks.one_of("strategy", self.strategy, STRATEGIES)
-        array_checks.positive_number("lipschitz", self.lipschitz)
-        array_checks.positive_number("noise", self.noise)
-        array_checks.positive_number("radius_scale", self.radius_scale)
+        _checks.one_of("direction", self.direction, ("max", "min"))
+        _checks.one_of("strategy", self.strategy, STRATEGIES)
+        _checks.positive_number("lipschitz", self.lipschitz)
+        _checks.positive_number("noise", self.noise)
+        _checks.positive_number("radius_scale", self.radius_scale)
         if self.first is not None:
-            array_checks.fraction("first", self.first)
+            _checks.fraction("first", self.first)
 
     def propose(self, pulls: Sequence[Pull]) -> float | None:
         """Return the position of the next training.

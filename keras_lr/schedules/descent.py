@@ -10,7 +10,7 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._typing import FloatArray
 from keras_lr.rules import lrs_opt
-from keras_lr.training.inner_training import optimizer_settings
+from keras_lr.training.schedule.inner_training import optimizer_settings
 
 
 class Descent:

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import keras
 
-from keras_lr.rules.array_checks import one_of, positive_integer
+from keras_lr._checks import one_of, positive_integer
 from keras_lr.schedules.descent import Descent
 from keras_lr.schedules.optimized import OptimizedSchedule
 from keras_lr.schedules.search import Candidate, ScheduleSearch
 from keras_lr.schedules.tabulated import TabulatedSchedule
-from keras_lr.training.inner_training import InnerTraining
+from keras_lr.training.schedule.inner_training import InnerTraining
 
 
 def optimize_schedule(

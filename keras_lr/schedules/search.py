@@ -13,8 +13,8 @@ import numpy as np
 from keras_lr._typing import FloatArray
 from keras_lr.rules import lrs_opt
 from keras_lr.schedules.descent import Descent
-from keras_lr.training import state_file
-from keras_lr.training.inner_training import JUDGMENT, SEARCH, InnerTraining
+from keras_lr.training.fit import state_file
+from keras_lr.training.schedule.inner_training import JUDGMENT, SEARCH, InnerTraining
 
 HISTORY = ("objective", "hypergradient_norm", "outer_learning_rate", "seconds")
 

@@ -10,8 +10,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_lr._checks import finite_array, positive_integer
 from keras_lr._typing import Tensor
-from keras_lr.rules.array_checks import finite_array, positive_integer
 
 _STEP, _RATE = "step", "learning_rate"
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
+from keras_lr._keras import replicas, step_hook
 from keras_lr.rules.loss_signal import (
     EARLY_BATCHES,
     decision_epoch,
@@ -14,7 +15,6 @@ from keras_lr.rules.loss_signal import (
     is_hopeless,
     loss_signal,
 )
-from keras_lr.training import replicas, step_hook
 from keras_lr.tuners import keys
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from keras_lr._keras.oracle import FINISHED, DurableOracle
+from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
 from keras_lr.rules.bandit import Arm, Pull
 from keras_lr.tuners import axis as axes
 from keras_lr.tuners import keys

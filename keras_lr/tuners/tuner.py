@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
+from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
-from keras_lr._keras.tuner import TrialRunner
-from keras_lr.rules.array_checks import one_of
+from keras_lr._keras_tuner.tuner import TrialRunner
 from keras_lr.tuners import keys
 from keras_lr.tuners.arms import LearningRateArm, summary_lines
 from keras_lr.tuners.checkpoints import BestEpochWeights

@@ -8,7 +8,7 @@ from keras import layers, optimizers
 
 import keras_lr
 from keras_lr import _keras
-from keras_lr.training import optimizer_tangent
+from keras_lr.training.derivatives import optimizer_tangent
 from tests.references.walk import Walk
 
 BATCH, STEPS, CLASSES = 5, 16, 3

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras_tuner
 
 import keras_lr
-from keras_lr._keras import chief
+from keras_lr._keras_tuner import chief
 
 BEST = 0.01
 

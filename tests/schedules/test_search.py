@@ -7,7 +7,7 @@ from keras import optimizers
 from keras_lr.schedules import search as search_module
 from keras_lr.schedules.descent import Descent
 from keras_lr.schedules.search import DRAWS, FINALISTS, ScheduleSearch
-from keras_lr.training.inner_training import JUDGMENT, SEARCH
+from keras_lr.training.schedule.inner_training import JUDGMENT, SEARCH
 
 GOAL = np.array([0.5, 0.25])
 

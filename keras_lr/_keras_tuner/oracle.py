@@ -1,0 +1,278 @@
+"""A `keras_tuner.Oracle` that survives: kills, broken files, failures, lost workers.
+
+What KerasTuner 1.4 does otherwise, and why each method is overridden:
+
+- An exception inside the oracle leaves its lock held: every worker waits forever.
+- Files are written in place: a process that is killed leaves a truncated one, which
+  cannot be reloaded. A trial whose file and the oracle's disagree is lost or run twice.
+- A trial that is run again keeps the metrics of the time before.
+- A score that is NaN counts as a crash, and three of them end the search.
+- A chief that is started again gives trials away that its workers still run.
+- `seed=0` means no seed.
+
+It is imported where it is used, for it loads KerasTuner.
+"""
+
+import contextlib
+import datetime
+import itertools
+import math
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras_tuner
+from keras_tuner.src.distribute import utils as distribution
+from keras_tuner.src.engine import metrics_tracking
+from keras_tuner.src.engine import oracle as oracle_module
+from keras_tuner.src.engine.trial import Trial, TrialStatus
+
+from keras_lr._keras_tuner.search_files import is_readable, write_json
+
+FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
+_JOURNAL = "trial_values"
+
+
+class DurableOracle(keras_tuner.Oracle):
+    """Base of our oracles: everything but what to try next.
+
+    Args:
+        objective: As for `keras_tuner.Oracle`.
+        max_trials: As for `keras_tuner.Oracle`.
+        seed: As for `keras_tuner.Oracle`; 0 is a seed.
+        **kwargs: As for `keras_tuner.Oracle`.
+
+    Attributes:
+        stop_reason: Why no more trials are given out, `None` if they are.
+    """
+
+    def __init__(
+        self, objective: Any, max_trials: int, *, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(
+            objective=objective, max_trials=max_trials, seed=seed, **kwargs
+        )
+        self.stop_reason: str | None = None
+        self._given_seed = seed
+        if seed is not None:
+            self.seed = self._seed_state = seed
+        self._last_heard: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+        self._longest = 0.0
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Give a worker its trial, without metrics from a run that was cut off."""
+        with _releasing_lock(self):
+            return self._create(tuner_id)
+
+    @keras_tuner.synchronized
+    def _create(self, tuner_id: str) -> Any:
+        self._last_heard[tuner_id] = time.monotonic()
+        trial = super().create_trial(tuner_id)
+        if trial.status == TrialStatus.RUNNING:
+            self._began[trial.trial_id] = time.monotonic()
+            self.tuner_ids.add(tuner_id)
+            self._note_start(trial.trial_id)
+            if trial.metrics.metrics or trial.message:
+                trial.metrics = metrics_tracking.MetricsTracker()
+                trial.score = trial.message = None
+                self._save_trial(trial)
+        return trial
+
+    def update_trial(self, trial_id: str, metrics: Any, step: int = 0) -> Any:
+        """Record metrics; NaN as infinity, of the worse sign for the objective."""
+        with _releasing_lock(self):
+            return self._update(trial_id, metrics, step)
+
+    @keras_tuner.synchronized
+    def _update(self, trial_id: str, metrics: Any, step: int) -> Any:
+        if trial_id in self.end_order:
+            return self.trials[trial_id]
+        metrics = {
+            name: self.worst(name) if math.isnan(value) else float(value)
+            for name, value in metrics.items()
+        }
+        return super().update_trial(trial_id, metrics, step=step)
+
+    def worst(self, metric: str) -> float:
+        """Return the worst value that a metric can have."""
+        is_maximized = (
+            metric == self.objective.name and self.objective.direction == "max"
+        )
+        return -math.inf if is_maximized else math.inf
+
+    def end_trial(self, trial: Any) -> None:
+        """End a trial; a second report of the same one changes nothing."""
+        with _releasing_lock(self):
+            self._end(trial)
+
+    @keras_tuner.synchronized
+    def _end(self, trial: Any) -> None:
+        if trial.trial_id not in self.trials or trial.trial_id in self.end_order:
+            return
+        now = time.monotonic()
+        for tuner_id, ongoing in self.ongoing_trials.items():
+            if ongoing.trial_id == trial.trial_id:
+                self._last_heard[tuner_id] = now
+                # A chief that was started again has forgotten who is there.
+                self.tuner_ids.add(tuner_id)
+        self._longest = max(self._longest, now - self._began.pop(trial.trial_id, now))
+        self._note_start(trial.trial_id)
+        super().end_trial(trial)
+        # KerasTuner has written that the trial is still at its worker.
+        self.save()
+
+    def _note_start(self, trial_id: str) -> None:
+        """Let the display know of a trial that began before a restart."""
+        now = datetime.datetime.now()
+        display = self._display
+        display.search_start = display.search_start or now
+        display.trial_start.setdefault(trial_id, now)
+        display.trial_number.setdefault(trial_id, int(trial_id) + 1)
+
+    def _record_values(self, trial: Any) -> None:
+        values = dict(trial.hyperparameters.values)
+        super()._record_values(trial)
+        # KerasTuner drops a value if the name is also there under another condition.
+        trial.hyperparameters.values = values | trial.hyperparameters.values
+
+    def _check_consecutive_failures(self) -> None:
+        failed = itertools.takewhile(
+            lambda trial_id: self.trials[trial_id].status == TrialStatus.FAILED,
+            reversed(self.end_order),
+        )
+        failures = list(failed)
+        if len(failures) >= self.max_consecutive_failed_trials:
+            message = self.trials[failures[0]].message or ""
+            self.stop_reason = f"{len(failures)} trials in a row failed.\n{message}"
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the state; with the values of all trials, if their files get lost."""
+        values = {
+            trial_id: trial.hyperparameters.values
+            for trial_id, trial in self.trials.items()
+        }
+        return super().get_state() | {_JOURNAL: values}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore the state, but for what the constructor was given."""
+        space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+        for trial_id, values in state.get(_JOURNAL, {}).items():
+            if trial_id not in self.trials:
+                hyperparameters = space.copy()
+                hyperparameters.values = dict(values)
+                self.trials[trial_id] = Trial(hyperparameters, trial_id)
+        known = {
+            key: [trial_id for trial_id in state[key] if trial_id in self.trials]
+            for key in ("start_order", "end_order", "retry_queue")
+        }
+        ongoing = {
+            tuner_id: trial_id
+            for tuner_id, trial_id in state["ongoing_trials"].items()
+            if trial_id in self.trials
+        }
+        super().set_state(state | known | {"ongoing_trials": ongoing})
+        if self._given_seed is not None:
+            self.seed = self._seed_state = self._given_seed
+
+    def save(self) -> None:
+        """Write `oracle.json`."""
+        write_json(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial: Any) -> None:
+        path = f"{self._get_trial_dir(trial.trial_id)}/trial.json"
+        write_json(path, trial.get_state())
+
+    def reload(self) -> None:
+        """Read the files of a search, and put right what they disagree on."""
+        import tensorflow as tf
+
+        trials = {}
+        for path in tf.io.gfile.glob(f"{self._project_dir}/trial_*/trial.json"):
+            if is_readable(path, Trial.from_state):
+                trial = Trial.load(path)
+                trials[trial.trial_id] = trial
+        needed = super().get_state().keys()
+        if not is_readable(
+            self._get_oracle_fname(), lambda state: [state[key] for key in needed]
+        ):
+            self._write_state_of(trials)
+        super().reload()
+        self._settle()
+
+    def _write_state_of(self, trials: dict[str, Any]) -> None:
+        """Write an `oracle.json` that says what the files of the trials say."""
+        self.trials = trials
+        for trial in trials.values():
+            self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
+        self.save()
+
+    def _settle(self) -> None:
+        """Give each trial its place: ended, at a worker, or to be run.
+
+        A process may have been killed after it wrote the file of a trial, and before
+        its own.
+        """
+        order = sorted(self.trials, key=int)
+        ended = [i for i in order if self.trials[i].status in FINISHED]
+        if distribution.is_chief_oracle():
+            # The workers may be alive and well. KerasTuner has queued their trials.
+            state = self._ongoing_in_file()
+            self.ongoing_trials = {
+                tuner_id: self.trials[trial_id]
+                for tuner_id, trial_id in state.items()
+                if trial_id in self.trials and trial_id not in ended
+            }
+        held = {trial.trial_id for trial in self.ongoing_trials.values()}
+        self.tuner_ids.update(self.ongoing_trials)
+        self._began |= dict.fromkeys(held, time.monotonic())
+        self.start_order += [i for i in order if i not in self.start_order]
+        self.end_order = [i for i in self.end_order if i in ended]
+        self.end_order += [i for i in ended if i not in self.end_order]
+        # The last one is taken first.
+        waiting = [i for i in order if i not in held and i not in ended]
+        self._retry_queue = waiting[::-1]
+
+    def _ongoing_in_file(self) -> dict[str, str]:
+        from keras_tuner.src import utils
+
+        return utils.load_json(self._get_oracle_fname())["ongoing_trials"]
+
+    @keras_tuner.synchronized
+    def overdue(self, least: float) -> dict[str, tuple[str, float]]:
+        """Return workers that are silent for long: their trials, and how long.
+
+        Args:
+            least: Seconds that are not long; nor is three times the longest trial.
+        """
+        now = time.monotonic()
+        return {
+            tuner_id: (trial.trial_id, now - self._began.get(trial.trial_id, now))
+            for tuner_id, trial in self.ongoing_trials.items()
+            if now - self._began.get(trial.trial_id, now)
+            > max(least, 3 * self._longest)
+        }
+
+    @keras_tuner.synchronized
+    def dismiss_silent(self, seconds: float) -> list[str]:
+        """Forget workers that did not come back for another trial, and name them."""
+        now = time.monotonic()
+        idle = self.tuner_ids - set(self.ongoing_trials)
+        silent = [i for i in idle if now - self._last_heard.get(i, 0.0) > seconds]
+        self.tuner_ids.difference_update(silent)
+        return silent
+
+
+@contextlib.contextmanager
+def _releasing_lock(oracle: DurableOracle) -> Iterator[None]:
+    """Release the lock that an exception would leave held."""
+    name = threading.current_thread().name
+    is_outer = oracle_module.THREADS[oracle] != name
+    try:
+        yield
+    except BaseException:
+        if is_outer and oracle_module.THREADS[oracle] == name:
+            oracle_module.THREADS[oracle] = None
+            oracle_module.LOCKS[oracle].release()
+        raise

@@ -1,0 +1,155 @@
+"""Products of the training loss's Hessian with vectors, inside a training step."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lr import _keras
+from keras_lr._typing import Tensor
+from keras_lr.training.derivatives.batches import leaves, map_leaves
+
+Gradients = Sequence[Any]
+Variables = Sequence[keras.Variable]
+Vectors = Sequence[Sequence[Tensor]]
+Products = Callable[[Gradients, Variables, Vectors], Vectors]
+
+# Fewer rows say little, and the statistics of batch normalization nothing.
+MINIMUM_ROWS = 8
+
+
+class Curvature:
+    """Multiplies the Hessian of the loss of a batch, or of a part of it, by vectors.
+
+    By reverse mode over reverse mode: all of Keras's layers have second derivatives in
+    it, recurrent ones too, for which TensorFlow has no forward mode.
+
+    The whole batch shares the forward pass of the training step, and so its dropout
+    masks. A part of it takes a pass of its own, in which nothing is updated.
+
+    Args:
+        model: A built, compiled model.
+        batch_size: Rows; a float is a part of the batch. `None` for the whole of it.
+    """
+
+    def __init__(self, model: keras.Model, batch_size: float | None) -> None:
+        self._model = model
+        self._batch_size = batch_size
+
+    @contextlib.contextmanager
+    def recording(self, data: Any) -> Iterator["Recording"]:
+        """Record the training step that is called in this context.
+
+        Yields:
+            What multiplies, for use where the gradients of the step are at hand.
+        """
+        import tensorflow as tf
+
+        rows = self._rows(data)
+        if rows is not None:
+            part = map_leaves(lambda tensor: tensor[:rows], data)
+            yield Recording(
+                lambda _, variables, vectors: self._of_part(part, variables, vectors),
+                contextlib.nullcontext,
+            )
+            return
+        with tf.GradientTape(persistent=True) as tape:
+            yield Recording(
+                lambda gradients, variables, vectors: _products(
+                    tape, gradients, [each.value for each in variables], vectors
+                ),
+                tape.stop_recording,
+            )
+
+    def _of_part(self, part: Any, variables: Variables, vectors: Vectors) -> Vectors:
+        import tensorflow as tf
+
+        values = [tf.identity(each.value) for each in variables]
+        with (
+            tf.GradientTape(persistent=True) as outer,
+            _keras.leaving_no_trace(variables, values),
+        ):
+            outer.watch(values)
+            with tf.GradientTape() as inner:
+                inner.watch(values)
+                loss = _keras.training_loss(self._model, part)
+            gradients = dense(inner.gradient(loss, values))
+            with outer.stop_recording():
+                return _products(outer, gradients, values, vectors)
+
+    def _rows(self, data: Any) -> Any:
+        """Return the number of rows of the part; `None` for the whole batch."""
+        size: Any = self._batch_size
+        if size is None or not _keras.has_standard_step(self._model):
+            return None
+        first = leaves(data)[0]
+        total = first.shape[0]
+        if total is None:
+            if isinstance(size, int):
+                return size
+            share = ops.cast(ops.shape(first)[0], "float32") * size
+            return ops.maximum(ops.cast(ops.ceil(share), "int32"), MINIMUM_ROWS)
+        if isinstance(size, float):
+            size = max(math.ceil(size * total), MINIMUM_ROWS)
+        return None if size >= total else size
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A training step that is being recorded.
+
+    Attributes:
+        products: Takes gradients of the step (dense; `None` where there is none), their
+            variables, and the vectors, lists with a tensor for each variable; returns
+            as many such lists.
+        paused: Returns a context for what is of no concern. A function that is called
+            while its step is recorded returns all that it computed on the way.
+    """
+
+    products: Products
+    paused: Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def dense(gradients: Gradients) -> list[Tensor | None]:
+    """Return gradients without the index lists of embeddings."""
+    import tensorflow as tf
+
+    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+
+def _products(
+    tape: Any,
+    gradients: Gradients,
+    values: Sequence[Any],
+    vectors: Vectors,
+) -> Vectors:
+    import tensorflow as tf
+
+    present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+    return [
+        _scattered(
+            tape.gradient(
+                [gradients[i] for i in present],
+                [values[i] for i in present],
+                output_gradients=[vector[i] for i in present],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            ),
+            present,
+            values,
+        )
+        for vector in vectors
+    ]
+
+
+def _scattered(
+    products: Sequence[Tensor], places: Sequence[int], values: Sequence[Any]
+) -> list[Tensor]:
+    found = dict(zip(places, dense(products), strict=True))
+    return [
+        found[i] if i in found else ops.zeros(each.shape, each.dtype)
+        for i, each in enumerate(values)
+    ]

@@ -1,0 +1,69 @@
+"""How far a fit has come, known inside the training step."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lr._keras import replicas
+from keras_lr._typing import Tensor
+
+
+class FitLength:
+    """How many epochs a fit trains, and how many batches an epoch has.
+
+    Args:
+        params: The callback's, in `on_train_begin`; `evaluate` may change them later.
+
+    Attributes:
+        epochs: Index of the epoch after the last one.
+        steps: Batches of an epoch; `None` in the first epoch of a generator.
+    """
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.epochs: int = params["epochs"]
+        self.steps: int | None = params["steps"]
+        self._seen = 0
+
+    def is_last(self, batch: int) -> bool:
+        """Return whether this batch is known to be the last one of its epoch."""
+        self._seen = batch + 1
+        return self.steps is not None and self._seen >= self.steps
+
+    def end_epoch(self) -> None:
+        """Take the number of batches that were seen, if it was not known before."""
+        self.steps = self.steps or self._seen
+
+
+class Horizon:
+    """Counts the steps of a fit whose length is known.
+
+    As long as nobody knows how many batches an epoch has (the first epoch of a
+    generator or of a dataset of unknown length) the count goes by epochs.
+
+    Args:
+        model: The model that is trained, in whose strategy's scope the count lives.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        with model.distribute_strategy.scope():
+            self._position = replicas.shared_scalar("position")
+            self._total = replicas.shared_scalar("total")
+            self._stride = replicas.shared_scalar("stride")
+
+    def start_epoch(self, epoch: int, length: FitLength) -> None:
+        """Move to the beginning of an epoch, counted from 0, on the host."""
+        steps = length.steps
+        self._stride.assign(0.0 if steps is None else 1.0)
+        self._position.assign(float(epoch * (steps or 1)))
+        self._total.assign(float(max(length.epochs, 1) * (steps or 1)))
+
+    def remaining(self) -> Tensor:
+        """Return the part of the fit that is ahead, from 1 to 0."""
+        part = 1.0 - self._position.value / ops.maximum(self._total.value, 1.0)
+        # A data set may have more batches than it said.
+        return ops.maximum(part, 0.0)
+
+    def advance(self) -> None:
+        """Count a step, inside it."""
+        self._position.assign(self._position.value + self._stride.value)

@@ -1,0 +1,1 @@
+"""Hypergradients around each training step, for `keras_lr.MARTHE`."""

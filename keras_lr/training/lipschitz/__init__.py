@@ -1,0 +1,1 @@
+"""The Lipschitz constant of a compiled model's loss, measured while it trains."""

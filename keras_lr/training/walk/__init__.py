@@ -1,0 +1,1 @@
+"""Trials around each training step, for `keras_lr.LearningRateWalk`."""

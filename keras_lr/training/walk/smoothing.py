@@ -1,0 +1,81 @@
+"""An average of gradients in the place of the last ones."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from keras_lr._keras import replicas
+from keras_lr._typing import Tensor
+from keras_lr.rules import average
+
+Gradients = Sequence[Tensor | None]
+
+
+class GradientAverage:
+    """Exponentially weighted averages of the gradients, without the zero at the start.
+
+    Args:
+        model: A built, compiled model, in whose strategy's scope the averages live.
+        decay: What each gradient counts of the next one, from 0 to below 1.
+        dtype: Of the count.
+    """
+
+    def __init__(self, model: keras.Model, decay: float, dtype: str) -> None:
+        self._decay = decay
+        with model.distribute_strategy.scope():
+            self._count = replicas.shared_scalar("average_count", dtype)
+            self._averages = [
+                keras.Variable(
+                    ops.zeros(each.shape, each.dtype),
+                    dtype=each.dtype,
+                    trainable=False,
+                    autocast=False,
+                    aggregation="only_first_replica",
+                    name=f"keras_lr_average_{each.name}",
+                )
+                for each in model.trainable_variables
+            ]
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return everything that a fit resumes from, by names."""
+        both = [self._count, *self._averages]
+        return {f"average_{index}": each for index, each in enumerate(both)}
+
+    def clear(self) -> None:
+        """Forget all gradients, on the host."""
+        for each in (self._count, *self._averages):
+            each.assign(ops.zeros_like(each))
+
+    def followed_by(self, gradients: Gradients) -> list[Tensor | None]:
+        """Count the gradients of a step, and return the averages.
+
+        Gradients that are not finite are given back as they are, and not counted.
+
+        Args:
+            gradients: Of all weights, summed over the replicas; `None` for none.
+        """
+        is_finite = are_finite(gradients)
+        counts = ops.cast(is_finite, self._count.dtype)
+        self._count.assign(self._count.value + counts)
+        return [
+            None if gradient is None else self._next(each, gradient, counts)
+            for each, gradient in zip(self._averages, gradients, strict=True)
+        ]
+
+    def _next(
+        self, variable: keras.Variable, gradient: Tensor, counts: Tensor
+    ) -> Tensor:
+        old, is_finite = variable.value, counts > 0
+        finite = ops.where(is_finite, gradient, ops.zeros_like(gradient))
+        new = old + average.increment(old, finite, self._decay, counts)
+        variable.assign(new)
+        total = average.total_weight(self._decay, self._count.value)
+        corrected = variable.value / ops.cast(total, new.dtype)
+        return ops.where(is_finite, corrected, gradient)
+
+
+def are_finite(gradients: Gradients) -> Tensor:
+    """Return whether all numbers of all gradients are."""
+    each = [ops.all(ops.isfinite(one)) for one in gradients if one is not None]
+    return ops.all(ops.stack(each))

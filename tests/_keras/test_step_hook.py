@@ -1,0 +1,190 @@
+"""`step_hook`: wrappers nest, and leave the model as it was."""
+
+import keras
+import pytest
+
+from keras_lr._keras import step_hook
+from tests.small_problem import compiled, fit
+
+
+class Counter:
+    """An owner whose wrapper writes down when the step passes through it."""
+
+    def __init__(self, name, calls):
+        self.name, self.calls = name, calls
+
+    def __call__(self, step):
+        def counted(data):
+            self.calls.append(self.name)
+            return step(data)
+
+        return counted
+
+
+def eager_model():
+    return compiled(run_eagerly=True)
+
+
+def install(model, owner):
+    step_hook.install(model, owner, owner)
+
+
+class Hooks(keras.callbacks.Callback):
+    """Installs owners when a fit begins, and removes those it is told to."""
+
+    def __init__(self, owners, removed=()):
+        super().__init__()
+        self.owners, self.removed = owners, removed
+
+    def on_train_begin(self, logs=None):
+        for owner in self.owners:
+            install(self.model, owner)
+        for owner in self.removed:
+            step_hook.remove(self.model, owner)
+
+    def on_train_end(self, logs=None):
+        for owner in self.owners:
+            step_hook.remove(self.model, owner)
+
+
+def fit_one_step(model, callbacks=()):
+    return fit(model, callbacks, epochs=1, steps_per_epoch=1)
+
+
+def instance_names(model):
+    names = ("train_step", "make_train_function", "_keras_lr_step_hook")
+    return [name for name in names if name in model.__dict__]
+
+
+def test_wrapper_installed_last_is_called_first():
+    calls = []
+    owners = [Counter("first", calls), Counter("second", calls)]
+    fit_one_step(eager_model(), [Hooks(owners)])
+    assert calls == ["second", "first"]
+
+
+@pytest.mark.parametrize(("removed", "left"), [(0, "second"), (1, "first")])
+def test_each_owner_is_removed_on_its_own(removed, left):
+    calls = []
+    owners = [Counter("first", calls), Counter("second", calls)]
+    fit_one_step(eager_model(), [Hooks(owners, [owners[removed]])])
+    assert calls == [left]
+
+
+def test_second_wrapper_of_an_owner_replaces_the_first():
+    model, calls, owner = eager_model(), [], object()
+    step_hook.install(model, owner, Counter("old", calls))
+    step_hook.install(model, owner, Counter("new", calls))
+    model.train_function(iter([tuple(map(keras.ops.convert_to_tensor, batch()))]))
+    assert calls == ["new"]
+
+
+def batch():
+    x, y = keras.ops.ones((4, 5)), keras.ops.zeros((4,))
+    return x, y
+
+
+def test_step_is_wrapped_from_install_to_remove():
+    model, owner = eager_model(), Counter("owner", [])
+    assert not step_hook.is_installed(model, owner)
+    install(model, owner)
+    assert step_hook.is_installed(model, owner)
+    assert not step_hook.is_installed(model, object())
+    step_hook.remove(model, owner)
+    assert not step_hook.is_installed(model, owner)
+    assert instance_names(model) == []
+
+
+def test_removing_what_is_not_there_does_nothing():
+    model, owner = eager_model(), Counter("owner", [])
+    step_hook.remove(model, owner)
+    install(model, owner)
+    step_hook.remove(model, object())
+    assert step_hook.is_installed(model, owner)
+
+
+def test_plain_train_function_is_given_back_with_its_trace():
+    model, owner = compiled(), Counter("owner", [])
+    fit_one_step(model)
+    plain = model.train_function
+    install(model, owner)
+    assert model.train_function is not plain
+    step_hook.remove(model, owner)
+    assert model.train_function is plain
+
+
+def test_train_step_of_the_users_own_is_called_and_given_back():
+    model, calls = eager_model(), []
+    own = Counter("own", calls)(model.train_step)
+    model.train_step = own
+    fit_one_step(model, [Hooks([Counter("owner", calls)])])
+    assert calls == ["owner", "own"]
+    assert model.train_step is own
+    assert instance_names(model) == ["train_step"]
+
+
+def test_make_train_function_of_the_users_own_is_called_and_given_back():
+    model, made = eager_model(), []
+    plain = model.make_train_function
+
+    def own(force=False):
+        made.append(force)
+        return plain(force=force)
+
+    model.make_train_function = own
+    fit_one_step(model, [Hooks([Counter("owner", [])])])
+    # `fit` asks for the function, and the hook for another one.
+    assert made == [False, True]
+    assert model.make_train_function is own
+
+
+class FailingStep(Counter):
+    """An owner whose wrapper raises after the step."""
+
+    def __call__(self, step):
+        def failing(data):
+            super(FailingStep, self).__call__(step)(data)
+            raise ArithmeticError("in the step")
+
+        return failing
+
+
+def test_step_that_raised_is_gone_in_the_next_fit():
+    model, calls = eager_model(), []
+    with pytest.raises(ArithmeticError, match="in the step"):
+        fit_one_step(model, [Hooks([FailingStep("owner", calls)])])
+    assert calls == ["owner"]
+    fit_one_step(model)
+    assert calls == ["owner"]
+    assert instance_names(model) == []
+
+
+def test_train_on_batch_takes_away_what_an_interrupted_fit_left():
+    model, calls = eager_model(), []
+    install(model, Counter("owner", calls))
+    model.train_on_batch(*batch())
+    assert calls == []
+    assert instance_names(model) == []
+
+
+def test_compile_after_an_interrupted_fit_trains_with_the_new_optimizer():
+    model = compiled(optimizer=keras.optimizers.SGD(1.0))
+    fit_one_step(model)  # The plain step is traced with the old one.
+    with pytest.raises(ArithmeticError):
+        fit_one_step(model, [Hooks([FailingStep("owner", [])])])
+    weights = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.0), loss="sparse_categorical_crossentropy")
+    fit_one_step(model)
+    assert int(model.optimizer.iterations) == 1
+    for new, old in zip(model.get_weights(), weights, strict=True):
+        assert (new == old).all()
+
+
+def test_compile_between_fits_of_one_owner_wraps_the_new_step():
+    model, calls = eager_model(), []
+    hooks = Hooks([Counter("owner", calls)])
+    fit_one_step(model, [hooks])
+    model.compile("sgd", loss="sparse_categorical_crossentropy", run_eagerly=True)
+    fit_one_step(model, [hooks])
+    assert calls == ["owner", "owner"]
+    assert instance_names(model) == []
