@@ -140,12 +140,22 @@ def optional(
     return None if value is None else check(name, value)
 
 
-def ordered_limits(minimum: float, maximum: float) -> tuple[float, float]:
-    """Return the limits of a learning rate as floats, or raise if they are not ones."""
-    if not 0 <= minimum <= maximum < math.inf or maximum == 0:
+def ordered_limits(
+    minimum: float, maximum: float, *, has_floor: bool = False
+) -> tuple[float, float]:
+    """Return the limits of a learning rate as floats, or raise if they are not ones.
+
+    Args:
+        minimum: The lower limit.
+        maximum: The upper limit.
+        has_floor: Whether the lower limit must be above 0.
+    """
+    is_floor = minimum > 0 if has_floor else minimum >= 0
+    if not (is_floor and minimum <= maximum < math.inf and maximum > 0):
+        sign = "<" if has_floor else "<="
         raise ValueError(
-            "The limits must satisfy 0 <= `min_learning_rate` <= `max_learning_rate` "
-            "and 0 < `max_learning_rate` < inf. Received: "
+            f"The limits must satisfy 0 {sign} `min_learning_rate` <= "
+            "`max_learning_rate`, and 0 < `max_learning_rate` < inf. Received: "
             f"min_learning_rate={minimum}, max_learning_rate={maximum}."
         )
     return float(minimum), float(maximum)
