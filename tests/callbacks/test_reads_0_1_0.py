@@ -1,0 +1,50 @@
+"""What 0.1.0 wrote to disk is read: fits and searches continue from it.
+
+The files and the numbers are those of `tests/data/v0_1_0/write_callbacks.py`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tests.data.v0_1_0 import write_callbacks
+from tests.small_problem import compiled, fit
+
+DATA = Path(write_callbacks.__file__).parent
+# Twelve steps of float32, whose sums another processor rounds in another order.
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+@pytest.fixture
+def expected(request):
+    numbers = json.loads((DATA / "callbacks.json").read_text(encoding="utf-8"))
+    return numbers[request.node.callspec.params["name"]]
+
+
+@pytest.mark.parametrize("name", write_callbacks.MAKERS)
+def test_interrupted_fit_of_0_1_0_continues_exactly(name, expected, tmp_path):
+    folder = shutil.copytree(DATA / name, tmp_path / name)
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    model = compiled()
+    callbacks = [backup, write_callbacks.MAKERS[name](folder)]
+    history = fit(model, callbacks, write_callbacks.EPOCHS).history
+    for key in ("learning_rate", "loss"):
+        rest = expected[key][write_callbacks.INTERRUPTED_IN :]
+        np.testing.assert_allclose(history[key], rest, **CLOSE)
+    for a, b in zip(model.get_weights(), expected["weights"], strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["optimize_schedule"])
+def test_search_of_0_1_0_continues_exactly(name, expected, tmp_path):
+    folder = shutil.copytree(DATA / name, tmp_path / name)
+    result = write_callbacks.search_schedule(5, folder)
+    np.testing.assert_allclose(
+        result.history["objective"], expected["objective"], **CLOSE
+    )
+    values = result.schedule.get_config()["values"]
+    np.testing.assert_allclose(values, expected["values"], **CLOSE)
