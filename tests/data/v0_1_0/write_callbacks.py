@@ -20,10 +20,6 @@ from tests import small_problem
 
 HERE = Path(__file__).resolve().parent
 
-HERE = Path(__file__).resolve().parent
-import keras_lr
-from tests import small_problem
-
 EPOCHS, INTERRUPTED_IN = 4, 2
 MAKERS = {
     "marthe": lambda folder: keras_lr.MARTHE(backup_dir=folder),
