@@ -92,6 +92,13 @@ def fraction(name: str, value: float) -> float:
     return float(value)
 
 
+def fraction_or(name: str, value: float | str, word: str) -> float | str:
+    """Return `value` as a float, or the word; raise if it is neither."""
+    if isinstance(value, str):
+        return nonnegative_number_or(name, value, word)
+    return fraction(name, value)
+
+
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     """Return `value`, or raise if it is not one of the choices."""
     if value not in choices:

@@ -50,7 +50,12 @@ from keras_lr._keras.optimizers import (
     scales_loss,
     to_float,
 )
-from keras_lr._keras.pure_step import PureStep, StepState, require_single_update
+from keras_lr._keras.pure_step import (
+    PureStep,
+    StepState,
+    pure_step_of,
+    require_single_update,
+)
 from keras_lr._keras.scopes import full_precision, leaving_no_trace, outside_of_trace
 from keras_lr._keras.whole_batch import WholeBatchOptimizer, squared_norms
 
@@ -85,6 +90,7 @@ __all__ = [
     "outside_of_trace",
     "print_message",
     "producing_operation",
+    "pure_step_of",
     "replace_optimizer",
     "require_float_attribute",
     "require_settable_learning_rate",

@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 from keras.src.optimizers import base_optimizer
 
-from keras_lr._keras.hyperparameters import with_hyperparameters
+from keras_lr._keras.hyperparameters import (
+    require_float_attribute,
+    with_hyperparameters,
+)
+from keras_lr._keras.models import build_optimizer
 from keras_lr._keras.optimizers import leaf_optimizers
 from keras_lr._typing import Tensor
 
@@ -30,6 +35,12 @@ class StepState(NamedTuple):
 
     weights: list[Any]
     slots: list[Any]
+
+    def read(self) -> "StepState":
+        """Return the values of the variables that are in its lists, as tensors."""
+        return StepState(
+            *([ops.convert_to_tensor(each.value) for each in part] for part in self)
+        )
 
 
 class PureStep:
@@ -212,6 +223,28 @@ def require_single_update(
                 f"Received: {name}={value} in {leaf.name!r}. Drop this argument."
             )
     return leaf
+
+
+def pure_step_of(
+    model: keras.Model, hyperparameters: Sequence[str], owner: str
+) -> PureStep:
+    """Return the step of the optimizer that owns the rate, or raise.
+
+    Args:
+        model: A built, compiled model; its optimizer is built if it was not.
+        hyperparameters: Names of others that the optimizer must have.
+        owner: Who needs it, for the message.
+
+    Raises:
+        ValueError: If there are several optimizers, or the step is not pure.
+    """
+    optimizer = require_single_update(model.optimizer, owner)
+    for name in hyperparameters:
+        require_float_attribute(optimizer, name, owner)
+    build_optimizer(model)
+    step = PureStep(optimizer, model.trainable_variables)
+    step.require_pure(owner)
+    return step
 
 
 _REFUSAL = (

@@ -1,59 +1,87 @@
-"""What all our callbacks share: when they start, what they log, how they leave."""
+"""What all our callbacks share: when they act, what they log, how they leave."""
 
 import copy
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import keras
 
 from keras_lr import _keras
 from keras_lr._keras import step_hook
+from keras_lr.training.fit.fit import Fit
+from keras_lr.training.fit.horizon import FitLength
 
 
 class LearningRateCallback(keras.callbacks.Callback):
     """Base of the callbacks that set the learning rate of a compiled optimizer.
 
-    A subclass says what one fit needs in `_prepare`, forgets the last fit in `_reset`,
-    and acts in `_wrap_step` (inside the compiled step) and in Keras's own hooks (on the
-    host), which call `super()`. What lives for one fit only is in `self._fit_state`,
-    `None` until the model is built, and is given back in `_release`; everything else on
-    the instance is configuration or `history`.
-
-    The base checks the optimizer, installs and removes the step, writes the rates that
-    an epoch was trained with into its logs, and prints the next ones.
+    A subclass makes what lives for one fit in `_make_fit`, and names in `_columns` what
+    is recorded of it. The rest is done here, once: the optimizer is checked, the step
+    is installed and removed, each epoch is started and ended, a fit that is new is told
+    from one that resumes, what the steps record goes into `history` and the logs, and
+    a training that diverges is rolled back with a warning.
 
     Args:
+        initial_learning_rate: The rate to start from; `None` for the optimizer's own.
+        backup_dir: Directory for the state at the end of each epoch, or `None`.
         verbose: `1` prints the rate that the next epoch starts with.
 
     Attributes:
-        history: One list of floats for each recorded quantity, an entry per epoch.
+        history: A list of floats for each column, with an entry per `history_unit`.
+        restarts: The steps after which the training was rolled back.
     """
 
-    def __init__(self, *, verbose: int = 0) -> None:
-        super().__init__()
-        self.verbose = verbose
-        self.history: dict[str, list[float]] = {}
-        self._fit_state: Any = None
-        self._rates_used: dict[str, float] | None = None
-        self._is_first_epoch = True
+    history_unit = "step"
+    """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
-    def _prepare(self) -> Any:
+    def __init__(
+        self,
+        *,
+        initial_learning_rate: float | None = None,
+        backup_dir: str | Path | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__()
+        self.initial_learning_rate = initial_learning_rate
+        self.backup_dir = backup_dir
+        self.verbose = verbose
+        self._fit: Any = None
+        self._epoch: int | None = None
+        self._rates_used: dict[str, float] | None = None
+        self.history: dict[str, list[float]] = {}
+        self.restarts: list[int] = []
+
+    def _make_fit(self) -> Fit:
         """Check the built model and return what lives for this fit.
 
         Called in `on_train_begin`, the earliest place to raise; in the first step if
         the model gets its weights only there.
         """
+        raise NotImplementedError
+
+    def _columns(self) -> Sequence[str]:
+        """Return what `history` has a list for."""
+        raise NotImplementedError
+
+    def _columns_to_log(self) -> Sequence[str]:
+        """Return those whose last number goes into the logs of an epoch."""
         return ()
 
+    def _late_columns(self) -> Sequence[str]:
+        """Return those of which each step says what belongs to the step before it."""
+        return ()
+
+    def _start_factor(self) -> float:
+        """Return what the rate of a fresh optimizer is multiplied by at the start."""
+        return 1.0
+
     def _reset(self) -> None:
-        """Forget earlier fits. Not called when a fit resumes at a later epoch."""
-        self.history = {name: [] for name in self.history}
-
-    def _wrap_step(self, step: step_hook.Step) -> step_hook.Step:
-        """Return a training step that calls `step`; the same one to leave it alone."""
-        return step
-
-    def _release(self) -> None:
-        """Give back what `_prepare` took, after a fit or an interrupted one."""
+        """Forget earlier fits. Not called when a fit starts at a later epoch."""
+        self.history = {name: [] for name in self._columns()}
+        self.restarts = []
 
     def set_model(self, model: keras.Model) -> None:
         """Attach to a model. Clears up what an interrupted fit left behind."""
@@ -64,19 +92,38 @@ class LearningRateCallback(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check the optimizer and the model, and wrap the training step."""
         _keras.require_settable_learning_rate(self.model.optimizer, type(self).__name__)
-        self._is_first_epoch = True
-        self._fit_state = None
-        if _keras.is_built(self.model):
-            self._fit_state = self._prepare()
+        if not self.history:
+            self._reset()
+        self._epoch = None
+        self._length = FitLength(self.params)
+        self._fit = self._make_fit() if _keras.is_built(self.model) else None
         self._install()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forget the last fit, unless this one resumes."""
+        """Start the epoch. Forget the last fit, unless this one continues it."""
         # Only here is the epoch known that `BackupAndRestore` resumes at.
-        if self._is_first_epoch and epoch == 0:
-            self._reset()
-        self._is_first_epoch = False
+        is_first, self._epoch = self._epoch is None, epoch
         self._rates_used = None
+        if is_first and epoch == 0:
+            self._reset()
+        if self._fit is not None:
+            self._start_epoch(self._fit, epoch, is_first=is_first)
+
+    def _start_epoch(self, fit: Fit, epoch: int, *, is_first: bool) -> None:
+        if is_first:
+            self._start(fit, epoch)
+        fit.start_epoch(epoch, self._length)
+
+    def _start(self, fit: Fit, epoch: int) -> None:
+        """Start a new training, resume a restored one, or continue at a later epoch."""
+        if epoch == 0:
+            fit.start(self.initial_learning_rate, self._start_factor())
+        elif _keras.restored_epoch(self.model) != epoch:
+            fit.start()
+        else:
+            fit.resume(epoch, self._length)
+            if self.backup_dir is not None:
+                fit.read(Path(self.backup_dir), epoch - 1)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -85,12 +132,37 @@ class LearningRateCallback(keras.callbacks.Callback):
         if not step_hook.is_installed(self.model, self):
             self._install()
 
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Fetch what the steps recorded, before there is too much of it."""
+        self._length.count(batch)
+        fit, is_last = self._fit, self._length.is_epoch_complete
+        if fit is None:
+            return
+        if is_last or fit.is_due(self._length.batches):
+            is_rolled_back = self._fetch(fit)
+            if is_rolled_back and not is_last:
+                # The means so far are of a training that is no more.
+                self.model.reset_metrics()
+        if is_last:
+            self._settle(fit)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the rates that the epoch was trained with, and print the next ones."""
+        self._length.end_epoch()
+        if self._fit is not None:
+            self._fetch(self._fit)
+            self._settle(self._fit)
+            self._fit.end_epoch()
+            if self.backup_dir is not None:
+                self._fit.write(Path(self.backup_dir), epoch)
         current = _keras.get_learning_rates(self.model.optimizer)
-        used = self._rates_used or current
         if logs is not None:
-            logs.update(used)
+            for name in self._columns_to_log():
+                known = (x for x in reversed(self.history[name]) if not math.isnan(x))
+                logs[name] = next(known, math.nan)
+            logs.update(self._rates_used or current)
         if self.verbose > 0:
             rates = ", ".join(f"{rate:.6g}" for rate in dict.fromkeys(current.values()))
             _keras.print_message(
@@ -104,18 +176,59 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._end_fit()
 
     def _end_fit(self) -> None:
-        if self._fit_state is not None:
-            self._release()
-        self._fit_state = None
+        if self._fit is not None:
+            self._release(self._fit)
+        self._fit = None
+
+    def _release(self, fit: Fit) -> None:
+        """Leave the optimizer as it should be, after a fit or an interrupted one."""
+        fit.release()
+
+    def _settle(self, fit: Fit) -> None:
+        """Note the rates of the epoch's last step, and leave those of the next one."""
+        if self._rates_used is None and self._epoch is not None:
+            self._rates_used = _keras.get_learning_rates(self.model.optimizer)
+            self._record(fit.settle(self._epoch + 1, self._length))
+
+    def _fetch(self, fit: Fit) -> bool:
+        """Take over what the steps recorded; return whether they were rolled back."""
+        self._record(fit.fetch(self._length.batches))
+        outcome = fit.restart_if_diverged()
+        if outcome is not None:
+            steps = len(self.history["learning_rate"])
+            self.restarts.append(steps)
+            warnings.warn(
+                f"`{type(self).__name__}` noticed after {steps} steps that the "
+                "training diverges. It rolled weights and optimizer back to the last "
+                f"good state and continues with {outcome}.",
+                stacklevel=2,
+            )
+        return outcome is not None
+
+    def _record(self, rows: dict[str, list[float]]) -> None:
+        """Append what was recorded to `history`."""
+        late = self._late_columns()
+        for name, values in rows.items():
+            column = self.history.get(name)
+            if column is None or not values:
+                continue
+            if name in late:
+                # The first number is what was not known of the last step before.
+                column[-1:] = values if column else values[1:]
+                column.append(math.nan)
+            else:
+                column += values
 
     def _install(self) -> None:
         def wrapper(step: step_hook.Step) -> step_hook.Step:
             def prepared_step(data: Any) -> Any:
-                if self._fit_state is None:
+                if self._fit is None:
                     _keras.build(self.model, data)
                     with _keras.outside_of_trace():
-                        self._fit_state = self._prepare()
-                return self._wrap_step(step)(data)
+                        self._fit = self._make_fit()
+                        if self._epoch is not None:
+                            self._start_epoch(self._fit, self._epoch, is_first=True)
+                return self._fit.wrapped(step)(data)
 
             return prepared_step
 
@@ -126,7 +239,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         twin = copy.copy(self)
         memo[id(self)] = twin
         twin.history = copy.deepcopy(self.history, memo)
-        twin._fit_state = None
+        twin.restarts = list(self.restarts)
+        twin._fit = None
         twin._rates_used = None
         twin.params = None
         keras.callbacks.Callback.set_model(twin, None)
@@ -134,7 +248,12 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, without data."""
-        return {"verbose": self.verbose}
+        directory = self.backup_dir
+        return {
+            "initial_learning_rate": self.initial_learning_rate,
+            "backup_dir": None if directory is None else str(directory),
+            "verbose": self.verbose,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -1,25 +1,21 @@
 """`LipschitzLR`: the inverse Lipschitz constant of the loss as learning rate."""
 
-import dataclasses
 import math
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_lr import _keras
-from keras_lr._checks import fraction, one_of, positive_number
-from keras_lr._keras import step_hook
-from keras_lr._typing import Bound, Tensor
+from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
+from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
-from keras_lr.callbacks.lipschitz_arguments import (
-    ordered_limits,
-    require_fitting_constant,
-    require_fitting_data,
-)
-from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.lipschitz.fits import ForwardPassFit, LipschitzFit
+from keras_lr.training.lipschitz.forward_pass import ForwardPass
 from keras_lr.training.lipschitz.inverse_rate import (
     InverseRate,
     warn_unless_gradient_descent,
@@ -28,14 +24,6 @@ from keras_lr.training.lipschitz.lipschitz_constant import BOUNDS
 from keras_lr.training.lipschitz.meter import LipschitzMeter
 
 _HISTORY = ("learning_rate", "lipschitz_constant", "activation_norm", "weight_term")
-
-
-@dataclasses.dataclass
-class _FitState:
-    """What lives for one fit."""
-
-    meter: LipschitzMeter
-    rate: InverseRate
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -119,6 +107,8 @@ class LipschitzLR(LearningRateCallback):
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), sections 3-5.
     """
 
+    history_unit = "epoch"
+
     def __init__(
         self,
         *,
@@ -138,139 +128,72 @@ class LipschitzLR(LearningRateCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose=verbose)
-        one_of("bound", bound, BOUNDS)
-        one_of("update", update, ("batch", "epoch"))
-        one_of("source", source, ("training_step", "forward_pass"))
-        require_fitting_data(source, data, update)
-        require_fitting_constant(constant, bound)
-        self.bound: Bound = bound
-        self.update = update
+        self.bound: Bound = cast(Bound, one_of("bound", bound, BOUNDS))  # Checked.
+        self.update = one_of("update", update, ("batch", "epoch"))
+        self.source = one_of("source", source, ("training_step", "forward_pass"))
+        _require_fitting_data(source, data, update)
+        _require_fitting_constant(constant, bound)
+        self.data = data
         self.factor = positive_number("factor", factor)
         self.memory = fraction("memory", memory)
         self.anneal = fraction("anneal", anneal)
-        limits = ordered_limits(min_learning_rate, max_learning_rate)
+        limits = ordered_limits(min_learning_rate, max_learning_rate, has_floor=True)
         self.min_learning_rate, self.max_learning_rate = limits
-        self.source, self.data = source, data
         self.batch_size = batch_size
         self.layer = layer
         self.constant = constant
         self.tikhonov = tikhonov
-        self.history = {key: [] for key in _HISTORY}
-        self._epoch: int | None = None
         self._held = 0.0
         self._has_warned = False
 
-    def _prepare(self) -> _FitState:
+    def _columns(self) -> Sequence[str]:
+        return _HISTORY
+
+    def _make_fit(self) -> LipschitzFit:
+        model, owner = self.model, type(self).__name__
         meter = LipschitzMeter(
-            self.model,
+            model,
             bound=self.bound,
             layer=self.layer,
             row_bound=self.constant,
             tikhonov=self.tikhonov,
-            data=self.data,
-            batch_size=self.batch_size,
+            owner=owner,
         )
-        rate = InverseRate(
-            self.model,
+        inverse = InverseRate(
+            model,
+            AnnealedRate(model, anneal=self.anneal),
             factor=self.factor,
             memory=self.memory,
-            anneal=self.anneal,
             limits=(self.min_learning_rate, self.max_learning_rate),
             feeds_batches=self.update == "batch",
         )
-        state = _FitState(meter, rate)
-        if self._epoch is not None:
-            self._start_epoch(state, self._epoch, is_first=True)
-        return state
-
-    def _wrap_step(self, step: step_hook.Step) -> step_hook.Step:
-        state: _FitState = self._fit_state
-
-        def set_rate(constant: Tensor, weight_term: Tensor) -> None:
-            state.rate.observe(constant, weight_term)
-            state.rate.apply()
-
-        def measured_step(data: Any) -> Any:
-            with state.meter.watching(data, set_rate):
-                logs = step(data)
-            state.rate.advance()
-            return logs
-
-        def plain_step(data: Any) -> Any:
-            state.rate.apply()
-            logs = step(data)
-            state.rate.advance()
-            return logs
-
-        return measured_step if self.data is None else plain_step
-
-    def _release(self) -> None:
-        self._held = self._fit_state.rate.constant
-        self._fit_state.rate.release()
+        if self.source == "forward_pass":
+            forward_pass = ForwardPass(model, meter, self.data, self.batch_size)
+            return ForwardPassFit(meter, inverse, forward_pass)
+        return LipschitzFit(meter, inverse, by_batches=self.update == "batch")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Read loss, head and regularizers, and wrap the training step."""
-        self._epoch = None
-        self._length = FitLength(self.params)
         super().on_train_begin(logs)
-        warn_unless_gradient_descent(self.model.optimizer)
+        warn_unless_gradient_descent(self.model.optimizer, type(self).__name__)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the epoch's measurement; take it at once by a forward pass."""
-        super().on_epoch_begin(epoch, logs)
-        is_first, self._epoch = self._epoch is None, epoch
-        if self._fit_state is not None:
-            self._start_epoch(self._fit_state, epoch, is_first=is_first)
+    def _start(self, fit: LipschitzFit, epoch: int) -> None:
+        super()._start(fit, epoch)
+        is_resumed = _keras.restored_epoch(self.model) == epoch
+        if epoch > 0 and not is_resumed and self.history["learning_rate"]:
+            # It continues the last fit, and the largest constant holds.
+            fit.inverse.start(self._held)
 
-    def _start_epoch(self, state: _FitState, epoch: int, *, is_first: bool) -> None:
-        state.meter.reset()
-        state.rate.start_epoch(epoch, self._length)
-        if is_first and _keras.restored_epoch(self.model) == epoch > 0:
-            state.rate.restore()
-        elif is_first:
-            continues = epoch > 0 and bool(self.history["learning_rate"])
-            state.rate.start(self._held if continues else 0.0)
-        # An epoch that has no constant from one before it goes by its own batches.
-        is_unknown = state.rate.constant == 0.0
-        state.rate.listen(to_batches=self.update == "batch" or is_unknown)
-        if self.data is not None:
-            state.meter.run()
-            state.rate.hold(*self._measured(state))
+    def _release(self, fit: LipschitzFit) -> None:
+        self._held = fit.inverse.constant
+        super()._release(fit)
 
-    def on_train_batch_end(
-        self, batch: int, logs: dict[str, Any] | None = None
-    ) -> None:
-        """Take the epoch's constant at its last batch."""
-        # Not in `on_epoch_end`: a `BackupAndRestore` listed before this callback has
-        # saved the optimizer, with the rate to resume at, by then.
-        if self._length.is_last(batch):
-            self._end_epoch()
+    def _record(self, rows: dict[str, list[float]]) -> None:
+        super()._record(rows)
+        for constant in rows.get("lipschitz_constant", ()):
+            self._warn_unless_usable(constant)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take the epoch's constant, and log the rate it was trained with."""
-        self._length.end_epoch()
-        self._end_epoch()
-        super().on_epoch_end(epoch, logs)
-
-    def _end_epoch(self) -> None:
-        state: _FitState | None = self._fit_state
-        if self._rates_used is not None or self._epoch is None or state is None:
-            return
-        self._rates_used = _keras.get_learning_rates(self.model.optimizer)
-        self.history["learning_rate"].append(next(iter(self._rates_used.values())))
-        if self.data is None:
-            measured = self._measured(state)
-            if self.update == "epoch":
-                state.rate.hold(*measured)
-        state.rate.start_epoch(self._epoch + 1, self._length)
-        state.rate.settle()
-
-    def _measured(self, state: _FitState) -> tuple[float, float]:
-        """Record the measurement since the last reset; return L and its weight term."""
-        measured = state.meter.read()
-        for key, value in measured.items():
-            self.history[key].append(value)
-        constant = measured["lipschitz_constant"]
+    def _warn_unless_usable(self, constant: float) -> None:
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -279,12 +202,12 @@ class LipschitzLR(LearningRateCallback):
                 "finite, or the layer was not called in the training step.",
                 stacklevel=2,
             )
-        return constant, measured["weight_term"]
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, without `data`."""
         layer, gamma = self.layer, self.tikhonov
-        return super().get_config() | {
+        return {
+            "verbose": self.verbose,
             "bound": self.bound,
             "update": self.update,
             "factor": self.factor,
@@ -298,3 +221,26 @@ class LipschitzLR(LearningRateCallback):
             "constant": self.constant,
             "tikhonov": None if gamma is None else np.asarray(gamma).tolist(),
         }
+
+
+def _require_fitting_data(source: str, data: Any, update: str) -> None:
+    """Raise unless `data` is given for a forward pass once per epoch, and only then."""
+    if (source == "forward_pass") != (data is not None):
+        raise ValueError(
+            '`data` must be given with `source="forward_pass"` and only with it. '
+            f"Received: source={source!r}, data=<{type(data).__name__}>."
+        )
+    if source == "forward_pass" and update != "epoch":
+        raise ValueError(
+            '`update` must be "epoch" with `source="forward_pass"`. Received: '
+            f"update={update!r}."
+        )
+
+
+def _require_fitting_constant(constant: float | None, bound: str) -> None:
+    """Raise unless a constant of the user's own is positive and strict."""
+    if constant is not None and not (0 < constant < math.inf and bound == "strict"):
+        raise ValueError(
+            '`constant` must be a positive number, with `bound="strict"`. '
+            f"Received: constant={constant}, bound={bound!r}."
+        )

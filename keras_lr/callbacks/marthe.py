@@ -1,18 +1,37 @@
 """`MARTHE`: hypergradients of the validation loss move the learning rate."""
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_lr.callbacks.hypergradient import HypergradientCallback
-from keras_lr.callbacks.marthe_arguments import CHECKS
-from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
+from keras_lr import _keras
+from keras_lr._checks import (
+    fraction,
+    fraction_or,
+    learning_rate_first,
+    nonnegative_number,
+    nonnegative_number_or,
+    one_of,
+    optional,
+    ordered_limits,
+    part_or_number_of_rows,
+    positive_integer,
+    positive_number,
+)
+from keras_lr.callbacks.base import LearningRateCallback
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.fit.online_fit import OnlineFit
-from keras_lr.training.fit.online_tuning import LARGEST_AVERAGE, moves_by_complement
-from keras_lr.training.hypergradient.fit import hypergradient_fit
+from keras_lr.training.hypergradient.around_step import (
+    RULE_COLUMNS,
+    HypergradientStep,
+    hypergradient_of,
+)
+from keras_lr.training.hypergradient.next_batch import NextBatch
 from keras_lr.training.hypergradient.tuned_hyperparameter import HypergradientRule
+from keras_lr.training.hypergradient.validation_loss import ValidationLoss
 
 # Of the update in log space: it has no scale, and one value serves every optimizer.
 LOG_STEP = 0.3
@@ -26,7 +45,7 @@ ANNEAL = 0.4
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
-class MARTHE(HypergradientCallback):
+class MARTHE(LearningRateCallback):
     r"""Move the learning rate along the hypergradient of the validation loss.
 
     Beside each step of any optimizer goes the tangent Z of its whole state with respect
@@ -122,18 +141,6 @@ class MARTHE(HypergradientCallback):
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.
     """
 
-    # As `__init__` was given them; the rest is declared in the base.
-    update: str
-    hyper_learning_rate: float | str
-    hyper_learning_rate_adaptation: float
-    discount: float | str
-    anneal: float | None
-    validation_batch_size: int
-    curvature_batch_size: float | None
-    every: int
-    min_learning_rate: float
-    max_learning_rate: float
-
     def __init__(
         self,
         validation_data: Any = None,
@@ -153,24 +160,33 @@ class MARTHE(HypergradientCallback):
         backup_dir: str | Path | None = None,
         verbose: int = 0,
     ) -> None:
-        arguments = checked(
-            CHECKS,
-            update=update,
-            hyper_learning_rate=hyper_learning_rate,
-            hyper_learning_rate_adaptation=hyper_learning_rate_adaptation,
-            discount=discount,
-            hyperparameters=hyperparameters,
-            anneal=anneal,
-            validation_batch_size=validation_batch_size,
-            curvature_batch_size=curvature_batch_size,
-            every=every,
-            initial_learning_rate=initial_learning_rate,
-            min_learning_rate=min_learning_rate,
-            max_learning_rate=max_learning_rate,
-        )
         super().__init__(
-            validation_data, arguments, backup_dir=backup_dir, verbose=verbose
+            initial_learning_rate=optional(
+                positive_number, "initial_learning_rate", initial_learning_rate
+            ),
+            backup_dir=backup_dir,
+            verbose=verbose,
         )
+        self.validation_data = validation_data
+        self.update = one_of("update", update, ("log", "additive"))
+        self.hyper_learning_rate = nonnegative_number_or(
+            "hyper_learning_rate", hyper_learning_rate, "auto"
+        )
+        self.hyper_learning_rate_adaptation = nonnegative_number(
+            "hyper_learning_rate_adaptation", hyper_learning_rate_adaptation
+        )
+        self.discount = fraction_or("discount", discount, "adaptive")
+        self.hyperparameters = learning_rate_first("hyperparameters", hyperparameters)
+        self.anneal = optional(fraction, "anneal", anneal)
+        self.validation_batch_size = positive_integer(
+            "validation_batch_size", validation_batch_size
+        )
+        self.curvature_batch_size = part_or_number_of_rows(
+            "curvature_batch_size", curvature_batch_size
+        )
+        self.every = positive_integer("every", every)
+        limits = ordered_limits(min_learning_rate, max_learning_rate)
+        self.min_learning_rate, self.max_learning_rate = limits
 
     @property
     def _is_automatic(self) -> bool:
@@ -179,41 +195,78 @@ class MARTHE(HypergradientCallback):
     def _start_factor(self) -> float:
         return START if self._is_automatic and self.update == "log" else 1.0
 
-    def _rule(self, name: str) -> HypergradientRule:
-        is_rate = name == LEARNING_RATE
-        is_log = self.update == "log"
+    def _columns(self) -> Sequence[str]:
+        of_objective = [] if self.validation_data is None else ["validation_loss"]
+        of_step = [*self.hyperparameters, *self._columns_of_rule()]
+        return [*of_step, "loss", *of_objective]
+
+    def _columns_to_log(self) -> Sequence[str]:
+        return [*self.hyperparameters[1:], *self._columns_of_rule()]
+
+    def _late_columns(self) -> Sequence[str]:
+        return self._columns_of_rule() if self.validation_data is None else ()
+
+    def _columns_of_rule(self) -> list[str]:
+        return [*RULE_COLUMNS, *map(hypergradient_of, self.hyperparameters[1:])]
+
+    def _rule(self) -> HypergradientRule:
         beta = self.hyper_learning_rate
         if isinstance(beta, str):
-            beta = LOG_STEP if is_log else HIGHEST_STEP
-        is_average = moves_by_complement(name)
-        maximum = LARGEST_AVERAGE if is_average else math.inf
+            beta = LOG_STEP if self.update == "log" else HIGHEST_STEP
         return HypergradientRule(
-            update="log_complement" if is_log and is_average else self.update,
+            update=self.update,
             hyper_learning_rate=beta,
             adaptation=self.hyper_learning_rate_adaptation,
             discount=None if isinstance(self.discount, str) else self.discount,
-            minimum=self.min_learning_rate if is_rate else 0.0,
-            maximum=self.max_learning_rate if is_rate else maximum,
         )
 
     def _make_fit(self) -> OnlineFit:
-        anneal = self.anneal
-        if anneal is None:
-            anneal = ANNEAL if self._is_automatic else 0.0
-        return hypergradient_fit(
-            self.model,
-            {name: self._rule(name) for name in self.hyperparameters},
-            owner=type(self).__name__,
-            validation_data=self.validation_data,
-            validation_batch_size=self.validation_batch_size,
+        model, owner = self.model, type(self).__name__
+        step = _keras.pure_step_of(model, self.hyperparameters[1:], owner)
+        anneal = ANNEAL if self._is_automatic else 0.0
+        rate = AnnealedRate(
+            model,
+            anneal=anneal if self.anneal is None else self.anneal,
+            limits=(self.min_learning_rate, self.max_learning_rate),
+        )
+        others = [
+            Hyperparameter(model, x, rate.dtype) for x in self.hyperparameters[1:]
+        ]
+        objective = NextBatch()
+        if self.validation_data is not None:
+            objective = ValidationLoss(
+                model, self.validation_data, self.validation_batch_size
+            )
+        around_step = HypergradientStep(
+            model,
+            step,
+            rate,
+            others,
+            rule=self._rule(),
+            objective=objective,
             curvature_batch_size=self.curvature_batch_size,
             every=self.every,
-            anneal=anneal,
+        )
+        return OnlineFit(
+            model,
+            around_step,
+            self._columns(),
+            owner=owner,
             guards=self._is_automatic,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, without `validation_data`."""
-        backup = None if self.backup_dir is None else str(self.backup_dir)
-        own = {name: getattr(self, name) for name in self._arguments}
-        return super().get_config() | own | {"backup_dir": backup}
+        return super().get_config() | {
+            "update": self.update,
+            "hyper_learning_rate": self.hyper_learning_rate,
+            "hyper_learning_rate_adaptation": self.hyper_learning_rate_adaptation,
+            "discount": self.discount,
+            "hyperparameters": self.hyperparameters,
+            "anneal": self.anneal,
+            "validation_batch_size": self.validation_batch_size,
+            "curvature_batch_size": self.curvature_batch_size,
+            "every": self.every,
+            "min_learning_rate": self.min_learning_rate,
+            "max_learning_rate": self.max_learning_rate,
+        }

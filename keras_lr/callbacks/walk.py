@@ -1,20 +1,31 @@
 """`LearningRateWalk`: a little more where that is better, else a little less."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_lr.callbacks.online import OnlineCallback
-from keras_lr.callbacks.online_arguments import LEARNING_RATE, checked
-from keras_lr.callbacks.walk_arguments import CHECKS
+from keras_lr import _keras
+from keras_lr._checks import (
+    LEARNING_RATE,
+    decay_rate,
+    factor_above_one,
+    fraction,
+    learning_rate_first,
+    one_of,
+    optional,
+    ordered_limits,
+    positive_integer,
+    positive_number,
+)
+from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.rules import walk
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.fit.online_fit import OnlineFit
-from keras_lr.training.walk.around_step import columns
-from keras_lr.training.walk.fit import walk_fit
-from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of, walk_rule
+from keras_lr.training.walk.around_step import PROBES, WalkStep, probed
+from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of
 
 # Steps from one trial to the next, and the factor for each of them.
 EVERY, PERCENT = 10, 1.01
@@ -28,7 +39,7 @@ ANNEAL = 0.4
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
-class LearningRateWalk(OnlineCallback):
+class LearningRateWalk(LearningRateCallback):
     r"""Raise the learning rate a little where that is better, else lower it a little.
 
     In each step, or in every n-th, the optimizer's own step is tried at the rate and at
@@ -121,15 +132,6 @@ class LearningRateWalk(OnlineCallback):
           rates](https://henryjon.blog/2019/10/28/best-learning-rates/), 2019.
     """
 
-    # As `__init__` was given them; the rest is declared in the base.
-    factor: float | str
-    every: int | None
-    probe: str | None
-    smoothing: float
-    anneal: float | None
-    min_learning_rate: float
-    max_learning_rate: float
-
     def __init__(
         self,
         factor: float | str = "auto",
@@ -145,19 +147,21 @@ class LearningRateWalk(OnlineCallback):
         backup_dir: str | Path | None = None,
         verbose: int = 0,
     ) -> None:
-        arguments = checked(
-            CHECKS,
-            factor=factor,
-            every=every,
-            probe=probe,
-            smoothing=smoothing,
-            hyperparameters=hyperparameters,
-            anneal=anneal,
-            initial_learning_rate=initial_learning_rate,
-            min_learning_rate=min_learning_rate,
-            max_learning_rate=max_learning_rate,
+        super().__init__(
+            initial_learning_rate=optional(
+                positive_number, "initial_learning_rate", initial_learning_rate
+            ),
+            backup_dir=backup_dir,
+            verbose=verbose,
         )
-        super().__init__(arguments, backup_dir=backup_dir, verbose=verbose)
+        self.factor = factor_above_one("factor", factor)
+        self.every = optional(positive_integer, "every", every)
+        self.probe = None if probe is None else one_of("probe", probe, tuple(PROBES))
+        self.smoothing = decay_rate("smoothing", smoothing)
+        self.hyperparameters = learning_rate_first("hyperparameters", hyperparameters)
+        self.anneal = optional(fraction, "anneal", anneal)
+        limits = ordered_limits(min_learning_rate, max_learning_rate)
+        self.min_learning_rate, self.max_learning_rate = limits
 
     @property
     def steps_per_trial(self) -> int:
@@ -177,42 +181,63 @@ class LearningRateWalk(OnlineCallback):
         return START if self._is_automatic else 1.0
 
     def _columns(self) -> Sequence[str]:
-        return columns(self.hyperparameters, self.probe_used)
+        names = self.hyperparameters
+        trials = (probed(name, self.probe_used) for name in names)
+        return [*names, "factor", "loss", "loss_after", *trials]
 
     def _columns_to_log(self) -> Sequence[str]:
-        # The progress bar shows the loss itself.
-        names = self._columns()[len(self.hyperparameters) :]
-        return [name for name in names if name != "loss"]
+        # The rate is logged anyway, and the progress bar shows the loss itself.
+        names = self._columns()
+        return [name for name in names if name not in (LEARNING_RATE, "loss")]
 
     def _rule(self, name: str) -> WalkRule:
-        limits = 0.0, math.inf
+        if not isinstance(self.factor, str):
+            return WalkRule(self.factor, self.factor)
+        share = 1.0
         if name == LEARNING_RATE:
-            limits = self.min_learning_rate, self.max_learning_rate
-        if isinstance(self.factor, str):
-            factor = PERCENT**self.steps_per_trial
-            share = 1.0
-            if name == LEARNING_RATE:
-                share = walk.share(memory_of(self.model.optimizer))
-            return walk_rule(name, factor, max(factor, LARGEST), limits, share)
-        return walk_rule(name, self.factor, self.factor, limits)
+            share = walk.share(memory_of(self.model.optimizer))
+        factor = PERCENT**self.steps_per_trial
+        return WalkRule(factor, max(factor, LARGEST), share)
 
     def _make_fit(self) -> OnlineFit:
+        model, owner = self.model, type(self).__name__
+        step = _keras.pure_step_of(model, self.hyperparameters[1:], owner)
         anneal = self.anneal
         if anneal is None:
             anneal = ANNEAL if self._is_automatic else 0.0
-        return walk_fit(
-            self.model,
-            {name: self._rule(name) for name in self.hyperparameters},
-            owner=type(self).__name__,
+        rate = AnnealedRate(
+            model,
+            anneal=anneal,
+            limits=(self.min_learning_rate, self.max_learning_rate),
+        )
+        around_step = WalkStep(
+            model,
+            step,
+            rate,
+            [Hyperparameter(model, x, rate.dtype) for x in self.hyperparameters[1:]],
+            rules=[self._rule(name) for name in self.hyperparameters],
             probe=self.probe_used,
             every=self.steps_per_trial,
             smoothing=self.smoothing,
-            anneal=anneal,
+            anneals=anneal > 0.0,
+        )
+        return OnlineFit(
+            model,
+            around_step,
+            self._columns(),
+            owner=owner,
             guards=self._is_automatic,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        backup = None if self.backup_dir is None else str(self.backup_dir)
-        own = {name: getattr(self, name) for name in self._arguments}
-        return super().get_config() | own | {"backup_dir": backup}
+        return super().get_config() | {
+            "factor": self.factor,
+            "every": self.every,
+            "probe": self.probe,
+            "smoothing": self.smoothing,
+            "hyperparameters": self.hyperparameters,
+            "anneal": self.anneal,
+            "min_learning_rate": self.min_learning_rate,
+            "max_learning_rate": self.max_learning_rate,
+        }

@@ -264,18 +264,6 @@ def held_maximum(constant: Tensor, held: Tensor, memory: float) -> Tensor:
     return ops.where(_is_usable(constant), highest, held)
 
 
-def annealing(remaining: Tensor, fraction: float) -> Tensor:
-    """Return the factor that takes the rate linearly to zero at the end of a fit.
-
-    Args:
-        remaining: Part of the fit that is ahead, from 1 to 0.
-        fraction: Part of the fit over which the rate falls; 0 for never.
-    """
-    if fraction == 0.0:
-        return ops.ones_like(remaining)
-    return ops.minimum(remaining / fraction, 1.0)
-
-
 def _is_usable(constant: Tensor) -> Tensor:
     return ops.logical_and(ops.isfinite(constant), constant > 0.0)
 

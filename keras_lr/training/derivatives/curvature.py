@@ -10,11 +10,17 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.batches import leaves, map_leaves
+from keras_lr.training.derivatives.tensors import (
+    dense,
+    masked,
+    on_present,
+    zeros_for_none,
+)
 
-Gradients = Sequence[Any]
 Variables = Sequence[keras.Variable]
+# Lists with a tensor for each weight.
 Vectors = Sequence[Sequence[Tensor]]
 Products = Callable[[Gradients, Variables, Vectors], Vectors]
 
@@ -114,42 +120,29 @@ class Recording:
     paused: Callable[[], contextlib.AbstractContextManager[Any]]
 
 
-def dense(gradients: Gradients) -> list[Tensor | None]:
-    """Return gradients without the index lists of embeddings."""
-    import tensorflow as tf
-
-    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
-
-
 def _products(
     tape: Any,
     gradients: Gradients,
-    values: Sequence[Any],
+    weights: Sequence[Any],
     vectors: Vectors,
 ) -> Vectors:
+    """Return the derivative of <gradients, vector> with respect to the weights."""
     import tensorflow as tf
 
-    present = [i for i, gradient in enumerate(gradients) if gradient is not None]
-    return [
-        _scattered(
-            tape.gradient(
-                [gradients[i] for i in present],
-                [values[i] for i in present],
-                output_gradients=[vector[i] for i in present],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            ),
-            present,
-            values,
+    pairs = list(zip(gradients, weights, strict=True))
+    targets = [gradient for gradient, _ in pairs if gradient is not None]
+    sources = [weight for gradient, weight in pairs if gradient is not None]
+
+    def product(vector: list[Tensor]) -> list[Tensor]:
+        products = tape.gradient(
+            targets,
+            sources,
+            output_gradients=vector,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        for vector in vectors
-    ]
+        return dense(products)
 
-
-def _scattered(
-    products: Sequence[Tensor], places: Sequence[int], values: Sequence[Any]
-) -> list[Tensor]:
-    found = dict(zip(places, dense(products), strict=True))
     return [
-        found[i] if i in found else ops.zeros(each.shape, each.dtype)
-        for i, each in enumerate(values)
+        zeros_for_none(on_present(product, masked(vector, gradients)), weights)
+        for vector in vectors
     ]

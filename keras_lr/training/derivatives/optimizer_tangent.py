@@ -8,15 +8,14 @@ the state, the gradient included, and by the hyperparameter.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, StepState, root
-from keras_lr._typing import Tensor
-
-LEARNING_RATE = "learning_rate"
+from keras_lr._typing import Gradients, Tensor
 
 # From this number of weights on, what is done beside Keras's own step is compiled by
 # XLA, where the optimizer is known to allow it: dozens of passes over memory become
@@ -30,9 +29,9 @@ def compiled_if_large(
     """Return a function around a step, compiled by XLA where that pays and is safe.
 
     Args:
-        function: Of tensors in nested lists.
-        step: What is called in it.
-        variables: What it passes over.
+        function: Function of tensors in nested lists.
+        step: The step that is called in it.
+        variables: Variables over which it passes.
     """
     import tensorflow as tf
 
@@ -42,11 +41,23 @@ def compiled_if_large(
     return function
 
 
+class Carried(NamedTuple):
+    """What a step carries on from the steps before it.
+
+    Attributes:
+        tangent: mu Z_t, of weights and slots.
+        curvature: H_t mu Z_t for each gradient; `None` where there is none.
+    """
+
+    tangent: StepState
+    curvature: Sequence[Tensor | None]
+
+
 class StepDerivative:
     """Differentiates the optimizer's step in one direction, in forward mode.
 
     Args:
-        step: Of the optimizer.
+        step: The optimizer's step.
         name: The hyperparameter: `"learning_rate"` or an attribute of the optimizer.
         keeps_slots: Whether the derivative of the new slots is asked for.
     """
@@ -62,52 +73,50 @@ class StepDerivative:
     def __call__(
         self,
         state: StepState,
-        gradients: Sequence[Tensor | None],
+        gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        carried: tuple[StepState, Sequence[Tensor]] | None = None,
-    ) -> list[Tensor]:
+        carried: Carried | None = None,
+    ) -> StepState:
         """Return A_t (mu Z_t) + B_t of the weights and, if asked for, of the slots.
 
         Args:
             state: Weights and slots before the step.
-            gradients: Of the step; `None` where there is none.
-            hyperparameters: The values of all that are tuned, the learning rate first.
-            seed: Derivative of this hyperparameter, in the optimizer, by what is tuned.
-            carried: mu Z_t, and H_t mu Z_t for each gradient. Without it, B_t alone.
+            gradients: Gradients of the step.
+            hyperparameters: Values of all that are tuned, the learning rate among them.
+            seed: Derivative of this hyperparameter, as the optimizer reads it, with
+                respect to what is tuned.
+            carried: mu Z_t and H_t mu Z_t. Without it, B_t alone.
         """
-        given = [gradient for gradient in gradients if gradient is not None]
-        places = tuple(gradient is not None for gradient in gradients)
-        return self._derivative(
-            state, (places, given), dict(hyperparameters), seed, carried
-        )
+        values = dict(hyperparameters)
+        return self._derivative(state, list(gradients), values, seed, carried)
 
     def _plain_derivative(
         self,
         state: StepState,
-        gradients: tuple[tuple[bool, ...], list[Tensor]],
+        gradients: list[Tensor | None],
         hyperparameters: dict[str, Tensor],
         seed: Tensor,
-        carried: tuple[StepState, Sequence[Tensor]] | None,
-    ) -> list[Tensor]:
-        places, given = gradients
+        carried: Carried | None,
+    ) -> StepState:
         # A tensor is recognized by its identity, and one may be there twice.
-        given = [ops.copy(gradient) for gradient in given]
+        gradients = [None if each is None else ops.copy(each) for each in gradients]
         primals, tangents = [hyperparameters[self._name]], [seed]
         if carried is not None:
-            tangent, curvatures = carried
-            primals += [*state.weights, *state.slots, *given]
-            tangents += [*tangent.weights, *tangent.slots, *curvatures]
-        rest = iter(given)
-        all_gradients = [next(rest) if is_given else None for is_given in places]
+            primals += [*state.weights, *state.slots, *gradients]
+            tangents += [*carried.tangent.weights, *carried.tangent.slots]
+            tangents += carried.curvature
+        pairs = [
+            (p, t) for p, t in zip(primals, tangents, strict=True) if p is not None
+        ]
 
-        def after() -> list[Tensor]:
+        def after() -> StepState:
             others = dict(hyperparameters)
             rate = others.pop(LEARNING_RATE)
-            new = self._step(state, all_gradients, rate, others)
-            return [*new.weights, *new.slots] if self._keeps_slots else new.weights
+            new = self._step(state, gradients, rate, others)
+            return new if self._keeps_slots else StepState(new.weights, [])
 
-        return _forward_derivative(after, primals, tangents)
+        return _forward_derivative(after, pairs)
 
 
 class OptimizerTangent:
@@ -152,27 +161,25 @@ class OptimizerTangent:
     def advanced(
         self,
         state: StepState,
-        gradients: Sequence[Tensor | None],
+        gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        carried: tuple[StepState, Sequence[Tensor]] | None = None,
+        carried: Carried | None = None,
     ) -> StepState:
         """Return A_t (mu Z_t) + B_t.
 
         The arguments are those of `StepDerivative`.
         """
-        moved = self._derivative(state, gradients, hyperparameters, seed, carried)
-        number = len(state.weights)
-        return StepState(moved[:number], moved[number:])
+        return self._derivative(state, gradients, hyperparameters, seed, carried)
 
 
 def _forward_derivative(
-    function: Callable[[], list[Tensor]],
-    primals: Sequence[Tensor],
-    tangents: Sequence[Tensor],
-) -> list[Tensor]:
+    function: Callable[[], StepState], pairs: Sequence[tuple[Tensor, Tensor]]
+) -> StepState:
+    """Return the derivative of a function's value along primals and their tangents."""
     import tensorflow as tf
 
+    primals, tangents = zip(*pairs, strict=True)
     accumulator = tf.autodiff.ForwardAccumulator(list(primals), list(tangents))
     with accumulator, root.differentiable_at_zero():
         values = function()

@@ -18,21 +18,26 @@ class FitLength:
     Attributes:
         epochs: Index of the epoch after the last one.
         steps: Batches of an epoch; `None` in the first epoch of a generator.
+        batches: Batches of the present epoch that are done.
     """
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.epochs: int = params["epochs"]
         self.steps: int | None = params["steps"]
-        self._seen = 0
+        self.batches = 0
 
-    def is_last(self, batch: int) -> bool:
-        """Return whether this batch is known to be the last one of its epoch."""
-        self._seen = batch + 1
-        return self.steps is not None and self._seen >= self.steps
+    def count(self, batch: int) -> None:
+        """Count the batches of an epoch up to the one with this number."""
+        self.batches = batch + 1
+
+    @property
+    def is_epoch_complete(self) -> bool:
+        """Whether the last batch that was counted is known to end its epoch."""
+        return self.steps is not None and self.batches >= self.steps
 
     def end_epoch(self) -> None:
-        """Take the number of batches that were seen, if it was not known before."""
-        self.steps = self.steps or self._seen
+        """Take the number of batches that were counted, if none was known before."""
+        self.steps = self.steps or self.batches
 
 
 class Horizon:

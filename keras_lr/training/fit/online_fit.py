@@ -1,175 +1,243 @@
-"""One fit that moves hyperparameters: recorded, annealed, saved, and put back."""
+"""One fit in which hyperparameters move in each step: recorded, saved, rolled back."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_lr import _keras
-from keras_lr._keras import step_hook
-from keras_lr.rules import lipschitz
+from keras_lr._keras import replicas, step_hook
+from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.batches import leaves
+from keras_lr.training.derivatives.tensors import dense
 from keras_lr.training.fit import state_file
+from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
 from keras_lr.training.fit.divergence import DivergenceGuard
-from keras_lr.training.fit.horizon import FitLength, Horizon
-from keras_lr.training.fit.online_tuning import OnlineTuning
+from keras_lr.training.fit.fit import Fit
+from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
 
 # Steps from one look at their losses to the next: each waits for the device, and a few
-# steps more of a diverging training are put back all the same.
+# steps more of a diverging training are rolled back all the same.
 PATIENCE = 16
 
 
-class OnlineFit:
-    """What lives for one fit in which hyperparameters move at each step.
+class OnlineFit(Fit):
+    """What lives for one fit in which hyperparameters move in each step.
+
+    The optimizer's `apply` is intercepted while the training step runs or is traced:
+    there the method of `around_step` has its place. What it does is recorded, and the
+    state is written to disk and rolled back if the training diverges.
 
     Args:
         model: A built, compiled model.
-        online: What moves them.
-        columns: What is recorded of each step.
-        anneal: Of `lipschitz.annealing`.
-        guards: Whether a training that diverges is put back.
+        around_step: The method, with the rate that it moves.
+        columns: Names of what is recorded of each step.
+        owner: Name of the callback, for messages.
+        guards: Whether a training that diverges is rolled back; `loss` must be among
+            the columns.
+
+    Raises:
+        ValueError: If the model has several optimizers, or one that does not step at
+            each batch.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        online: OnlineTuning,
+        around_step: AroundStep,
         columns: Sequence[str],
         *,
-        anneal: float,
+        owner: str,
         guards: bool,
     ) -> None:
+        super().__init__(around_step.rate)
         self._model = model
-        self._online = online
-        self._leaf = _keras.leaf_optimizers(model.optimizer)[0]
-        self._rate = _keras.learning_rate_variable(self._leaf)
-        self._others = [each.name for each in online.tuned[1:]]
-        self._anneal = anneal
-        self._horizon = Horizon(model)
-        self._executed = int(model.steps_per_execution)
+        self._around_step = around_step
+        self._optimizer = _keras.require_single_update(model.optimizer, owner)
+        _keras.build_optimizer(model)
+        self._others = around_step.others
+        self._batches_per_execution = int(model.steps_per_execution)
         self._log = StepLog(
             model,
             columns,
-            dtype=online.dtype,
-            capacity=max(CAPACITY, 2 * self._executed),
+            dtype=self.rate.dtype,
+            capacity=max(CAPACITY, 2 * self._batches_per_execution),
         )
-        self._guard = DivergenceGuard(model) if guards else None
-        self._kept: list[float] = []
-        self._candidate: list[float] = []
-        self._fetched = 0
+        self._guard = None
+        if guards:
+            values = [each.value for each in (self.rate.rate, *self._others)]
+            self._guard = DivergenceGuard(model, values)
+        self._says_loss = False
+        self._batches_fetched = 0
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
-        """Return the training step with what goes on beside it."""
+        """Return the training step with what goes on around the optimizer's."""
 
-        def tuned_step(data: Any) -> Any:
-            factor = lipschitz.annealing(self._horizon.remaining(), self._anneal)
-            with self._online.watching(data, factor) as row:
+        def moving_step(data: Any) -> Any:
+            with self._intercepting(data) as row:
                 logs = step(data)
             self._log.append(row)
-            self._horizon.advance()
+            self.rate.advance()
             return logs
 
-        return tuned_step
+        return moving_step
+
+    def start(self, rate: float | None = None, scale: float = 1.0) -> None:
+        """Set the state to what it is before the first step."""
+        super().start(rate, scale)
+        self._start_method()
+
+    def resume(self, epoch: int, length: FitLength) -> None:
+        """Set the state from a restored model and optimizer."""
+        super().resume(epoch, length)
+        self._start_method()
+
+    def _start_method(self) -> None:
+        for each in self._others:
+            each.read_from(self._optimizer)
+        self._around_step.start()
+        if self._guard is not None:
+            self._guard.save()
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
-        self._horizon.start_epoch(epoch, length)
-        self._fetched = 0
+        super().start_epoch(epoch, length)
+        self._batches_fetched = 0
 
-    def start(
-        self, rate: float | None, scale: float = 1.0, *, is_annealed: bool = False
-    ) -> None:
-        """Set the state to what it is before the first step.
-
-        Args:
-            rate: To start from; `None` for the optimizer's own, times `scale` if it has
-                not taken a step yet.
-            scale: See `rate`.
-            is_annealed: Whether the optimizer's own rate has the annealing in it.
-        """
-        if rate is None:
-            factor = self._factor() if is_annealed else 1.0
-            is_fresh = _keras.to_float(self._leaf.iterations) == 0.0
-            rate = (scale if is_fresh else 1.0) * _keras.to_float(self._rate) / factor
-        others = (getattr(self._leaf, name) for name in self._others)
-        self._online.start([rate, *others])
-        self._keep()
-
-    def is_time_to_fetch(self, batch: int) -> bool:
-        """Return whether the host has to act, after a batch of this number."""
-        done = batch + 1
-        most = self._log.capacity - self._executed
+    def is_due(self, batches: int) -> bool:
+        """Return whether the host has to `fetch` now."""
+        most = self._log.capacity - self._batches_per_execution
         if self._guard is not None:
             most = min(most, PATIENCE - 1)
-        if done - self._fetched <= most:
-            return False
-        self._fetched = done
-        return True
+        return batches - self._batches_fetched > most
 
-    def fetch(self) -> dict[str, list[float]]:
-        """Return what the steps recorded since the last time."""
+    def fetch(self, batches: int) -> dict[str, list[float]]:
+        """Return what the steps recorded since the last time, by columns."""
         rows = self._log.fetch()
+        self._batches_fetched = batches
         # A step of the user's own may not say its loss.
-        if self._guard is not None and self._online.sees_loss:
+        if self._guard is not None and self._says_loss:
             self._guard.observe(rows["loss"])
         return rows
 
     def restart_if_diverged(self) -> str | None:
-        """Put everything back if the training diverges.
-
-        Returns:
-            What it goes on with, in words; `None` if it does not diverge.
-        """
+        """Roll the training back if it diverges; say what it continues with."""
         if self._guard is None or not self._guard.has_diverged():
             return None
-        self._guard.restore(renews_optimizer=self._online.renews_optimizer)
-        self._kept, outcome = self._online.restart(self._kept)
-        self._candidate = self._kept
-        self._online.write_rate(self._factor())
+        self._guard.restore(renews_optimizer=self._around_step.renews_optimizer)
+        outcome = self._around_step.restart()
+        self._guard.accept_values()
+        self.rate.write_on_host()
         return outcome
 
-    def settle(self, epoch: int, length: FitLength) -> None:
-        """Leave the rate in the optimizer that the next epoch begins with."""
-        self._horizon.start_epoch(epoch, length)
-        if _keras.to_float(self._horizon.remaining()) > 0.0:
-            self._online.write_rate(self._factor())
-
     def end_epoch(self) -> None:
-        """Keep the state to go back to, if it is a better one."""
-        self._keep()
-        self._online.write_others()
+        """Copy the state to go back to, and set the optimizer's hyperparameters."""
+        if self._guard is not None:
+            self._guard.save()
+        self._write_others()
 
     def release(self) -> None:
         """Take the annealing off the rate, unless the user has set another."""
-        if self._online.wrote_last():
-            self._online.write_rate(1.0)
+        super().release()
         if self._others:
-            self._online.write_others()
+            self._write_others()
             # It has their old values in it.
             step_hook.forget_plain_function(self._model)
 
     def write(self, directory: Path, epoch: int) -> None:
         """Write the state at the end of an epoch."""
-        state_file.write(self._file(directory), self._online.variables(), epoch)
+        state_file.write(self._file(directory), self._around_step.variables(), epoch)
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
-        state_file.read(self._file(directory), self._online.variables(), epoch)
-        self._kept = self._candidate = self._values()
+        state_file.read(self._file(directory), self._around_step.variables(), epoch)
+        if self._guard is not None:
+            self._guard.accept_values()
 
     def _file(self, directory: Path) -> Path:
-        return directory / f"keras_lr_{self._online.signal}.npz"
+        return directory / f"keras_lr_{self._around_step.name}.npz"
 
-    def _factor(self) -> float:
-        factor = lipschitz.annealing(self._horizon.remaining(), self._anneal)
-        return _keras.to_float(factor) or 1.0
+    def _write_others(self) -> None:
+        for each in self._others:
+            each.write_to(self._optimizer)
 
-    def _keep(self) -> None:
-        # As the guard does: a rate is good if the epoch after it was.
-        if self._guard is not None and self._guard.save():
-            now = self._values()
-            self._kept, self._candidate = self._candidate or now, now
+    @contextlib.contextmanager
+    def _intercepting(self, data: Any) -> Iterator[dict[str, Tensor]]:
+        """Let the method take part in the training step that is called in this context.
 
-    def _values(self) -> list[float]:
-        return [_keras.to_float(each.value) for each in self._online.tuned]
+        Args:
+            data: Its batch.
+
+        Yields:
+            A dict that says afterwards, in scalars, what the step was like.
+        """
+        row: dict[str, Tensor] = {}
+        calls: list[None] = []
+
+        def scale_loss(plain: Callable[..., Any], loss: Tensor) -> Tensor:
+            # The step's loss comes first; those of further passes follow.
+            if not row:
+                row["loss"] = replicas.sum_over_replicas(loss)
+            return plain(loss)
+
+        def apply(
+            plain: Callable[..., Any], grads: Any, trainable_variables: Any = None
+        ) -> None:
+            calls.append(None)
+            _require_one_call(len(calls))
+            self._says_loss = "loss" in row
+
+            def apply_plainly(gradients: Gradients | None) -> None:
+                if gradients is None:
+                    plain(grads, trainable_variables)
+                else:
+                    plain(gradients, self._model.trainable_variables)
+
+            step = OptimizerStep(
+                self._model,
+                self.rate,
+                self._others,
+                gradients=self._aligned(grads, trainable_variables),
+                loss=row.setdefault("loss", unknown(self.rate.dtype)),
+                recording=recording,
+                apply=apply_plainly,
+            )
+            # Where a data set runs out, nothing may move that needs no data.
+            with _after(data):
+                row.update(self._around_step.around(step))
+            row.update(step.values)
+
+        optimizer = self._model.optimizer
+        with (
+            self._around_step.recording(data) as recording,
+            _keras.intercepted(optimizer, apply=apply, scale_loss=scale_loss),
+        ):
+            yield row
+        _require_one_call(len(calls))
+
+    def _aligned(self, grads: Any, variables: Any) -> Gradients:
+        """Return a dense gradient, or `None`, for each of the weights."""
+        weights = self._model.trainable_variables
+        pairs = zip(variables or weights, grads, strict=True)
+        by_weight = {id(variable): grad for variable, grad in pairs}
+        return dense([by_weight.get(id(each)) for each in weights])
+
+
+def _after(batch: Any) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which whatever happens does so after a batch is there."""
+    import tensorflow as tf
+
+    parts = tf.nest.flatten(leaves(batch), expand_composites=True)
+    return tf.control_dependencies([each for each in parts if tf.is_tensor(each)])
+
+
+def _require_one_call(number: int) -> None:
+    if number != 1:
+        raise ValueError(
+            "The learning rate is tuned around a training step that calls its "
+            "optimizer's `apply` once. Received: a `train_step` that calls it "
+            f"{number} times."
+        )

@@ -1,7 +1,6 @@
-"""Hypergradients of the loss after each training step, taken inside of it."""
+"""Hypergradients around each training step: the tangents of the optimizer's state."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,95 +8,116 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._keras import StepState, moments, replicas
-from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.curvature import Curvature, Products, Recording
-from keras_lr.training.fit.online_tuning import (
-    CUT,
-    LEARNING_RATE,
-    Gradients,
-    OnlineTuning,
-    TakeStep,
-    summed,
+from keras_lr._checks import LEARNING_RATE
+from keras_lr._keras import PureStep, moments, replicas
+from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.curvature import Curvature, Recording
+from keras_lr.training.derivatives.optimizer_tangent import Carried
+from keras_lr.training.derivatives.tensors import (
+    inner_product,
+    masked,
+    norm_of,
+    on_present,
+    scaled,
 )
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.around_step import (
+    CUT,
+    AroundStep,
+    OptimizerStep,
+    summed,
+    unknown,
+)
+from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.hypergradient.objective import Evaluate, Objective
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
     HypergradientRule,
     Observation,
     TunedHyperparameter,
-    inner_product,
-    norm_of,
-    scaled,
 )
-from keras_lr.training.hypergradient.validation_loss import ValidationLoss
 
 RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
-"""What a step says of the learning rate's rule."""
+"""What a step records of the learning rate's rule."""
 
 
 def hypergradient_of(name: str) -> str:
-    """Return under what name a step says Delta of another hyperparameter."""
-    return f"{name}_hypergradient"
+    """Return the column of Delta of a hyperparameter."""
+    return RULE_COLUMNS[0] if name == LEARNING_RATE else f"{name}_{RULE_COLUMNS[0]}"
 
 
-class OnlineHypergradient(OnlineTuning):
-    """Differentiates the training steps of a fit, and moves hyperparameters by it.
+class HypergradientStep(AroundStep):
+    """Carries tangents through the training steps, and moves hyperparameters by them.
 
     Args:
-        model: A built, compiled model whose optimizer has a pure step.
-        rules: For each hyperparameter, the learning rate first.
-        validation: E; `None` for the loss of the next training batch.
-        curvature_batch_size: Of `Curvature`.
+        model: A built, compiled model.
+        step: The pure step of its optimizer.
+        rate: Owner of the learning rate.
+        others: The other hyperparameters that are tuned.
+        rule: How they move.
+        objective: E.
+        curvature_batch_size: Rows of the batch whose Hessian is used, or the part of
+            the batch as a float; `None` for the whole of it.
         every: Steps from one update to the next.
     """
 
-    signal = "hypergradient"
+    name = "hypergradient"
 
     def __init__(
         self,
         model: keras.Model,
-        rules: Mapping[str, HypergradientRule],
+        step: PureStep,
+        rate: AnnealedRate,
+        others: Sequence[Hyperparameter],
         *,
-        validation: ValidationLoss | None,
+        rule: HypergradientRule,
+        objective: Objective,
         curvature_batch_size: float | None,
         every: int = 1,
     ) -> None:
-        super().__init__(model)
+        super().__init__(rate, others)
+        self._step = step
+        self._rule = rule
+        self._objective = objective
         self._curvature = Curvature(model, curvature_batch_size)
-        self._validation = validation
         self._every = every
-        self.tuned: list[TunedHyperparameter] = [
-            TunedHyperparameter(model, self.step, name, rule, self.dtype)
-            for name, rule in rules.items()
+        self._tuned = [
+            TunedHyperparameter(model, step, each, rule)
+            for each in (rate.rate, *others)
         ]
-        self._looks_back = self.tuned[0].rule.discount != 0.0
-        self.renews_optimizer = self.tuned[0].rule.update == "log"
+        self._looks_back = rule.discount != 0.0
+        self.renews_optimizer = rule.update == "log"
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        named = {"count": self._count}
-        if self._validation is not None:
-            named["position"] = self._validation.position
-        return named | super().variables()
+        named = {"count": self._count} | self._objective.variables()
+        for each in self._tuned:
+            named |= each.variables()
+        return named
 
-    def restart(self, values: Sequence[float]) -> tuple[list[float], str]:
+    def start(self) -> None:
+        """Forget the tangents, and what the rules have learned, on the host."""
+        for each in self._tuned:
+            each.start()
+
+    def restart(self) -> str:
         """Begin anew with a lower rate, or a lower hyper-learning rate."""
-        beta = _keras.to_float(self.tuned[0].beta)
-        is_log = self.tuned[0].rule.update == "log"
-        if is_log:
-            kept, text = super().restart(values)
+        beta = _keras.to_float(self._tuned[0].beta)
+        if self._rule.update == "log":
             beta *= 0.5
+            outcome = super().restart()
         else:
-            self.start(values)
             beta *= CUT
-            kept, text = [*values], f"a hyper-learning rate of {beta:.3g}"
-        for each in self.tuned:
+            self.start()
+            outcome = f"a hyper-learning rate of {beta:.3g}"
+        for each in self._tuned:
             each.beta.assign(beta)
-        return kept, text
+        return outcome
 
     @contextlib.contextmanager
-    def _recorded(self, data: Any) -> Iterator[Recording | None]:
+    def recording(self, data: Any) -> Iterator[Recording | None]:
+        """Record the training step, unless the tangents have no past."""
         with moments.twice_differentiable():
             if not self._looks_back:
                 yield None
@@ -105,80 +125,61 @@ class OnlineHypergradient(OnlineTuning):
             with self._curvature.recording(data) as recording:
                 yield recording
 
-    def _around(
-        self,
-        take_step: TakeStep,
-        gradients: Gradients,
-        recorded: Recording | None,
-        factor: Tensor,
-        loss: Tensor,
-    ) -> dict[str, Tensor]:
-        with recorded.paused() if recorded else contextlib.nullcontext():
-            return self._differentiated(take_step, gradients, recorded, factor)
-
-    def _differentiated(
-        self,
-        take_step: TakeStep,
-        gradients: Gradients,
-        recording: Recording | None,
-        factor: Tensor,
-    ) -> dict[str, Tensor]:
+    def around(self, step: OptimizerStep) -> dict[str, Tensor]:
         """Take the optimizer's step, and the tangents' beside it."""
-        scale = _keras.loss_scale(self.model.optimizer)
-        sums = summed(gradients, scale)
-        row: dict[str, Tensor] = {}
-        if self._validation is None:
-            row |= self._observe(lambda _: (math.nan, self._plain(sums)))
-        used = self._set_hyperparameters(factor)
-        carried: list[Any] = [None] * len(self.tuned)
-        if recording is not None:
-            carried = self._carried(gradients, recording.products, scale)
-        self._where_needed(lambda: self._advance(sums, used, factor, carried))
-        with self._taking(used):
-            take_step()
-        if self._validation is not None:
-            validation = self._validation
-            row |= self._observe(
-                lambda is_due: validation.gradient(self.weights, is_due)
+        recording: Recording | None = step.recording
+        with recording.paused() if recording else contextlib.nullcontext():
+            row = self._objective.before_step(step, self._observe)
+            gradients = step.summed_gradients()
+            values = step.set_hyperparameters()
+            carried = self._carried(step, recording)
+            self._where_needed(
+                lambda: self._advance(gradients, values, step.factor, carried)
             )
-        return row | used
+            step.take()
+            return row | self._objective.after_step(self._observe)
 
     def _carried(
-        self, gradients: Gradients, products: Products, scale: Tensor | None
-    ) -> list[tuple[StepState, list[Tensor]]]:
+        self, step: OptimizerStep, recording: Recording | None
+    ) -> list[Carried | None]:
         """Return mu Z and H mu Z of each hyperparameter, up to the scale of Z."""
-        tangents = [each.carried() for each in self.tuned]
+        if recording is None:
+            return [None for _ in self._tuned]
+        tangents = [each.carried() for each in self._tuned]
+        scale = step.loss_scale
         # A vector of length 1 passes through layers of half precision.
         norms = [
-            1.0 if scale is None else norm_of(each.weights, self.dtype)
+            1.0 if scale is None else norm_of(each.weights, self.rate.dtype)
             for each in tangents
         ]
         vectors = [
             each.weights if scale is None else scaled(each.weights, 1.0 / norm)
             for each, norm in zip(tangents, norms, strict=True)
         ]
-        curvatures = products(gradients, self.weights, vectors)
+        weights = self._step.variables.weights
+        products = recording.products(step.gradients, weights, vectors)
         carried = []
-        for tangent, norm, curvature in zip(tangents, norms, curvatures, strict=True):
-            product = _present(summed(curvature, scale), gradients)
-            product = product if scale is None else scaled(product, norm)
-            carried.append((tangent, product))
+        for tangent, norm, product in zip(tangents, norms, products, strict=True):
+            curvature = summed(masked(product, step.gradients), scale)
+            if scale is not None:
+                curvature = on_present(lambda each, n=norm: scaled(each, n), curvature)
+            carried.append(Carried(tangent, curvature))
         return carried
 
     def _advance(
         self,
         gradients: Gradients,
-        used: Mapping[str, Tensor],
+        values: Mapping[str, Tensor],
         factor: Tensor,
-        carried: Sequence[Any],
+        carried: Sequence[Carried | None],
     ) -> None:
         """Move the tangents of each hyperparameter over the step to be taken."""
-        state = self._state()
-        for each, pair in zip(self.tuned, carried, strict=True):
-            value = used[each.name]
+        state = self._step.variables.read()
+        for each, part in zip(self._tuned, carried, strict=True):
+            value = values[each.name]
             seed = factor if each.name == LEARNING_RATE else ops.ones_like(value)
             seed = ops.cast(seed, value.dtype)
-            each.assign(each.advanced(state, gradients, used, seed, pair))
+            each.assign(each.advanced(state, gradients, values, seed, part))
 
     def _where_needed(self, advance: Callable[[], None]) -> None:
         """Advance the tangents, unless they are forgotten before the next update."""
@@ -193,58 +194,43 @@ class OnlineHypergradient(OnlineTuning):
         is_needed = (self._count.value + 1) % self._every == 0
         tf.cond(is_needed, advance, lambda: None)
 
-    def _observe(
-        self, evaluate: Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
-    ) -> dict[str, Tensor]:
+    def _observe(self, evaluate: Evaluate) -> dict[str, Tensor]:
         """Look at E, where it is time to, and move the hyperparameters by it."""
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
 
-        def look() -> list[Tensor]:
+        def look() -> tuple[Tensor, list[Observation]]:
             loss, gradients = evaluate(is_due)
             square = None
-            if any(each.needs_norms for each in self.tuned):
-                square = inner_product(gradients, gradients, self.dtype)
-            seen = [each.observe(gradients, square) for each in self.tuned]
-            flat = [scalar for each in seen for scalar in each]
-            return [ops.cast(scalar, self.dtype) for scalar in (loss, *flat)]
+            if self._rule.needs_norms:
+                square = inner_product(gradients, gradients, self.rate.dtype)
+            return self._cast(
+                (loss, [each.observe(gradients, square) for each in self._tuned])
+            )
 
-        loss, *flat = self._now_or_not(look, is_due)
+        loss, observations = self._now_or_not(look, is_due)
         row = {"validation_loss": loss}
-        size = len(Observation._fields)
-        for index, each in enumerate(self.tuned):
-            observation = Observation(*flat[size * index : size * (index + 1)])
+        for each, observation in zip(self._tuned, observations, strict=True):
             delta, mu, beta = each.update(observation, is_due)
+            row[hypergradient_of(each.name)] = delta
             if each.name == LEARNING_RATE:
-                row |= dict(zip(RULE_COLUMNS, (delta, mu, beta), strict=True))
-            else:
-                row[hypergradient_of(each.name)] = delta
+                row |= {"discount": mu, "hyper_learning_rate": beta}
         return row
 
-    def _now_or_not(
-        self, look: Callable[[], list[Tensor]], is_due: Tensor
-    ) -> list[Tensor]:
+    def _now_or_not(self, look: Callable[[], Any], is_due: Tensor) -> Any:
         import tensorflow as tf
 
         if self._every == 1:
             return look()
-        number = 1 + len(Observation._fields) * len(self.tuned)
-        nothing = [ops.full((), math.nan, self.dtype)] * number
+        nothing = unknown(self.rate.dtype)
         if replicas.number_of_replicas() == 1:
-            return tf.cond(is_due, look, lambda: nothing)
+            names = Observation._fields
+            observations = [Observation(*[nothing] * len(names)) for _ in self._tuned]
+            return tf.cond(is_due, look, lambda: (nothing, observations))
         # Replicas cannot meet inside a branch.
-        return [ops.where(is_due, seen, nothing[0]) for seen in look()]
+        return tf.nest.map_structure(lambda x: ops.where(is_due, x, nothing), look())
 
-    def _plain(self, gradients: Gradients) -> list[Tensor]:
-        """Return a gradient for each weight, without the optimizer's own factor."""
-        plain = [
-            ops.zeros(variable.shape, variable.dtype) if gradient is None else gradient
-            for gradient, variable in zip(gradients, self.weights, strict=True)
-        ]
-        factor = getattr(self.leaf, "loss_scale_factor", None)
-        return plain if factor is None else [each / factor for each in plain]
+    def _cast(self, scalars: Any) -> Any:
+        import tensorflow as tf
 
-
-def _present(values: Gradients, gradients: Gradients) -> list[Tensor]:
-    pairs = zip(values, gradients, strict=True)
-    return [value for value, gradient in pairs if gradient is not None]
+        return tf.nest.map_structure(lambda x: ops.cast(x, self.rate.dtype), scalars)

@@ -8,30 +8,33 @@ import keras
 from keras import ops
 
 from keras_lr._keras import PureStep, StepState, replicas
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import marthe
-from keras_lr.training.derivatives.optimizer_tangent import OptimizerTangent
+from keras_lr.training.derivatives.optimizer_tangent import Carried, OptimizerTangent
+from keras_lr.training.derivatives.tensors import inner_product
+from keras_lr.training.fit.hyperparameter import Hyperparameter
 
 
 @dataclasses.dataclass(frozen=True)
 class HypergradientRule:
-    """How a hyperparameter moves; the arguments of `keras_lr.MARTHE`.
+    """How hyperparameters move; the arguments of `keras_lr.MARTHE`.
 
     Attributes:
-        update: Key of `rules.marthe.UPDATES`.
+        update: `"log"` or `"additive"`.
         hyper_learning_rate: beta_0.
         adaptation: kappa, the step size of beta; 0 for a fixed one.
         discount: mu; `None` for the adaptive one.
-        minimum: Lower limit of the hyperparameter.
-        maximum: Upper limit.
     """
 
     update: str
     hyper_learning_rate: float
     adaptation: float
     discount: float | None
-    minimum: float
-    maximum: float
+
+    @property
+    def needs_norms(self) -> bool:
+        """Whether it asks for the cosine: each norm is a pass over memory."""
+        return self.update != "additive"
 
 
 # Below it the numbers kept for Z would grow out of range.
@@ -39,7 +42,7 @@ SMALLEST_SCALE = 1e-4
 
 
 class Observation(NamedTuple):
-    """What is seen after a step, of one hyperparameter: scalars.
+    """What a step shows of one hyperparameter: scalars.
 
     Attributes:
         hypergradient: Delta = <Z, grad E>.
@@ -60,43 +63,43 @@ class TunedHyperparameter:
     Args:
         model: A built, compiled model.
         step: The step of its optimizer.
-        name: `"learning_rate"` or an attribute of the optimizer.
-        rule: How it moves.
-        dtype: Of the scalars.
+        hyperparameter: What moves.
+        rule: How it moves. The decay of an average moves by its distance from 1.
     """
 
     def __init__(
         self,
         model: keras.Model,
         step: PureStep,
-        name: str,
+        hyperparameter: Hyperparameter,
         rule: HypergradientRule,
-        dtype: str,
     ) -> None:
-        self.name = name
-        self.rule = rule
-        self.dtype = dtype
+        self.name = name = hyperparameter.name
+        self._hyperparameter = hyperparameter
+        self._rule = rule
+        self._dtype = dtype = hyperparameter.value.dtype
+        is_complement = rule.update == "log" and hyperparameter.is_average
+        kind = "log_complement" if is_complement else rule.update
+        self._moved = marthe.UPDATES[kind]
         looks_back = rule.discount != 0.0
         self._tangent = OptimizerTangent(model, step, name, keeps_slots=looks_back)
-        # B_t, without a past.
-        self._last_part = None
+        self.tangents = [self._tangent]
+        """Z, and B where it is needed."""
         if rule.discount is None:
-            self._last_part = OptimizerTangent(model, step, name, keeps_slots=False)
+            # B_t, without a past.
+            self.tangents.append(OptimizerTangent(model, step, name, keeps_slots=False))
         with model.distribute_strategy.scope():
-            scalars = [
+            self.beta, self.mu, self._horizon, self._last = (
                 replicas.shared_scalar(f"{name}_{scalar}", dtype)
-                for scalar in ("value", "beta", "mu", "horizon", "last")
-            ]
+                for scalar in ("beta", "mu", "horizon", "last")
+            )
             self._scale = replicas.shared_scalar(f"{name}_scale", dtype)
             self._is_lost = replicas.shared_scalar(f"{name}_is_lost", dtype)
-        self.value, self.beta, self.mu, self._horizon, self._last = scalars
 
-    def start(self, value: float, hyper_learning_rate: float | None = None) -> None:
-        """Set the state to what it is before the first step, on the host."""
-        self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
-        beta = hyper_learning_rate
-        self.beta.assign(self.rule.hyper_learning_rate if beta is None else beta)
-        self.mu.assign(self.rule.discount or 0.0)
+    def start(self) -> None:
+        """Set the state, except the value, to what it is before the first step."""
+        self.beta.assign(self._rule.hyper_learning_rate)
+        self.mu.assign(self._rule.discount or 0.0)
         self._scale.assign(1.0)
         for scalar in (self._horizon, self._last, self._is_lost):
             scalar.assign(0.0)
@@ -106,7 +109,7 @@ class TunedHyperparameter:
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         scalars = (
-            self.value,
+            self._hyperparameter.value,
             self.beta,
             self.mu,
             self._horizon,
@@ -120,12 +123,6 @@ class TunedHyperparameter:
         both = [*scalars, *tangents]
         return {f"{self.name}_{index}": each for index, each in enumerate(both)}
 
-    @property
-    def tangents(self) -> list[OptimizerTangent]:
-        """Z, and B where it is needed."""
-        both = (self._tangent, self._last_part)
-        return [each for each in both if each is not None]
-
     def carried(self) -> StepState:
         """Return mu Z_t but for the factor `scale`, which is set for the step.
 
@@ -134,32 +131,31 @@ class TunedHyperparameter:
         """
         import tensorflow as tf
 
-        values = self._tangent.values()
-        flat = [*values.weights, *values.slots]
+        tangent = self._tangent.values()
         is_lost = self._is_lost.value > 0.0
         scale = self._scale.value * self.mu.value
         is_small = scale < SMALLEST_SCALE
 
-        def rescaled() -> list[Tensor]:
-            return [
-                tf.where(is_lost, tf.zeros_like(y), y * tf.cast(scale, y.dtype))
-                for y in flat
-            ]
+        def rescaled(y: Tensor) -> Tensor:
+            return tf.where(is_lost, tf.zeros_like(y), y * tf.cast(scale, y.dtype))
 
         begins_anew = ops.logical_or(is_lost, is_small)
-        flat = tf.cond(begins_anew, rescaled, lambda: [tf.identity(y) for y in flat])
+        tangent = tf.cond(
+            begins_anew,
+            lambda: tf.nest.map_structure(rescaled, tangent),
+            lambda: tf.nest.map_structure(tf.identity, tangent),
+        )
         self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
         self._is_lost.assign(0.0)
-        number = len(values.weights)
-        return StepState(flat[:number], flat[number:])
+        return tangent
 
     def advanced(
         self,
         state: StepState,
-        gradients: Sequence[Tensor | None],
+        gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        carried: tuple[StepState, Sequence[Tensor]] | None,
+        carried: Carried | None,
     ) -> list[StepState]:
         """Return the new values of `tangents`, for a step that is about to be taken.
 
@@ -168,19 +164,12 @@ class TunedHyperparameter:
         given = (state, gradients, hyperparameters)
         scale = ops.cast(self._scale.value, seed.dtype)
         new = [self._tangent.advanced(*given, seed / scale, carried)]
-        if self._last_part is not None:
-            new.append(self._last_part.advanced(*given, seed))
-        return new
+        return new + [each.advanced(*given, seed) for each in self.tangents[1:]]
 
     def assign(self, values: Sequence[StepState]) -> None:
         """Set `tangents`."""
         for tangent, value in zip(self.tangents, values, strict=True):
             tangent.assign(value)
-
-    @property
-    def needs_norms(self) -> bool:
-        """Whether the rule asks for the cosine: each norm is a pass over memory."""
-        return self.rule.update != "additive"
 
     def observe(
         self, gradients: Sequence[Tensor], square: Tensor | None
@@ -192,30 +181,30 @@ class TunedHyperparameter:
             square: ||grad E||^2; may be `None` if this one does not need it.
         """
         weights = self._tangent.values().weights
-        hypergradient = inner_product(weights, gradients, self.dtype)
+        hypergradient = inner_product(weights, gradients, self._dtype)
         cosine = tangent_square = ops.zeros_like(hypergradient)
-        if self.needs_norms:
-            tangent_square = inner_product(weights, weights, self.dtype)
+        if self._rule.needs_norms:
+            tangent_square = inner_product(weights, weights, self._dtype)
             cosine = marthe.cosine(hypergradient, tangent_square, square)
         hypergradient = hypergradient * self._scale.value
         one_step = ops.zeros_like(hypergradient)
-        if self._last_part is not None:
-            part = self._last_part.values().weights
-            one_step = inner_product(part, gradients, self.dtype)
+        for part in self.tangents[1:]:
+            one_step = inner_product(part.values().weights, gradients, self._dtype)
         return Observation(hypergradient, one_step, cosine, tangent_square)
 
-    def update(self, seen: Observation, is_due: Tensor) -> tuple[Tensor, ...]:
-        """Move beta, then mu, then the hyperparameter, by what was seen after a step.
+    def update(self, observation: Observation, is_due: Tensor) -> tuple[Tensor, ...]:
+        """Move beta, then mu, then the hyperparameter, by what a step showed.
 
         Args:
-            seen: What was seen.
+            observation: What the step showed.
             is_due: Whether it counts.
 
         Returns:
             What the update was made with: Delta, mu and beta.
         """
-        rule, delta = self.rule, seen.hypergradient
-        used = self.mu.value + 0.0
+        rule, delta = self._rule, observation.hypergradient
+        moving = self._hyperparameter
+        mu_of_step = self.mu.value + 0.0
         beta, mu, horizon = self.beta.value, self.mu.value, self._horizon.value
         if rule.adaptation:
             last = self._last.value
@@ -223,12 +212,14 @@ class TunedHyperparameter:
                 beta, delta, last, rule.adaptation
             )
         if rule.discount is None:
-            mu, horizon = marthe.adapted_discount(mu, horizon, delta, seen.one_step)
-        direction = delta if rule.update == "additive" else seen.cosine
-        value = marthe.UPDATES[rule.update](self.value.value, direction, beta)
-        value = ops.clip(value, rule.minimum, rule.maximum)
+            mu, horizon = marthe.adapted_discount(
+                mu, horizon, delta, observation.one_step
+            )
+        direction = observation.cosine if rule.needs_norms else delta
+        value = self._moved(moving.value.value, direction, beta)
+        value = ops.clip(value, moving.minimum, moving.maximum)
         # Of a norm that overflows nothing is known either: Z begins anew.
-        is_finite = ops.isfinite(delta + seen.tangent_square)
+        is_finite = ops.isfinite(delta + observation.tangent_square)
         horizon = ops.where(is_finite, horizon, ops.zeros_like(horizon))
         is_lost = ops.cast(ops.logical_not(is_finite), delta.dtype)
         last = ops.where(is_finite, delta, self._last.value)
@@ -236,42 +227,9 @@ class TunedHyperparameter:
             (self.beta, beta),
             (self.mu, mu),
             (self._horizon, horizon),
-            (self.value, value),
+            (moving.value, value),
             (self._last, last),
             (self._is_lost, is_lost),
         ):
             variable.assign(ops.where(is_due, new, variable.value))
-        return delta, used, self.beta.value + 0.0
-
-
-def inner_product(
-    first: Sequence[Tensor], second: Sequence[Tensor], dtype: str
-) -> Tensor:
-    """Return the sum of the products of all entries, a scalar."""
-    parts = [_product(a, b) for a, b in zip(first, second, strict=True)]
-    return ops.sum(ops.stack([ops.cast(each, dtype) for each in parts]))
-
-
-def norm_of(tensors: Sequence[Tensor], dtype: str) -> Tensor:
-    """Return the norm over all entries, 1 if it is 0."""
-    norm = ops.sqrt(inner_product(tensors, tensors, dtype))
-    return ops.where(norm > 0.0, norm, ops.ones_like(norm))
-
-
-def scaled(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
-    """Return the tensors times a scalar, each in its own dtype."""
-    return [each * ops.cast(factor, each.dtype) for each in tensors]
-
-
-def _product(first: Tensor, second: Tensor) -> Tensor:
-    import tensorflow as tf
-
-    if first is second:
-        # One pass over memory, where a sum of squares makes two.
-        return 2.0 * tf.nn.l2_loss(first)
-    if tf.config.list_logical_devices("GPU"):
-        # There a product of matrices may round its factors to ten bits.
-        return tf.reduce_sum(first * second)
-    # One pass, where a sum of products makes two. As two rows: a column is slower.
-    rows = (tf.reshape(each, (1, -1)) for each in (first, second))
-    return tf.reshape(tf.matmul(*rows, transpose_b=True), ())
+        return delta, mu_of_step, self.beta.value + 0.0

@@ -1,6 +1,5 @@
 """The loss of validation batches and its gradient, inside a training step."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,8 +9,11 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
+from keras_lr.training.derivatives.arrays import as_arrays
 from keras_lr.training.derivatives.batches import leaves, map_leaves
-from keras_lr.training.derivatives.curvature import dense
+from keras_lr.training.derivatives.tensors import dense
+from keras_lr.training.fit.around_step import OptimizerStep
+from keras_lr.training.hypergradient.objective import Observe
 
 # Any would do: rows are shuffled once, because they may be sorted by class.
 _SEED = 0
@@ -45,18 +47,28 @@ class ValidationLoss:
         with model.distribute_strategy.scope():
             self.position = replicas.shared_scalar("validation_position", "int32")
 
-    def gradient(
-        self, variables: Sequence[keras.Variable], advances: Tensor | bool = True
-    ) -> tuple[Tensor, list[Tensor]]:
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return everything that a fit resumes from, by names."""
+        return {"position": self.position}
+
+    def before_step(self, step: OptimizerStep, observe: Observe) -> dict[str, Tensor]:
+        """E is known after the step."""
+        return {}
+
+    def after_step(self, observe: Observe) -> dict[str, Tensor]:
+        """Let E at the new weights be observed."""
+        return observe(self.gradient)
+
+    def gradient(self, advances: Tensor | bool = True) -> tuple[Tensor, list[Tensor]]:
         """Return E at the current weights, and its gradient, of the next batch.
 
         Args:
-            variables: The weights.
             advances: Whether the batch after it is the next one from then on.
         """
         import tensorflow as tf
 
         batch = self._next_batch(advances)
+        variables = self._model.trainable_variables
         values = [tf.identity(each.value) for each in variables]
         # Where nothing is updated: no metric, no statistics.
         scope = _keras.leaving_no_trace(variables, values)
@@ -68,11 +80,11 @@ class ValidationLoss:
             values,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        seen = [loss, *dense(gradients)]
+        results = [loss, *dense(gradients)]
         if _keras.scales_loss(self._model.optimizer):
             scale = self._model.optimizer.scale_loss(tf.ones((), loss.dtype))
-            seen = [each / ops.cast(scale, each.dtype) for each in seen]
-        loss, *gradients = map(replicas.sum_over_replicas, seen)
+            results = [each / ops.cast(scale, each.dtype) for each in results]
+        loss, *gradients = map(replicas.sum_over_replicas, results)
         return loss, gradients
 
     def _next_batch(self, advances: Tensor | bool) -> Any:
@@ -100,64 +112,3 @@ def _rows_of_this_replica(rows: Tensor) -> Tensor:
         return rows
     parts = tf.reshape(rows, (number, -1))
     return parts[context.replica_id_in_sync_group]
-
-
-def as_arrays(data: Any, name: str = "validation_data") -> Any:
-    """Return data of any form of `validation_data` as (x, y, sample_weight) of arrays.
-
-    Args:
-        data: (x, y) or (x, y, sample_weight), or a finite `tf.data.Dataset` or
-            `PyDataset` of batches of them.
-        name: Of the argument, for the message.
-
-    Raises:
-        ValueError: If they are not of such a form, endless, empty or of unequal length.
-    """
-    import tensorflow as tf
-
-    batches = None
-    if isinstance(data, tf.data.Dataset):
-        _require(int(data.cardinality()) != tf.data.INFINITE_CARDINALITY, data, name)
-        batches = list(data)
-    elif isinstance(data, keras.utils.PyDataset):
-        _require(data.num_batches is not None, data, name)
-        batches = [data[index] for index in range(data.num_batches)]
-    else:
-        _require(isinstance(data, tuple | list) and len(data) in (2, 3), data, name)
-    parts = [_as_numpy(tuple(data))] if batches is None else map(_as_numpy, batches)
-    arrays = [each for each in parts if _has_rows(each)]
-    _require(len(arrays) > 0, data, name)
-    whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
-    _require(len({len(each) for each in leaves(whole)}) == 1, data, name)
-    return whole
-
-
-def _has_rows(arrays: Any) -> bool:
-    return all(each.ndim > 0 and len(each) > 0 for each in leaves(arrays))
-
-
-def _as_numpy(data: Any) -> Any:
-    return map_leaves(_floatx, keras.utils.unpack_x_y_sample_weight(data))
-
-
-def _floatx(values: Any) -> Any:
-    array = np.asarray(values)
-    # As Keras's own adapter for arrays does.
-    is_float = np.issubdtype(array.dtype, np.floating)
-    return array.astype(keras.config.floatx()) if is_float else array
-
-
-def _require(is_right: bool, data: Any, name: str) -> None:
-    if not is_right:
-        raise ValueError(
-            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays with "
-            "equally many rows, or a finite `tf.data.Dataset` or `PyDataset` of such "
-            f"batches. Received: {name}={_shown(data)}."
-        )
-
-
-def _shown(data: Any) -> str:
-    if isinstance(data, tuple | list):
-        shapes = map_leaves(np.shape, tuple(data))
-        return f"{type(data).__name__} of shapes {shapes}"
-    return f"<{type(data).__name__}>"

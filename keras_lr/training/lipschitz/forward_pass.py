@@ -6,22 +6,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lr.training.lipschitz.head_monitor import HeadMonitor
+from keras_lr.training.lipschitz.meter import LipschitzMeter
 
 
 class ForwardPass:
-    """Runs a model over a data set, batch by batch, while a monitor watches its head.
+    """Runs a model over a data set, batch by batch, while a meter measures L.
 
     Args:
         model: A built model.
-        monitor: Measures what enters the last layer.
+        meter: What measures L.
         data: x or (x, y) as arrays, or batches of them: a `tf.data.Dataset` or a
             `keras.utils.PyDataset`.
         batch_size: Rows of a batch, where `data` are arrays.
     """
 
     def __init__(
-        self, model: keras.Model, monitor: HeadMonitor, data: Any, batch_size: int
+        self, model: keras.Model, meter: LipschitzMeter, data: Any, batch_size: int
     ) -> None:
         import tensorflow as tf
 
@@ -30,7 +30,7 @@ class ForwardPass:
 
         def measure(batch: Any) -> None:
             x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            with monitor.watching(batch):
+            with meter.watching(batch):
                 model(x, training=False)
 
         eager = model.run_eagerly

@@ -41,7 +41,7 @@ _PROBABILITIES = {
 }
 _WAY_OUT = (
     "Name the `keras.layers.Dense` layer whose output the loss sees, as in "
-    '`LipschitzLR(layer="logits")`.'
+    '`layer="logits"`.'
 )
 
 
@@ -105,13 +105,14 @@ class Head:
             )
 
 
-def find_head(model: keras.Model, layer: str | keras.Layer | None = None) -> Head:
+def find_head(model: keras.Model, layer: str | keras.Layer | None, owner: str) -> Head:
     """Return the model's head.
 
     Args:
         model: A built model.
         layer: The head, or its name, where it cannot be found: models with several
             outputs, or whose last layer is hidden in another layer.
+        owner: Name of the callback, for messages.
 
     Raises:
         ValueError: If there is no `Dense` head, or several.
@@ -122,7 +123,7 @@ def find_head(model: keras.Model, layer: str | keras.Layer | None = None) -> Hea
         _require_one_loss(model, wanted)
         return Head(wanted, None)
     if not outputs:
-        return _last_called(model)
+        return _last_called(model, owner)
     keys = _keras.output_keys(model)
     heads = [
         _walk_back(output, index, keys[index]) for index, output in enumerate(outputs)
@@ -134,12 +135,12 @@ def find_head(model: keras.Model, layer: str | keras.Layer | None = None) -> Hea
         return matching[0] if matching else Head(wanted, None)
     if len(heads) > 1:
         raise ValueError(
-            f"`LipschitzLR` needs one head. Received: a model with {len(heads)} "
+            f"`{owner}` needs one head. Received: a model with {len(heads)} "
             f"outputs. {_WAY_OUT}"
         )
     if heads[0] is None:
         raise ValueError(
-            "`LipschitzLR` needs a `keras.layers.Dense` layer as the last one, with "
+            f"`{owner}` needs a `keras.layers.Dense` layer as the last one, with "
             "nothing but activations behind it (there is no formula for convolutional "
             f"heads). Received: a model that ends in {_last_operation(outputs[0])}. "
             f"{_WAY_OUT}"
@@ -212,7 +213,7 @@ def _last_operation(tensor: Tensor) -> str:
     return f"{getattr(operation, 'name', operation)!r} ({type(operation).__name__})"
 
 
-def _last_called(model: keras.Model) -> Head:
+def _last_called(model: keras.Model, owner: str) -> Head:
     calls: list[tuple[keras.layers.Dense, Tensor]] = []
     output: Tensor | None = None
     denses = [x for x in _keras.all_layers(model) if isinstance(x, keras.layers.Dense)]
@@ -226,7 +227,7 @@ def _last_called(model: keras.Model) -> Head:
             output = _keras.symbolic_call(model)
     if output is None or not calls:
         raise ValueError(
-            "`LipschitzLR` found no `keras.layers.Dense` layer at the end of the "
+            f"`{owner}` found no `keras.layers.Dense` layer at the end of the "
             f"subclassed model {model.name!r}. {_WAY_OUT}"
         )
     dense, outputs = calls[-1]

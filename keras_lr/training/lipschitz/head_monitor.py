@@ -6,16 +6,14 @@ forward pass. Their maxima over an epoch live in variables of the monitor's own,
 are fetched once per epoch.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._keras import layer_tap, replicas
+from keras_lr._keras import replicas
 from keras_lr._typing import Bound, Tensor
 from keras_lr.rules import lipschitz
 from keras_lr.training.lipschitz.head import Head
@@ -66,31 +64,6 @@ class HeadMonitor:
             # In the paper's form m L: the division is by the rows of the whole epoch.
             self._constant = replicas.shared_scalar("constant")
 
-    @contextlib.contextmanager
-    def watching(
-        self, data: Any, on_constant: Callable[[Tensor], None] | None = None
-    ) -> Iterator[None]:
-        """Measure what goes through the head in this context.
-
-        Args:
-            data: The batch, as `train_step` gets it: x, (x, y) or (x, y, weights).
-            on_constant: Called with the data's part of L of this batch, before the
-                optimizer's update.
-        """
-        _, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        index, keys = self._head.output_index, self._head.output_keys
-        targets = _keras.output_entry(targets, index, keys)
-        weights = _keras.output_entry(weights, index, keys)
-
-        def listen(inputs: Tensor, outputs: Tensor) -> None:
-            with _keras.full_precision():
-                constant = self._observe(inputs, outputs, targets, weights)
-                if on_constant is not None:
-                    on_constant(constant)
-
-        with layer_tap.tapped(self._head.layer, listen):
-            yield
-
     def reset(self) -> None:
         """Forget what was measured."""
         for variable in (self._activation_norm, self._rows, self._constant):
@@ -106,9 +79,23 @@ class HeadMonitor:
             constant /= rows if self._loss.reduction != "sum" else 1.0
         return HeadStatistics(norm, int(rows), constant)
 
-    def _observe(
-        self, inputs: Tensor, outputs: Tensor, targets: Tensor, weights: Tensor
-    ) -> Tensor:
+    @property
+    def layer(self) -> keras.layers.Dense:
+        """The head's layer."""
+        return self._head.layer
+
+    def observe(self, inputs: Tensor, outputs: Tensor, data: Any) -> Tensor:
+        """Count what goes through the head; return the data's part of the batch's L.
+
+        Args:
+            inputs: The layer's inputs.
+            outputs: The layer's outputs.
+            data: The batch, as `train_step` gets it: x, (x, y) or (x, y, weights).
+        """
+        _, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        index, keys = self._head.output_index, self._head.output_keys
+        targets = _keras.output_entry(targets, index, keys)
+        weights = _keras.output_entry(weights, index, keys)
         # Keras marks the outputs only after the call that is listened to.
         mask = self._valid_rows(_keras.keras_mask(inputs), targets, inputs)
         uses_residuals = self._constants.uses_residuals

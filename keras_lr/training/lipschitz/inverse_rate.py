@@ -1,4 +1,4 @@
-"""Set an optimizer's learning rate to the inverse of a measured constant."""
+"""The rate as the inverse of the largest Lipschitz constant so far."""
 
 import warnings
 
@@ -9,23 +9,23 @@ from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
 from keras_lr.rules import lipschitz
-from keras_lr.training.fit.horizon import FitLength, Horizon
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.lipschitz.constant_feed import ConstantFeed, takes_constants
 
 
 class InverseRate:
-    """Holds the largest constant seen, and writes its inverse into the optimizer.
+    """Holds the largest constant so far, and moves the rate to its inverse.
 
-    The state of one fit: what `observe` and `apply` change inside the step, and `hold`
-    on the host. An optimizer saved with `settle`d rates is enough to `restore` from,
-    since the constant that is held follows from the rate.
+    A rate that was saved with the optimizer is enough to `resume` from: the constant
+    follows from it.
 
     Args:
         model: A built, compiled model.
+        rate: Owner of the learning rate.
         factor: Multiple of the inverse.
-        memory: Of `lipschitz.held_maximum`.
-        anneal: Of `lipschitz.annealing`.
-        limits: Lowest and highest rate, before annealing.
+        memory: How much of the largest constant so far counts, from 0 to 1.
+        limits: Lowest and highest inverse, before annealing.
         feeds_batches: Whether optimizers that take the constant itself are given that
             of each batch, `observe`, or that of each epoch, `hold`.
     """
@@ -33,56 +33,44 @@ class InverseRate:
     def __init__(
         self,
         model: keras.Model,
+        rate: AnnealedRate,
         *,
         factor: float,
         memory: float,
-        anneal: float,
         limits: tuple[float, float],
         feeds_batches: bool = True,
     ) -> None:
+        self.rate = rate
         self._feed = ConstantFeed(model)
         self._feeds_batches = feeds_batches
-        self._leaves = _keras.leaf_optimizers(model.optimizer)
         self._multiple = factor
         self._memory = memory
-        self._anneal = anneal
         self._minimum, self._maximum = limits
-        self._horizon = Horizon(model)
         with model.distribute_strategy.scope():
             self._constant = replicas.shared_scalar("constant")
             self._observes = replicas.shared_scalar("observes")
-            self._own_rates = [replicas.shared_scalar("own_rate") for _ in self._leaves]
-            self._written = [replicas.shared_scalar("written") for _ in self._leaves]
-        self._has_started = False
 
     @property
     def constant(self) -> float:
-        """The constant that is held."""
+        """The constant that is held; 0 before the first."""
         return _keras.to_float(self._constant)
 
-    def start_epoch(self, epoch: int, length: FitLength) -> None:
-        """Say where in the fit the next step is."""
-        self._horizon.start_epoch(epoch, length)
+    def start(self, constant: float = 0.0) -> None:
+        """Start from a constant, 0 for none."""
+        self._constant.assign(constant)
+
+    def resume(self, epoch: int, length: FitLength) -> None:
+        """Start from the constant that follows from a restored optimizer's rate."""
+        self.rate.resume(epoch, length)
+        self._constant.assign(0.0)
+        for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
+            if is_gradient_descent(optimizer):
+                value = ops.cast(rate.value.value, self._constant.dtype)
+                self._constant.assign(self._scale(optimizer) / value)
 
     def listen(self, *, to_batches: bool) -> None:
         """Say whether the constants that `observe` is given count."""
         self._observes.assign(float(to_batches))
-
-    def start(self, constant: float = 0.0) -> None:
-        """Start from the optimizer's rates and a constant, 0 for none."""
-        for leaf, own_rate in zip(self._leaves, self._own_rates, strict=True):
-            own_rate.assign(leaf.learning_rate.value)
-        self._constant.assign(constant)
-        self._has_started = True
-
-    def restore(self) -> None:
-        """Start from what the rates of a restored optimizer say."""
-        self.start()
-        factor = self._factor()
-        for leaf, own_rate in zip(self._leaves, self._own_rates, strict=True):
-            own_rate.assign(own_rate.value / factor)
-            if is_gradient_descent(leaf):
-                self._constant.assign(self._scale(leaf) / own_rate.value)
 
     def observe(self, constant: Tensor, weight_term: Tensor = 0.0) -> None:
         """Count a batch's constant, inside the step; `weight_term` is its part."""
@@ -92,14 +80,6 @@ class InverseRate:
         observes = self._observes.value > 0.0
         self._constant.assign(ops.where(observes, held, self._constant.value))
 
-    def apply(self) -> None:
-        """Set the rates for the step that is being taken, before its update."""
-        self._assign_rates(self._factor())
-
-    def advance(self) -> None:
-        """Count the step, inside it."""
-        self._horizon.advance()
-
     def hold(self, constant: float, weight_term: float = 0.0) -> None:
         """Count an epoch's constant, on the host; `weight_term` is its part."""
         if not self._feeds_batches:
@@ -107,39 +87,18 @@ class InverseRate:
         held = lipschitz.held_maximum(constant, self._constant.value, self._memory)
         self._constant.assign(held)
 
-    def settle(self) -> None:
-        """Leave the rates in the optimizer that the next step would take."""
-        if _keras.to_float(self._horizon.remaining()) > 0.0:
-            self._assign_rates(self._factor())
-
-    def release(self) -> None:
-        """Take the annealing off the rates, but for those that the user has set."""
-        rates = zip(self._leaves, self._written, strict=True)
-        is_ours = [
-            _keras.to_float(x.learning_rate) == _keras.to_float(w) for x, w in rates
-        ]
-        if self._has_started and all(is_ours):
-            self._assign_rates(ops.ones(()))
-
-    def _factor(self) -> Tensor:
-        return lipschitz.annealing(self._horizon.remaining(), self._anneal)
-
-    def _assign_rates(self, factor: Tensor) -> None:
-        states = zip(self._leaves, self._own_rates, self._written, strict=True)
-        for leaf, own_rate, written in states:
-            variable = _keras.learning_rate_variable(leaf)
-            if is_gradient_descent(leaf):
-                rate = lipschitz.learning_rate(
+    def move(self) -> None:
+        """Move the rate to the inverse, in a step before its update or on the host."""
+        for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
+            if is_gradient_descent(optimizer):
+                inverse = lipschitz.learning_rate(
                     self._constant.value,
-                    own_rate.value,
-                    scale=self._scale(leaf),
+                    rate.value.value,
+                    scale=self._scale(optimizer),
                     minimum=self._minimum,
                     maximum=self._maximum,
                 )
-            else:
-                rate = own_rate.value
-            variable.assign(ops.cast(rate * factor, variable.dtype))
-            written.assign(variable.value)
+                rate.value.assign(ops.cast(inverse, rate.value.dtype))
 
     def _scale(self, optimizer: keras.optimizers.SGD) -> float:
         # The paper's velocity is an average of gradients, beta V + (1 - beta) g in its
@@ -147,8 +106,15 @@ class InverseRate:
         return self._multiple * (1.0 - float(optimizer.momentum))
 
 
-def warn_unless_gradient_descent(optimizer: keras.optimizers.Optimizer) -> None:
-    """Warn of the optimizers whose rate is left alone."""
+def warn_unless_gradient_descent(
+    optimizer: keras.optimizers.Optimizer, owner: str
+) -> None:
+    """Warn of the optimizers whose rate is left alone.
+
+    Args:
+        optimizer: The compiled optimizer.
+        owner: Name of the callback, for the message.
+    """
     leaves = _keras.leaf_optimizers(optimizer)
     others = [
         leaf.name
@@ -157,7 +123,7 @@ def warn_unless_gradient_descent(optimizer: keras.optimizers.Optimizer) -> None:
     ]
     if others:
         warnings.warn(
-            "`LipschitzLR` gives a learning rate for gradient descent "
+            f"`{owner}` gives a learning rate for gradient descent "
             "(`keras.optimizers.SGD`, with or without momentum). Received: "
             f"{', '.join(others)}, which divides the gradient by its own size. Its "
             "compiled rate is kept and only annealed.",

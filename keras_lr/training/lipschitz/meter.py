@@ -8,12 +8,15 @@ import keras
 import numpy.typing as npt
 
 from keras_lr import _keras
+from keras_lr._keras import layer_tap
 from keras_lr._typing import Bound, Tensor
-from keras_lr.training.lipschitz.forward_pass import ForwardPass
 from keras_lr.training.lipschitz.head import find_head
 from keras_lr.training.lipschitz.head_monitor import HeadMonitor
 from keras_lr.training.lipschitz.losses import constants_of, describe_loss
 from keras_lr.training.lipschitz.weight_term import WeightTerm
+
+# Takes L of a batch, and the weights' part of it.
+OnConstant = Callable[[Tensor, Tensor], None]
 
 
 class LipschitzMeter:
@@ -25,8 +28,7 @@ class LipschitzMeter:
         layer: The head or its name, where it cannot be found.
         row_bound: D, for a loss without a formula.
         tikhonov: Gamma of a term that the user adds to the loss.
-        data: For `run`; `None` if L is measured in training steps.
-        batch_size: Of `data` given as arrays.
+        owner: Name of the callback, for messages.
 
     Raises:
         ValueError: If there is no formula for the model.
@@ -40,40 +42,37 @@ class LipschitzMeter:
         layer: str | keras.Layer | None = None,
         row_bound: float | None = None,
         tikhonov: npt.ArrayLike | None = None,
-        data: Any = None,
-        batch_size: int = 32,
+        owner: str,
     ) -> None:
-        head = find_head(model, layer)
+        head = find_head(model, layer, owner)
         loss, weight = _keras.compiled_losses(model)[head.output_index]
         description = describe_loss(loss, weight=weight)
         constants = constants_of(description, head.units, row_bound=row_bound)
         if row_bound is None:
-            head.require_formula(description, "LipschitzLR")
+            head.require_formula(description, owner)
         constants.require_form(bound, description.name, head.units)
-        self._weight_term = WeightTerm(model, head.layer, bound, tikhonov)
+        self._weight_term = WeightTerm(model, head.layer, bound, tikhonov, owner=owner)
         self._monitor = HeadMonitor(model, head, description, constants, bound)
-        self._forward_pass = None
-        if data is not None:
-            self._forward_pass = ForwardPass(model, self._monitor, data, batch_size)
 
     def watching(
-        self, data: Any, on_constant: Callable[[Tensor, Tensor], None]
+        self, data: Any, on_constant: OnConstant = lambda constant, weight_term: None
     ) -> contextlib.AbstractContextManager[None]:
-        """Measure in this context.
+        """Measure the batch that goes through the model in this context.
 
-        Before the update, `on_constant` is given L and the weights' part of it.
+        Args:
+            data: The batch, as `train_step` gets it: x, (x, y) or (x, y, weights).
+            on_constant: Given L and the weights' part of it, before the update. It is
+                called inside the head's call: with control flow in the model, L has no
+                place outside of it.
         """
 
-        def add_weights(constant: Tensor) -> None:
-            weight_term = self._weight_term()
-            on_constant(constant + weight_term, weight_term)
+        def measure(inputs: Tensor, outputs: Tensor) -> None:
+            with _keras.full_precision():
+                constant = self._monitor.observe(inputs, outputs, data)
+                weight_term = self._weight_term()
+                on_constant(constant + weight_term, weight_term)
 
-        return self._monitor.watching(data, add_weights)
-
-    def run(self) -> None:
-        """Measure by a forward pass over `data`."""
-        if self._forward_pass is not None:
-            self._forward_pass.run()
+        return layer_tap.tapped(self._monitor.layer, measure)
 
     def reset(self) -> None:
         """Start measuring anew."""

@@ -27,6 +27,7 @@ class WeightTerm:
         tikhonov: Gamma of a term `||Gamma w||^2` that the user adds to the loss
             himself: a float for a multiple of the identity, or a matrix that multiplies
             the head's kernel from the left.
+        owner: Name of the callback, for messages.
 
     Raises:
         ValueError: If a regularizer of the head has no formula.
@@ -38,16 +39,18 @@ class WeightTerm:
         layer: keras.layers.Dense,
         bound: Bound,
         tikhonov: npt.ArrayLike | None = None,
+        *,
+        owner: str,
     ) -> None:
         self._model = model
         self._layer = layer
         self._is_paper = bound == "paper"
         self._gamma = tikhonov_norm(tikhonov, layer.kernel.shape[0], bound)
-        self._kernel = _l1_l2(layer.kernel_regularizer, layer)
-        self._bias = _l1_l2(layer.bias_regularizer, layer)
+        self._kernel = _l1_l2(layer.kernel_regularizer, layer, owner)
+        self._bias = _l1_l2(layer.bias_regularizer, layer, owner)
         if layer.activity_regularizer is not None:
             raise ValueError(
-                "`LipschitzLR` has no formula for a last layer with an "
+                f"`{owner}` has no formula for a last layer with an "
                 "`activity_regularizer`. Received: activity_regularizer="
                 f"{layer.activity_regularizer!r} in layer {layer.name!r}."
             )
@@ -104,13 +107,13 @@ def _l2_of(layer: keras.Layer) -> float:
     return float(getattr(regularizer, "l2", 0.0) or 0.0)
 
 
-def _l1_l2(regularizer: Any, layer: keras.Layer) -> tuple[float, float]:
+def _l1_l2(regularizer: Any, layer: keras.Layer, owner: str) -> tuple[float, float]:
     if regularizer is None:
         return 0.0, 0.0
     known = (keras.regularizers.L1, keras.regularizers.L2, keras.regularizers.L1L2)
     if not isinstance(regularizer, known):
         raise ValueError(
-            "`LipschitzLR` has a formula for the regularizers L1, L2 and L1L2 of the "
+            f"`{owner}` has a formula for the regularizers L1, L2 and L1L2 of the "
             f"last layer. Received: {type(regularizer).__name__} in layer "
             f"{layer.name!r}."
         )

@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_lr import _keras
 from keras_lr._typing import Tensor
+from keras_lr.training.derivatives.arrays import as_arrays
 from keras_lr.training.derivatives.batches import leaves, map_leaves
-from keras_lr.training.derivatives.curvature import dense
-from keras_lr.training.hypergradient.validation_loss import as_arrays
+from keras_lr.training.derivatives.tensors import dense
 from keras_lr.training.schedule.training_step import Floats, TrainingStep
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lr.training.derivatives.arrays import as_arrays
 from keras_lr.training.derivatives.batches import leaves, map_leaves
-from keras_lr.training.hypergradient.validation_loss import as_arrays
 
 
 class DrawnRows:

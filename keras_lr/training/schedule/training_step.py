@@ -23,8 +23,8 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import PureStep, StepState, moments, root
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.curvature import dense
 from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
+from keras_lr.training.derivatives.tensors import dense
 
 
 class Floats(NamedTuple):
@@ -159,8 +159,9 @@ class TrainingStep:
             with scope:
                 loss = _keras.training_loss(self.model, batch)
         gradients = dense(tape.gradient(loss, weights))
-        new = [scope.get_current_value(each) for each in changed]
-        return gradients, new[: len(statistics)], new[len(statistics) :]
+        after = scope.get_current_value
+        new_statistics = [after(each) for each in own.floats.statistics]
+        return gradients, new_statistics, [after(each) for each in own.seeds]
 
     def _pull_back(
         self, state: TrainingState, rate: Tensor, batch: Any, adjoint: Floats
@@ -171,50 +172,44 @@ class TrainingStep:
         with moments.twice_differentiable(), tf.GradientTape() as tape:
             tape.watch([*weights, *statistics])
             gradients, new_statistics, _ = self._gradient(state, batch)
-        given = [each for each in gradients if each is not None]
-        places = tuple(each is not None for each in gradients)
         of_weights, of_slots, of_gradients, of_rate = self._through_optimizer(
             StepState(*state.floats[:2]),
-            (places, given),
+            gradients,
             rate,
             state.counters,
             StepState(*adjoint[:2]),
         )
-        through_loss = tape.gradient(
-            [*given, *new_statistics],
-            [*weights, *statistics],
+        present = [each for each in gradients if each is not None]
+        weights_through_loss, statistics_through_loss = tape.gradient(
+            [*present, *new_statistics],
+            [weights, statistics],
             output_gradients=[*of_gradients, *adjoint.statistics],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        through_loss = dense(through_loss)
-        number = len(weights)
+        pairs = zip(of_weights, dense(weights_through_loss), strict=True)
         before = Floats(
-            [a + b for a, b in zip(of_weights, through_loss[:number], strict=True)],
-            of_slots,
-            through_loss[number:],
+            [a + b for a, b in pairs], of_slots, dense(statistics_through_loss)
         )
         return before, of_rate
 
     def _through_optimizer(
         self,
         state: StepState,
-        gradients: tuple[tuple[bool, ...], list[Tensor]],
+        gradients: list[Tensor | None],
         rate: Tensor,
         counters: Sequence[Tensor],
         adjoint: StepState,
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
-        """Return the adjoints of weights, slots, gradients and rate."""
+        """Return the adjoints of weights, slots, present gradients and rate."""
         import tensorflow as tf
 
-        places, given = gradients
         # A tensor is recognized by its identity, and one may be there twice.
-        given = [ops.copy(each) for each in given]
+        gradients = [None if each is None else ops.copy(each) for each in gradients]
+        present = [each for each in gradients if each is not None]
         with root.differentiable_at_zero(), tf.GradientTape() as tape:
-            sources = [state.weights, state.slots, given, rate]
+            sources = [state.weights, state.slots, present, rate]
             tape.watch(sources)
-            rest = iter(given)
-            all_gradients = [next(rest) if is_given else None for is_given in places]
-            after, _ = self._pure.counted(state, all_gradients, rate, counters)
+            after, _ = self._pure.counted(state, gradients, rate, counters)
         return tape.gradient(
             [*after.weights, *after.slots],
             sources,

@@ -1,191 +1,200 @@
-"""Trials of each training step at another rate, taken inside of it."""
+"""Trials around each training step: the same step at another rate."""
 
 import contextlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_lr import _keras
-from keras_lr._keras import replicas
-from keras_lr._typing import Tensor
-from keras_lr.training.fit.online_tuning import (
-    LEARNING_RATE,
-    Gradients,
-    OnlineTuning,
-    TakeStep,
-    summed,
+from keras_lr._checks import LEARNING_RATE
+from keras_lr._keras import PureStep, replicas
+from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.tensors import are_finite, on_present, scaled
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
+from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.walk.probes import (
+    LossProbe,
+    Prepared,
+    Probe,
+    SlopeProbe,
+    StepTaken,
+    Trial,
 )
-from keras_lr.training.walk.probes import Kept, LossProbe, Probe, SlopeProbe, Taken
 from keras_lr.training.walk.repeated_loss import RepeatedLoss
-from keras_lr.training.walk.smoothing import GradientAverage, are_finite
+from keras_lr.training.walk.smoothing import GradientAverage
 from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter, WalkRule
 
-PROBES = ("loss", "slope")
-
-
-def columns(names: Sequence[str], probe: str) -> tuple[str, ...]:
-    """Return what is recorded of each step while these hyperparameters walk."""
-    own = *names, "factor", "loss", "loss_after"
-    return *own, *(probed(name, probe) for name in names)
+PROBES: dict[str, type[LossProbe] | type[SlopeProbe]] = {
+    "loss": LossProbe,
+    "slope": SlopeProbe,
+}
 
 
 def probed(name: str, probe: str) -> str:
-    """Return under what name a step says what the trial of a hyperparameter was."""
-    found = "slope" if probe == "slope" else "raised_loss"
-    return found if name == LEARNING_RATE else f"{name}_{found}"
+    """Return the column of the trials of a hyperparameter."""
+    column = "slope" if probe == "slope" else "raised_loss"
+    return column if name == LEARNING_RATE else f"{name}_{column}"
 
 
-class OnlineWalk(OnlineTuning):
-    """Tries in each step what a higher value would have done, and moves by it.
+class WalkStep(AroundStep):
+    """Tries around each step what a higher value would have done, and moves by it.
 
-    The step that is taken is the first trial. The others are the optimizer's own step
-    from the same state, by the same gradient; the loss after each is that of the same
-    batch, with the same random numbers.
+    The step that the optimizer takes is the first trial. The others are the optimizer's
+    own step from the same state, with the same gradient; the loss after each is that of
+    the same batch, with the same random numbers.
 
     Args:
-        model: A built, compiled model whose optimizer has a pure step.
-        rules: For each hyperparameter, the learning rate first.
+        model: A built, compiled model.
+        step: The pure step of its optimizer.
+        rate: Owner of the learning rate.
+        others: The other hyperparameters that walk.
+        rules: How each of them moves, the learning rate first.
         probe: `"loss"` or `"slope"`.
         every: Steps from one move to the next.
-        smoothing: Of `GradientAverage`; 0 for the gradients as they are.
+        smoothing: Decay of the average of the gradients; 0 for the gradients as they
+            are.
         anneals: Whether there are steps whose rate is multiplied by less than 1.
     """
 
-    signal = "walk"
+    name = "walk"
 
     def __init__(
         self,
         model: keras.Model,
-        rules: Mapping[str, WalkRule],
+        step: PureStep,
+        rate: AnnealedRate,
+        others: Sequence[Hyperparameter],
         *,
+        rules: Sequence[WalkRule],
         probe: str,
         every: int,
         smoothing: float,
-        anneals: bool = False,
+        anneals: bool,
     ) -> None:
-        super().__init__(model)
+        super().__init__(rate, others)
+        self._model = model
+        self._step = step
         self._is_always_due = every == 1 and not anneals
-        self._names = ["loss_after", *(probed(name, probe) for name in rules)]
         self._every = every
-        self.tuned: list[WalkedHyperparameter] = [
-            WalkedHyperparameter(model, name, rule, self.dtype)
-            for name, rule in rules.items()
+        hyperparameters = [rate.rate, *others]
+        self._columns = [probed(each.name, probe) for each in hyperparameters]
+        self._walked = [
+            WalkedHyperparameter(model, each, rule)
+            for each, rule in zip(hyperparameters, rules, strict=True)
         ]
-        make_probe = SlopeProbe if probe == "slope" else LossProbe
-        self._probe: Probe = make_probe(self.step, self.tuned, self.dtype)
+        self._probe: Probe = PROBES[probe](step, self._walked, rate.dtype)
         self._average = None
         if smoothing:
-            self._average = GradientAverage(model, smoothing, self.dtype)
+            self._average = GradientAverage(model, smoothing, rate.dtype)
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        named = {"count": self._count} | super().variables()
+        named: dict[str, keras.Variable] = {"count": self._count}
+        for each in self._walked:
+            named |= each.variables()
         return named | (self._average.variables() if self._average else {})
 
-    def start(self, values: Sequence[float]) -> None:
+    def start(self) -> None:
         """Set the state to what it is before the first step, on the host."""
-        super().start(values)
+        for each in self._walked:
+            each.start()
         if self._average is not None:
             self._average.clear()
 
-    def _recorded(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
-        return contextlib.nullcontext(RepeatedLoss(self.model, data))
+    def recording(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
+        """Note seeds and statistics as they are before the training step."""
+        return contextlib.nullcontext(RepeatedLoss(self._model, data))
 
-    def _around(
-        self,
-        take_step: TakeStep,
-        gradients: Gradients,
-        recorded: RepeatedLoss,
-        factor: Tensor,
-        loss: Tensor,
-    ) -> dict[str, Tensor]:
-        scale = _keras.loss_scale(self.model.optimizer)
-        used = self._set_hyperparameters(factor)
-        is_due = self._is_due(factor)
-        sums = summed(gradients, scale)
-        if scale is not None:
+    def around(self, step: OptimizerStep) -> dict[str, Tensor]:
+        """Take the optimizer's step, and the trials beside it."""
+        batch: RepeatedLoss = step.recording
+        values = step.set_hyperparameters()
+        is_due = self._is_due(step.factor)
+        gradients = batch_gradients = step.summed_gradients()
+        if step.loss_scale is not None:
             # A step that is left out says nothing.
-            is_due = ops.logical_and(is_due, are_finite(sums))
-        step = sums
+            is_due = ops.logical_and(is_due, are_finite(gradients))
         if self._average is not None:
-            step = self._average.followed_by(sums)
-        taken = Taken(step, sums, used, loss)
-        kept = self._kept(is_due, taken)
-        with self._taking(used):
-            take_step(None if self._average is None else self._shares(step, scale))
-        size = ops.exp(self.tuned[0].step.value)
-        seen = self._moved(is_due, recorded, taken, kept)
-        return used | seen | {"factor": size}
+            gradients = self._average.followed_by(gradients)
+        taken = StepTaken(gradients, batch_gradients, values, step.loss)
+        prepared = self._prepared(is_due, taken)
+        if self._average is None:
+            step.take()
+        else:
+            step.take(_shares(gradients, step.loss_scale))
+        size = ops.exp(self._walked[0].step.value)
+        return self._moved(is_due, batch, taken, prepared) | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
         """Count a step; return whether the hyperparameters move after it."""
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
-        for each in self.tuned:
+        for each in self._walked:
             is_due = ops.logical_or(is_due, each.climbs)
         # An annealed step is shorter than it could be, and says: raise.
         return ops.logical_and(is_due, factor >= 1.0)
 
-    def _kept(self, is_due: Tensor, taken: Taken) -> Kept:
-        """Return what has to be kept for the trials from before the step."""
+    def _prepared(self, is_due: Tensor, step: StepTaken) -> Prepared:
+        """Return what the trials need from before the step."""
         if not self._probe.needs_state:
             return []
+        read = self._step.variables.read
         return self._when_due(
             is_due,
-            lambda: self._probe.before(self._state(), taken),
-            lambda: [self._state().weights for _ in self.tuned],
+            lambda: self._probe.before(read(), step),
+            lambda: [read().weights for _ in self._walked],
         )
 
     def _moved(
-        self, is_due: Tensor, batch: RepeatedLoss, taken: Taken, kept: Kept
+        self, is_due: Tensor, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
     ) -> dict[str, Tensor]:
-        """Try, and move the hyperparameters by what was seen, where it is time to.
+        """Try, and move the hyperparameters by the trials, where it is time to.
 
         Returns:
             The loss of the batch after the step, and those of the trials. With
             `probe="slope"`, the slopes of the first.
         """
 
-        def look() -> tuple[list[Tensor], list[Tensor]]:
-            scale = self.model.optimizer.scale_loss(ops.ones((), self.dtype))
-            found = self._probe.after(batch, taken, kept)
-            found = [ops.cast(each, self.dtype) / scale for each in found]
-            return found, self._probe.starts(taken, kept)
+        def look() -> list[Trial]:
+            scale = self._model.optimizer.scale_loss(ops.ones((), self.rate.dtype))
 
-        def look_and_move() -> list[Tensor]:
-            found, starts = look()
-            self._move(found, starts, is_due)
-            return found
+            def unscaled(value: Tensor) -> Tensor:
+                return ops.cast(value, self.rate.dtype) / scale
 
-        def nothing() -> list[Tensor]:
-            return [self._unknown() for _ in self._names]
+            return [
+                Trial(each.start, unscaled(each.loss), unscaled(each.probe))
+                for each in self._probe.after(batch, step, prepared)
+            ]
+
+        def look_and_move() -> list[Trial]:
+            trials = look()
+            self._move(trials, is_due)
+            return trials
+
+        def nothing() -> list[Trial]:
+            none = unknown(self.rate.dtype)
+            return [Trial(none, none, none) for _ in self._walked]
 
         if replicas.number_of_replicas() == 1:
-            found = self._when_due(is_due, look_and_move, nothing)
+            trials = self._when_due(is_due, look_and_move, nothing)
         else:
             # Replicas cannot meet inside of a branch.
-            found, starts = self._when_due(
-                is_due, look, lambda: (nothing(), nothing()[1:])
-            )
-            found = replicas.sum_over_replicas(found)
-            self._move(found, starts, is_due)
-        return dict(zip(self._names, found, strict=True))
+            trials = [
+                Trial(each.start, *replicas.sum_over_replicas([each.loss, each.probe]))
+                for each in self._when_due(is_due, look, nothing)
+            ]
+            self._move(trials, is_due)
+        row = {"loss_after": trials[0].loss}
+        pairs = zip(self._columns, trials, strict=True)
+        return row | {column: trial.probe for column, trial in pairs}
 
-    def _move(
-        self, found: Sequence[Tensor], starts: Sequence[Tensor], is_due: Tensor
-    ) -> None:
-        loss, *probes = found
-        for index, each in enumerate(self.tuned):
-            decision = self._probe.decide(index, starts[index], loss, probes[index])
-            each.update(*decision, is_due)
-
-    def _unknown(self) -> Tensor:
-        return ops.full((), math.nan, self.dtype)
+    def _move(self, trials: Sequence[Trial], is_due: Tensor) -> None:
+        for each, trial in zip(self._walked, trials, strict=True):
+            each.update(*self._probe.decide(each, trial), is_due)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]
@@ -194,11 +203,9 @@ class OnlineWalk(OnlineTuning):
 
         return look() if self._is_always_due else tf.cond(is_due, look, otherwise)
 
-    def _shares(self, sums: Gradients, scale: Tensor | None) -> Gradients:
-        """Return gradients that the optimizer sums over the replicas, and unscales."""
-        factor = 1.0 / replicas.number_of_replicas()
-        factor = factor if scale is None else factor * scale
-        return [
-            None if each is None else each * ops.cast(factor, each.dtype)
-            for each in sums
-        ]
+
+def _shares(sums: Gradients, scale: Tensor | None) -> Gradients:
+    """Return gradients that the optimizer sums over the replicas, and unscales."""
+    factor = 1.0 / replicas.number_of_replicas()
+    factor = factor if scale is None else factor * scale
+    return on_present(lambda tensors: scaled(tensors, factor), sums)

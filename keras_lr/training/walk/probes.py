@@ -5,45 +5,61 @@ the slope of L_t(w_{t+1}(eta)),
 
     s_t = <grad L_t(w_{t+1}), dw_{t+1}/deta>,   s_t(0) = <grad L_t(w_t), dw_{t+1}/deta>,
 
-where dw_{t+1}/deta is the derivative of the optimizer's own step, for plain gradient
-descent by g minus g.
+where dw_{t+1}/deta is the derivative of the optimizer's own step; for plain gradient
+descent it is minus the gradient.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from keras import ops
 
+from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, StepState
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.optimizer_tangent import (
     StepDerivative,
     compiled_if_large,
 )
-from keras_lr.training.fit.online_tuning import LEARNING_RATE, Gradients
-from keras_lr.training.hypergradient.tuned_hyperparameter import inner_product
+from keras_lr.training.derivatives.tensors import inner_product
+from keras_lr.training.fit.around_step import unknown
 from keras_lr.training.walk.repeated_loss import RepeatedLoss
 from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter
 
-# Tensors for each hyperparameter.
-Kept = Sequence[Sequence[Tensor]]
+# For each hyperparameter, tensors in the shapes of the weights.
+Prepared = Sequence[Sequence[Tensor]]
 
 
-class Taken(NamedTuple):
-    """The step that is taken.
+class StepTaken(NamedTuple):
+    """The step that the optimizer takes.
 
     Attributes:
-        gradients: What the optimizer gets; `None` where there is none.
-        own: The gradients of the batch itself.
-        values: Of the hyperparameters.
-        loss: Of the batch before the step.
+        gradients: Gradients that the optimizer gets, of the global batch.
+        batch_gradients: Gradients of the global batch itself.
+        values: Values of the hyperparameters.
+        loss: Loss of the batch before the step.
     """
 
     gradients: Gradients
-    own: Gradients
+    batch_gradients: Gradients
     values: Mapping[str, Tensor]
     loss: Tensor
+
+
+class Trial(NamedTuple):
+    """The trial of one hyperparameter: scalars.
+
+    Attributes:
+        start: What `probe` would be without a step: the loss, or the slope. NaN if it
+            is of no use.
+        loss: Loss of the batch after the step.
+        probe: Loss of the batch after the step at a raised value, or the slope of
+            `loss` as a function of the value.
+    """
+
+    start: Tensor
+    loss: Tensor
+    probe: Tensor
 
 
 class Probe(Protocol):
@@ -55,29 +71,20 @@ class Probe(Protocol):
 
     needs_state: bool
 
-    def before(self, state: StepState, taken: Taken) -> Kept:
-        """Return for each hyperparameter what is like the weights, kept for later."""
+    def before(self, state: StepState, step: StepTaken) -> Prepared:
+        """Return for each hyperparameter what a trial needs from before the step."""
         ...
 
-    def after(self, batch: RepeatedLoss, taken: Taken, kept: Kept) -> list[Tensor]:
-        """Return the batch's loss after the step, and what was seen of each trial."""
-        ...
-
-    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
-        """Return for each hyperparameter what was to be seen before the step."""
+    def after(
+        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+    ) -> list[Trial]:
+        """Return the trial of each hyperparameter; its losses are of this replica."""
         ...
 
     def decide(
-        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
+        self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes, and whether it has far to go.
-
-        Args:
-            index: Of the hyperparameter.
-            start: What was to be seen before the step.
-            loss: Of the global batch after it.
-            seen: What was seen of its trial.
-        """
+        """Return which way a hyperparameter goes, and whether it has far to go."""
         ...
 
 
@@ -85,48 +92,46 @@ class LossProbe:
     """The loss after a step at a raised value.
 
     Args:
-        step: Of the optimizer.
-        tuned: What is raised.
-        dtype: Of the scalars.
+        step: The optimizer's pure step.
+        walked: The hyperparameters that are raised.
+        dtype: Dtype of the scalars.
     """
 
     needs_state = True
 
     def __init__(
-        self, step: PureStep, tuned: Sequence[WalkedHyperparameter], dtype: str
+        self, step: PureStep, walked: Sequence[WalkedHyperparameter], dtype: str
     ) -> None:
         self._step = step
-        self._tuned = tuned
+        self._walked = walked
         self._dtype = dtype
         self._compiled = compiled_if_large(
             self._weights_after, step, step.variables.weights
         )
 
-    def before(self, state: StepState, taken: Taken) -> Kept:
+    def before(self, state: StepState, step: StepTaken) -> Prepared:
         """Return the weights after the step at each raised value."""
         raised = (
-            (each.name, each.raised(taken.values[each.name])) for each in self._tuned
+            (each.name, each.raised(step.values[each.name])) for each in self._walked
         )
         return [
-            self._compiled(state, taken.gradients, {**taken.values, name: value})
+            self._compiled(state, step.gradients, {**step.values, name: value})
             for name, value in raised
         ]
 
-    def after(self, batch: RepeatedLoss, taken: Taken, kept: Kept) -> list[Tensor]:
-        """Return the losses after the step that was taken, and after the others."""
-        weights = self._step.variables.weights
-        now = [ops.convert_to_tensor(each.value) for each in weights]
-        return [batch.at(values) for values in (now, *kept)]
-
-    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
-        """Return the loss before the step."""
-        return [ops.cast(taken.loss, self._dtype) for _ in self._tuned]
+    def after(
+        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+    ) -> list[Trial]:
+        """Return the losses after the optimizer's step, and after the raised ones."""
+        start = ops.cast(step.loss, self._dtype)
+        loss = batch.at(self._step.variables.read().weights)
+        return [Trial(start, loss, batch.at(weights)) for weights in prepared]
 
     def decide(
-        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
+        self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
         """Return which way a hyperparameter goes by its losses, and whether far."""
-        return self._tuned[index].by_loss(start, seen, loss)
+        return walked.by_loss(trial.start, trial.probe, trial.loss)
 
     def _weights_after(
         self,
@@ -140,64 +145,60 @@ class LossProbe:
 
 
 class SlopeProbe:
-    """The derivative of the loss after the step by each value.
+    """The derivative of the loss after the step with respect to each value.
 
     Its arguments are those of `LossProbe`.
     """
 
     def __init__(
-        self, step: PureStep, tuned: Sequence[WalkedHyperparameter], dtype: str
+        self, step: PureStep, walked: Sequence[WalkedHyperparameter], dtype: str
     ) -> None:
         self._dtype = dtype
-        self._tuned = tuned
+        self._walked = walked
         self._derivatives = [
-            StepDerivative(step, each.name, keeps_slots=False) for each in tuned
+            StepDerivative(step, each.name, keeps_slots=False) for each in walked
         ]
-        # By its rate, that of plain descent is - the gradients: no pass over memory.
-        self.needs_state = not step.is_plain_descent or len(tuned) > 1
+        # The derivative of plain descent with respect to its rate is minus the
+        # gradients: no pass over memory.
+        self.needs_state = not step.is_plain_descent or len(walked) > 1
 
-    def before(self, state: StepState, taken: Taken) -> Kept:
-        """Return the derivative of the weights by each value."""
+    def before(self, state: StepState, step: StepTaken) -> Prepared:
+        """Return the derivative of the weights with respect to each value."""
+        pairs = zip(self._derivatives, self._walked, strict=True)
         return [
-            derivative(state, taken.gradients, taken.values, self._seed(index, taken))
-            for index, derivative in enumerate(self._derivatives)
+            derivative(
+                state,
+                step.gradients,
+                step.values,
+                ops.ones_like(step.values[each.name]),
+            ).weights
+            for derivative, each in pairs
         ]
 
-    def after(self, batch: RepeatedLoss, taken: Taken, kept: Kept) -> list[Tensor]:
+    def after(
+        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+    ) -> list[Trial]:
         """Return the loss after the step, and its slopes."""
         loss, gradients = batch.with_gradient()
-        indices = range(len(self._tuned))
-        return [loss, *(self._along(each, gradients, taken, kept) for each in indices)]
-
-    def starts(self, taken: Taken, kept: Kept) -> list[Tensor]:
-        """Return the slopes where the step has done nothing yet, NaN if of no use."""
-        return [
-            self._along(index, taken.own, taken, kept)
-            if each.can_climb
-            else ops.full((), math.nan, self._dtype)
-            for index, each in enumerate(self._tuned)
-        ]
+        trials = []
+        for index, each in enumerate(self._walked):
+            start = unknown(self._dtype)
+            if each.can_climb:
+                start = self._along(index, step.batch_gradients, step, prepared)
+            slope = self._along(index, gradients, step, prepared)
+            trials.append(Trial(start, loss, slope))
+        return trials
 
     def decide(
-        self, index: int, start: Tensor, loss: Tensor, seen: Tensor
+        self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
         """Return which way a hyperparameter goes by its slopes, and whether far."""
-        return self._tuned[index].by_slope(start, seen)
+        return walked.by_slope(trial.start, trial.probe)
 
     def _along(
-        self, index: int, gradients: Gradients, taken: Taken, kept: Kept
+        self, index: int, gradients: Gradients, step: StepTaken, prepared: Prepared
     ) -> Tensor:
+        """Return the product of gradients with the derivative of the weights."""
         if self.needs_state:
-            return self._product(kept[index], gradients)
-        return -self._product(taken.gradients, gradients)
-
-    def _product(
-        self, first: Sequence[Tensor | None], second: Sequence[Tensor | None]
-    ) -> Tensor:
-        pairs = zip(first, second, strict=True)
-        present = [(a, b) for a, b in pairs if a is not None and b is not None]
-        firsts, seconds = zip(*present, strict=True)
-        return inner_product(firsts, seconds, self._dtype)
-
-    def _seed(self, index: int, taken: Taken) -> Tensor:
-        return ops.ones_like(taken.values[self._tuned[index].name])
+            return inner_product(prepared[index], gradients, self._dtype)
+        return -inner_product(step.gradients, gradients, self._dtype)

@@ -7,7 +7,7 @@ import keras
 
 from keras_lr import _keras
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.curvature import dense
+from keras_lr.training.derivatives.tensors import dense
 
 
 class RepeatedLoss:

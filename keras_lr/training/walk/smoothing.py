@@ -1,15 +1,12 @@
 """An average of gradients in the place of the last ones."""
 
-from collections.abc import Sequence
-
 import keras
 from keras import ops
 
 from keras_lr._keras import replicas
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import average
-
-Gradients = Sequence[Tensor | None]
+from keras_lr.training.derivatives.tensors import are_finite
 
 
 class GradientAverage:
@@ -73,9 +70,3 @@ class GradientAverage:
         total = average.total_weight(self._decay, self._count.value)
         corrected = variable.value / ops.cast(total, new.dtype)
         return ops.where(is_finite, corrected, gradient)
-
-
-def are_finite(gradients: Gradients) -> Tensor:
-    """Return whether all numbers of all gradients are."""
-    each = [ops.all(ops.isfinite(one)) for one in gradients if one is not None]
-    return ops.all(ops.stack(each))

@@ -10,7 +10,7 @@ from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
 from keras_lr.rules import walk
-from keras_lr.training.fit.online_tuning import LARGEST_AVERAGE, moves_by_complement
+from keras_lr.training.fit.hyperparameter import Hyperparameter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,44 +18,20 @@ class WalkRule:
     """How a hyperparameter moves.
 
     Attributes:
-        smallest: Logarithm of the factor at first, and at least.
-        largest: The same at most.
-        minimum: Lower limit of the hyperparameter.
-        maximum: Upper limit.
-        is_average: Whether it moves by its distance from 1.
-        share: Of the slope that a step should take away.
+        factor: The factor at first, and at least.
+        max_factor: What the factor may grow to.
+        share: Part of the slope that a step should take away.
     """
 
-    smallest: float
-    largest: float
-    minimum: float
-    maximum: float
-    is_average: bool = False
+    factor: float
+    max_factor: float
     share: float = 1.0
 
-
-def walk_rule(
-    name: str,
-    factor: float,
-    max_factor: float,
-    limits: tuple[float, float],
-    share: float = 1.0,
-) -> WalkRule:
-    """Return how a hyperparameter of this name moves.
-
-    Args:
-        name: `"learning_rate"` or an attribute of the optimizer.
-        factor: At first, and at least.
-        max_factor: What it may grow to.
-        limits: Of the hyperparameter; an average also has one of its own.
-        share: Of the slope that a step should take away.
-    """
-    minimum, maximum = limits
-    is_average = moves_by_complement(name)
-    if is_average:
-        maximum = min(maximum, LARGEST_AVERAGE)
-    sizes = math.log(factor), math.log(max(factor, max_factor))
-    return WalkRule(*sizes, minimum, maximum, is_average, share)
+    @property
+    def sizes(self) -> dict[str, float]:
+        """The logarithms of the two factors."""
+        largest = max(self.factor, self.max_factor)
+        return {"smallest": math.log(self.factor), "largest": math.log(largest)}
 
 
 def memory_of(optimizer: keras.optimizers.Optimizer) -> float:
@@ -66,46 +42,48 @@ def memory_of(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 class WalkedHyperparameter:
-    """Holds a hyperparameter, the step that it moves by, and where it last went.
+    """A hyperparameter, the factor that it moves by, and where it last went.
 
     Args:
         model: A built, compiled model.
-        name: `"learning_rate"` or an attribute of the optimizer.
-        rule: How it moves.
-        dtype: Of the scalars.
+        hyperparameter: What moves.
+        rule: How it moves. The decay of an average moves by its distance from 1.
     """
 
     def __init__(
-        self, model: keras.Model, name: str, rule: WalkRule, dtype: str
+        self, model: keras.Model, hyperparameter: Hyperparameter, rule: WalkRule
     ) -> None:
-        self.name = name
-        self.rule = rule
+        self.name = name = hyperparameter.name
+        self._hyperparameter = hyperparameter
+        self._rule = rule
+        is_average = hyperparameter.is_average
+        self._walk = walk.walked_complement if is_average else walk.walked
+        dtype = hyperparameter.value.dtype
         with model.distribute_strategy.scope():
-            self.value = replicas.shared_scalar(f"{name}_value", dtype)
             self.step = replicas.shared_scalar(f"{name}_step", dtype)
             self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
             self._climbs = replicas.shared_scalar(f"{name}_climbs", dtype)
 
-    def start(self, value: float) -> None:
-        """Set the state to what it is before the first step, on the host."""
-        self.value.assign(min(max(value, self.rule.minimum), self.rule.maximum))
-        self.step.assign(self.rule.smallest)
+    def start(self) -> None:
+        """Set the state, except the value, to what it is before the first step."""
+        self.step.assign(self._rule.sizes["smallest"])
         self._direction.assign(0.0)
         self._climbs.assign(float(self.can_climb))
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        state = self.value, self.step, self._direction, self._climbs
+        value = self._hyperparameter.value
+        state = value, self.step, self._direction, self._climbs
         return {f"{self.name}_{index}": each for index, each in enumerate(state)}
 
     def raised(self, value: Tensor) -> Tensor:
         """Return what a value is raised to for a trial."""
-        return self._walked(value, ops.cast(self.step.value, value.dtype))
+        return self._walk(value, ops.cast(self.step.value, value.dtype))
 
     @property
     def can_climb(self) -> bool:
         """Whether its factor is not constant, so that it matters how far it is."""
-        return self.rule.largest > self.rule.smallest
+        return self._rule.max_factor > self._rule.factor
 
     @property
     def climbs(self) -> Tensor:
@@ -119,7 +97,7 @@ class WalkedHyperparameter:
             start: The slope where the step has done nothing yet.
             slope: The one after the step.
         """
-        share = self.rule.share
+        share = self._rule.share
         direction = walk.direction_of_slopes(start, slope, share)
         return direction, walk.is_far(start, slope, share)
 
@@ -135,7 +113,7 @@ class WalkedHyperparameter:
         """
         factor = ops.exp(self.step.value)
         slopes = walk.slopes_of_losses(start, taken, raised, factor)
-        share = self.rule.share
+        share = self._rule.share
         if share == 1.0:
             direction = walk.direction_of_losses(raised, taken)
         else:
@@ -150,23 +128,18 @@ class WalkedHyperparameter:
             is_far: Whether it has a long way to go.
             is_due: Whether all of it counts.
         """
-        rule = self.rule
-        sizes = {"smallest": rule.smallest, "largest": rule.largest}
+        moving = self._hyperparameter
         step = walk.step_size(
-            self.step.value, direction, self._direction.value, **sizes
+            self.step.value, direction, self._direction.value, **self._rule.sizes
         )
-        moved = self._walked(self.value.value, direction * step)
-        value = ops.clip(moved, rule.minimum, rule.maximum)
+        moved = self._walk(moving.value.value, direction * step)
+        value = ops.clip(moved, moving.minimum, moving.maximum)
         climbs = ops.logical_and(is_far, value == moved)
         climbs = ops.logical_and(climbs, self.can_climb)
         for variable, new in (
-            (self.value, value),
+            (moving.value, value),
             (self.step, step),
             (self._direction, direction),
             (self._climbs, ops.cast(climbs, self._climbs.dtype)),
         ):
             variable.assign(ops.where(is_due, new, variable.value))
-
-    def _walked(self, value: Tensor, step: Tensor) -> Tensor:
-        move = walk.walked_complement if self.rule.is_average else walk.walked
-        return move(value, step)

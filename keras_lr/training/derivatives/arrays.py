@@ -1,0 +1,68 @@
+"""Data in any form that Keras takes, as arrays in memory."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_lr.training.derivatives.batches import leaves, map_leaves
+
+
+def as_arrays(data: Any, name: str = "validation_data") -> Any:
+    """Return data of any form of `validation_data` as (x, y, sample_weight) of arrays.
+
+    Args:
+        data: (x, y) or (x, y, sample_weight), or a finite `tf.data.Dataset` or
+            `PyDataset` of batches of them.
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: If they are not of such a form, endless, empty or of unequal length.
+    """
+    import tensorflow as tf
+
+    if isinstance(data, tf.data.Dataset):
+        _require(int(data.cardinality()) != tf.data.INFINITE_CARDINALITY, data, name)
+        batches = list(data)
+    elif isinstance(data, keras.utils.PyDataset):
+        _require(data.num_batches is not None, data, name)
+        batches = [data[index] for index in range(data.num_batches)]
+    else:
+        _require(isinstance(data, tuple | list) and len(data) in (2, 3), data, name)
+        batches = [tuple(data)]
+    arrays = [each for each in map(_as_numpy, batches) if _has_rows(each)]
+    _require(len(arrays) > 0, data, name)
+    whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
+    _require(len({len(each) for each in leaves(whole)}) == 1, data, name)
+    return whole
+
+
+def _has_rows(arrays: Any) -> bool:
+    return all(each.ndim > 0 and len(each) > 0 for each in leaves(arrays))
+
+
+def _as_numpy(data: Any) -> Any:
+    return map_leaves(_floatx, keras.utils.unpack_x_y_sample_weight(data))
+
+
+def _floatx(values: Any) -> Any:
+    array = np.asarray(values)
+    # As Keras's own adapter for arrays does.
+    is_float = np.issubdtype(array.dtype, np.floating)
+    return array.astype(keras.config.floatx()) if is_float else array
+
+
+def _require(is_right: bool, data: Any, name: str) -> None:
+    if not is_right:
+        raise ValueError(
+            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays with "
+            "equally many rows, or a finite `tf.data.Dataset` or `PyDataset` of such "
+            f"batches. Received: {name}={_shown(data)}."
+        )
+
+
+def _shown(data: Any) -> str:
+    if isinstance(data, tuple | list):
+        shapes = map_leaves(np.shape, tuple(data))
+        return f"{type(data).__name__} of shapes {shapes}"
+    return f"<{type(data).__name__}>"

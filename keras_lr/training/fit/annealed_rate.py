@@ -1,0 +1,148 @@
+"""The one owner of a fit's learning rate: its value, limits, annealing and way back."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_lr import _keras
+from keras_lr._checks import LEARNING_RATE
+from keras_lr._keras import replicas
+from keras_lr._typing import Tensor
+from keras_lr.rules.annealing import annealing
+from keras_lr.training.fit.horizon import FitLength, Horizon
+from keras_lr.training.fit.hyperparameter import Hyperparameter
+
+
+class AnnealedRate:
+    """Holds the learning rate of a fit, and writes it into the optimizer, annealed.
+
+    The value is the rate before annealing: that is what a rule moves. In each step the
+    optimizer gets the value times a factor, which falls from 1 to 0 over the last part
+    of the fit. After the fit it gets the value, unless the user has set another rate.
+
+    `factor`, `write` and `advance` are called in the training step, the rest on the
+    host.
+
+    Args:
+        model: A compiled model. Its `MultiOptimizer`, if it has one, has a rate for
+            each optimizer in it.
+        anneal: Part of the fit over which the rate falls to zero; 0 for never.
+        limits: Lowest and highest rate that `start` sets, before annealing.
+
+    Attributes:
+        optimizers: Those that own a rate, without their wrappers.
+        rates: The rate of each of them.
+        dtype: Dtype of the values, float64 for a float64 model, else float32.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        anneal: float = 0.0,
+        limits: tuple[float, float] = (0.0, math.inf),
+    ) -> None:
+        is_double = any(each.dtype == "float64" for each in model.trainable_variables)
+        self.dtype = "float64" if is_double else "float32"
+        self.optimizers = _keras.leaf_optimizers(model.optimizer)
+        self.rates = [
+            Hyperparameter(model, LEARNING_RATE, self.dtype, limits)
+            for _ in self.optimizers
+        ]
+        self._anneal = anneal
+        self._horizon = Horizon(model)
+        variables = [_keras.learning_rate_variable(each) for each in self.optimizers]
+        with model.distribute_strategy.scope():
+            self._written = [
+                replicas.shared_scalar("written", each.dtype) for each in variables
+            ]
+
+    @property
+    def rate(self) -> Hyperparameter:
+        """The rate of the first optimizer; of the only one, where there is one."""
+        return self.rates[0]
+
+    @property
+    def in_optimizer(self) -> keras.Variable:
+        """The variable in which the first optimizer has its rate, annealed."""
+        return _keras.learning_rate_variable(self.optimizers[0])
+
+    def start(self, rate: float | None = None, scale: float = 1.0) -> None:
+        """Begin a training.
+
+        Args:
+            rate: Rate to start from; `None` for the optimizer's own.
+            scale: Multiple of the optimizer's own rate, if it has not taken a step.
+        """
+        for optimizer, each in zip(self.optimizers, self.rates, strict=True):
+            value = rate
+            if value is None:
+                is_fresh = _keras.to_float(optimizer.iterations) == 0.0
+                value = _keras.to_float(optimizer.learning_rate)
+                value *= scale if is_fresh else 1.0
+            each.start(value)
+
+    def resume(self, epoch: int, length: FitLength) -> None:
+        """Begin at an epoch with a restored optimizer, whose rate is annealed."""
+        self.start_epoch(epoch, length)
+        factor = self._factor_on_host()
+        for optimizer, each in zip(self.optimizers, self.rates, strict=True):
+            each.start(_keras.to_float(optimizer.learning_rate) / factor)
+
+    def start_epoch(self, epoch: int, length: FitLength) -> None:
+        """Say where in the fit the next step is."""
+        self._horizon.start_epoch(epoch, length)
+
+    def settle(self, epoch: int, length: FitLength) -> None:
+        """Leave in the optimizer the rate that the epoch begins with."""
+        self._horizon.start_epoch(epoch, length)
+        if _keras.to_float(self._horizon.remaining()) > 0.0:
+            self.write_on_host()
+
+    def release(self) -> None:
+        """Take the annealing off, unless the user has set another rate."""
+        pairs = zip(self.optimizers, self._written, strict=True)
+        if all(
+            _keras.to_float(x.learning_rate) == _keras.to_float(w) for x, w in pairs
+        ):
+            self._write(1.0)
+
+    def cut(self, factor: float) -> float:
+        """Multiply the value, and return it: the way back from too high a rate."""
+        for each in self.rates:
+            each.start(factor * _keras.to_float(each.value))
+        return _keras.to_float(self.rate.value)
+
+    def write_on_host(self) -> None:
+        """Set the optimizer's rate between two steps."""
+        self._write(self._factor_on_host())
+
+    def factor(self) -> Tensor:
+        """Return what the value is multiplied by in this step."""
+        return annealing(self._horizon.remaining(), self._anneal)
+
+    def write(self, factor: Tensor | None = None) -> None:
+        """Set the optimizer's rate for this step.
+
+        Args:
+            factor: What `factor` returned, if it is at hand.
+        """
+        self._write(self.factor() if factor is None else factor)
+
+    def advance(self) -> None:
+        """Count the step."""
+        self._horizon.advance()
+
+    def _write(self, factor: Tensor | float) -> None:
+        triples = zip(self.optimizers, self.rates, self._written, strict=True)
+        for optimizer, rate, written in triples:
+            variable = _keras.learning_rate_variable(optimizer)
+            value = rate.value.value
+            value = value * ops.cast(factor, value.dtype)
+            variable.assign(ops.cast(value, variable.dtype))
+            written.assign(variable.value)
+
+    def _factor_on_host(self) -> float:
+        # After the last step nothing is left of the rate to divide by.
+        return _keras.to_float(self.factor()) or 1.0

@@ -1,0 +1,178 @@
+"""What a method does around the optimizer's step, in each training step of a fit."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lr import _keras
+from keras_lr._checks import LEARNING_RATE
+from keras_lr._keras import replicas
+from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.tensors import on_present, zeros_for_none
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.hyperparameter import Hyperparameter
+
+# What a rate that let the training diverge is multiplied by.
+CUT = 0.1
+
+
+class OptimizerStep:
+    """The step that the optimizer is about to take, as an `AroundStep` gets it.
+
+    Args:
+        model: The model that is trained.
+        rate: Owner of the learning rate.
+        others: The other hyperparameters that move.
+        gradients: Dense gradients of the weights, as Keras hands them to the optimizer:
+            of this replica, and scaled as the loss is.
+        loss: Loss of the global batch before the step; NaN if the training step of the
+            user's own does not say it.
+        recording: What `AroundStep.recording` gave for this training step.
+        apply: Takes the step, with other gradients if they are given.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        rate: AnnealedRate,
+        others: Sequence[Hyperparameter],
+        *,
+        gradients: Gradients,
+        loss: Tensor,
+        recording: Any,
+        apply: Callable[[Gradients | None], None],
+    ) -> None:
+        self.gradients = gradients
+        self.loss = loss
+        self.recording = recording
+        self.factor = rate.factor()
+        self.loss_scale = _keras.loss_scale(model.optimizer)
+        self._weights = model.trainable_variables
+        self._rate = rate
+        self._others = others
+        self._apply = apply
+        self.values: dict[str, Tensor] = {}
+        """Hyperparameters that the step is taken with, once they are set."""
+
+    def summed_gradients(self) -> Gradients:
+        """Return the gradients of the global batch, as the optimizer's code gets them.
+
+        Summed over the replicas, and without the scale of a `LossScaleOptimizer`.
+        """
+        return summed(self.gradients, self.loss_scale)
+
+    def batch_gradients(self) -> list[Tensor]:
+        """Return the gradients of the loss itself, with zeros where there is none."""
+        plain = zeros_for_none(self.summed_gradients(), self._weights)
+        factor = self._rate.optimizers[0].loss_scale_factor
+        return plain if factor is None else [each / factor for each in plain]
+
+    def set_hyperparameters(self) -> dict[str, Tensor]:
+        """Set the optimizer's for this step; return them as its code will read them."""
+        self._rate.write(self.factor)
+        values = {each.name: each.value.value + 0.0 for each in self._others}
+        self.values = {LEARNING_RATE: self._rate.in_optimizer.value + 0.0} | values
+        return self.values
+
+    def take(self, gradients: Gradients | None = None) -> None:
+        """Take the step.
+
+        Args:
+            gradients: Gradients in the place of those of the batch; `None` for those.
+        """
+        values = self.values or self.set_hyperparameters()
+        others = {each.name: values[each.name] for each in self._others}
+        with _keras.with_hyperparameters(self._rate.optimizers[0], others):
+            self._apply(gradients)
+
+
+class AroundStep:
+    """Base of what a method does around the optimizer's step, and of its state.
+
+    An `OnlineFit` calls `around` in each training step, where the gradients are known
+    and the optimizer's step is not yet taken. What lasts from one step to the next is
+    in variables: a Python number would be frozen into the traced step.
+
+    Args:
+        rate: Owner of the learning rate, which `around` moves.
+        others: The other hyperparameters that move.
+
+    Attributes:
+        name: Name of the method in the file that a fit resumes from.
+        renews_optimizer: Whether the optimizer's state is cleared where a training is
+            rolled back. A velocity that was gained at a high rate continues to carry
+            the weights away at a low one.
+    """
+
+    name: str
+    renews_optimizer = True
+
+    def __init__(
+        self, rate: AnnealedRate, others: Sequence[Hyperparameter] = ()
+    ) -> None:
+        self.rate = rate
+        self.others = others
+
+    def around(self, step: OptimizerStep) -> dict[str, Tensor]:
+        """Move the rate, take the step, or the other way round.
+
+        Returns:
+            Scalars by the names of the columns that are recorded, except
+            `learning_rate`, `loss` and the other hyperparameters, which are known.
+        """
+        raise NotImplementedError
+
+    def recording(self, data: Any) -> contextlib.AbstractContextManager[Any]:
+        """Return a context for the whole training step, if something of it is needed.
+
+        What the context gives is `OptimizerStep.recording`.
+
+        Args:
+            data: The batch, as the training step gets it.
+        """
+        return contextlib.nullcontext(data)
+
+    def start(self) -> None:
+        """Set the state to what it is before the first step, on the host.
+
+        The values of the hyperparameters are set already.
+        """
+
+    def restart(self) -> str:
+        """Begin anew from the good state after a divergence, on the host.
+
+        Returns:
+            What the training continues with, in words.
+        """
+        self.start()
+        return f"a learning rate of {self.rate.cut(CUT):.3g}"
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return everything that a fit resumes from, by names."""
+        hyperparameters = [self.rate.rate, *self.others]
+        return {each.name: each.value for each in hyperparameters}
+
+
+def summed(gradients: Gradients, scale: Tensor | None) -> Gradients:
+    """Return gradients summed over the replicas, without the scale of the loss.
+
+    Args:
+        gradients: Gradients of this replica.
+        scale: Scale of a `LossScaleOptimizer`, or `None`.
+    """
+
+    def total(tensors: list[Tensor]) -> list[Tensor]:
+        if scale is not None:
+            tensors = [each / ops.cast(scale, each.dtype) for each in tensors]
+        return replicas.sum_over_replicas(tensors)
+
+    return on_present(total, gradients)
+
+
+def unknown(dtype: str) -> Tensor:
+    """Return the scalar that stands for what a step does not say."""
+    return ops.full((), math.nan, dtype)

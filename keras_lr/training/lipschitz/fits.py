@@ -1,0 +1,123 @@
+"""One fit of `keras_lr.LipschitzLR`: where in it L is measured, and the rate is set."""
+
+from typing import Any
+
+from keras_lr import _keras
+from keras_lr._keras import step_hook
+from keras_lr._typing import Tensor
+from keras_lr.training.fit.fit import Fit
+from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.lipschitz.forward_pass import ForwardPass
+from keras_lr.training.lipschitz.inverse_rate import InverseRate
+from keras_lr.training.lipschitz.meter import LipschitzMeter
+
+
+class LipschitzFit(Fit):
+    """Measures L in the training steps.
+
+    Args:
+        meter: What measures L.
+        inverse: What turns it into the rate.
+        by_batches: Whether the rate follows from the L of the current batch, or from
+            the largest one of the epoch before.
+    """
+
+    def __init__(
+        self, meter: LipschitzMeter, inverse: InverseRate, *, by_batches: bool
+    ) -> None:
+        super().__init__(inverse.rate)
+        self.inverse = inverse
+        self._meter = meter
+        self._by_batches = by_batches
+
+    def wrapped(self, step: step_hook.Step) -> step_hook.Step:
+        """Return the training step, which sets its rate as soon as L is known."""
+
+        def set_rate(constant: Tensor, weight_term: Tensor) -> None:
+            self.inverse.observe(constant, weight_term)
+            self._write()
+
+        def measured_step(data: Any) -> Any:
+            with self._meter.watching(data, set_rate):
+                logs = step(data)
+            self.rate.advance()
+            return logs
+
+        return measured_step
+
+    def start(self, rate: float | None = None, scale: float = 1.0) -> None:
+        """Set the state to what it is before the first step."""
+        super().start(rate, scale)
+        self.inverse.start()
+
+    def resume(self, epoch: int, length: FitLength) -> None:
+        """Set the state from a restored optimizer."""
+        self.inverse.resume(epoch, length)
+
+    def start_epoch(self, epoch: int, length: FitLength) -> None:
+        """Start the epoch's measurement."""
+        super().start_epoch(epoch, length)
+        self._meter.reset()
+        # An epoch that has no constant from one before it goes by its batches.
+        is_unknown = self.inverse.constant == 0.0
+        self.inverse.listen(to_batches=self._by_batches or is_unknown)
+
+    def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
+        """Take the epoch's L, and leave the rate that the next one begins with."""
+        measured = self._meter.read()
+        if not self._by_batches:
+            self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
+        return self._settled(measured, epoch, length)
+
+    def _settled(
+        self, measured: dict[str, float], epoch: int, length: FitLength
+    ) -> dict[str, list[float]]:
+        """Leave the rate of the next epoch; return what is recorded of this one."""
+        rate = _keras.to_float(self.rate.in_optimizer)
+        self.inverse.move()
+        self.rate.settle(epoch, length)
+        row = {"learning_rate": rate} | measured
+        return {name: [value] for name, value in row.items()}
+
+    def _write(self) -> None:
+        self.inverse.move()
+        self.rate.write()
+
+
+class ForwardPassFit(LipschitzFit):
+    """Measures L before each epoch, by a forward pass over given data.
+
+    Args:
+        meter: What measures L.
+        inverse: What turns it into the rate.
+        forward_pass: Runs the model over the data.
+    """
+
+    def __init__(
+        self, meter: LipschitzMeter, inverse: InverseRate, forward_pass: ForwardPass
+    ) -> None:
+        super().__init__(meter, inverse, by_batches=False)
+        self._forward_pass = forward_pass
+        self._measured: dict[str, float] = {}
+
+    def wrapped(self, step: step_hook.Step) -> step_hook.Step:
+        """Return the training step at the rate of its epoch."""
+
+        def step_at_rate(data: Any) -> Any:
+            self._write()
+            logs = step(data)
+            self.rate.advance()
+            return logs
+
+        return step_at_rate
+
+    def start_epoch(self, epoch: int, length: FitLength) -> None:
+        """Measure L."""
+        super().start_epoch(epoch, length)
+        self._forward_pass.run()
+        self._measured = measured = self._meter.read()
+        self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
+
+    def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
+        """Leave the rate that the next epoch begins with."""
+        return self._settled(self._measured, epoch, length)
