@@ -71,6 +71,14 @@ def is_private(name: str) -> bool:
     )
 
 
+def is_own(owner: ast.AST) -> bool:
+    """Return whether an expression is the object itself, or its class."""
+    match owner:
+        case ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")):
+            return True
+    return False
+
+
 def private_accesses(tree: ast.AST) -> Iterator[tuple[bool, str]]:
     """Yield (whether it is the object's own, name) for each use of a private name."""
     for node in ast.walk(tree):
@@ -85,7 +93,7 @@ def private_accesses(tree: ast.AST) -> Iterator[tuple[bool, str]]:
             case _:
                 continue
         if is_private(name):
-            yield isinstance(owner, ast.Name) and owner.id in {"self", "cls"}, name
+            yield is_own(owner), name
 
 
 def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

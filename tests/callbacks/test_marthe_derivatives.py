@@ -234,7 +234,7 @@ class Tangent(keras.callbacks.Callback):
         self.marthe = marthe
 
     def on_train_batch_end(self, batch, logs=None):
-        (tuned,) = self.marthe._fit_state._online.tuned
+        (tuned,) = self.marthe._fit.around_step.tuned
         self.weights, self.slots = map(numpy, tuned.tangents[0].variables)
 
 

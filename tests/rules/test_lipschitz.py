@@ -139,15 +139,6 @@ def test_held_maximum_follows_its_memory(constant, held, memory, expected):
 
 
 @pytest.mark.parametrize(
-    ("remaining", "fraction", "expected"),
-    [(1.0, 0.5, 1.0), (0.5, 0.5, 1.0), (0.25, 0.5, 0.5), (0.25, 1.0, 0.25)],
-)
-def test_annealing_is_linear_over_the_last_part(remaining, fraction, expected):
-    assert to_float(lipschitz.annealing(np.array(remaining), fraction)) == expected
-    assert to_float(lipschitz.annealing(np.array(remaining), 0.0)) == 1.0
-
-
-@pytest.mark.parametrize(
     ("constant", "expected"),
     [(4.0, 0.5), (1e-9, 8.0), (1e9, 0.125), (0.0, 3.0), (math.nan, 3.0), (-1.0, 3.0)],
 )

@@ -54,8 +54,8 @@ class OnlineFit(Fit):
         guards: bool,
     ) -> None:
         super().__init__(around_step.rate)
-        self._model = model
-        self._around_step = around_step
+        self.model = model
+        self.around_step = around_step
         self._optimizer = _keras.require_single_update(model.optimizer, owner)
         _keras.build_optimizer(model)
         self._others = around_step.others
@@ -98,7 +98,7 @@ class OnlineFit(Fit):
     def _start_method(self) -> None:
         for each in self._others:
             each.read_from(self._optimizer)
-        self._around_step.start()
+        self.around_step.start()
         if self._guard is not None:
             self._guard.save()
 
@@ -127,8 +127,8 @@ class OnlineFit(Fit):
         """Roll the training back if it diverges; say what it continues with."""
         if self._guard is None or not self._guard.has_diverged():
             return None
-        self._guard.restore(renews_optimizer=self._around_step.renews_optimizer)
-        outcome = self._around_step.restart()
+        self._guard.restore(renews_optimizer=self.around_step.renews_optimizer)
+        outcome = self.around_step.restart()
         self._guard.accept_values()
         self.rate.write_on_host()
         return outcome
@@ -145,20 +145,20 @@ class OnlineFit(Fit):
         if self._others:
             self._write_others()
             # It has their old values in it.
-            step_hook.forget_plain_function(self._model)
+            step_hook.forget_plain_function(self.model)
 
     def write(self, directory: Path, epoch: int) -> None:
         """Write the state at the end of an epoch."""
-        state_file.write(self._file(directory), self._around_step.variables(), epoch)
+        state_file.write(self._file(directory), self.around_step.variables(), epoch)
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
-        state_file.read(self._file(directory), self._around_step.variables(), epoch)
+        state_file.read(self._file(directory), self.around_step.variables(), epoch)
         if self._guard is not None:
             self._guard.accept_values()
 
     def _file(self, directory: Path) -> Path:
-        return directory / f"keras_lr_{self._around_step.name}.npz"
+        return directory / f"keras_lr_{self.around_step.name}.npz"
 
     def _write_others(self) -> None:
         for each in self._others:
@@ -194,10 +194,10 @@ class OnlineFit(Fit):
                 if gradients is None:
                     plain(grads, trainable_variables)
                 else:
-                    plain(gradients, self._model.trainable_variables)
+                    plain(gradients, self.model.trainable_variables)
 
             step = OptimizerStep(
-                self._model,
+                self.model,
                 self.rate,
                 self._others,
                 gradients=self._aligned(grads, trainable_variables),
@@ -207,12 +207,12 @@ class OnlineFit(Fit):
             )
             # Where a data set runs out, nothing may move that needs no data.
             with _after(data):
-                row.update(self._around_step.around(step))
+                row.update(self.around_step.around(step))
             row.update(step.values)
 
-        optimizer = self._model.optimizer
+        optimizer = self.model.optimizer
         with (
-            self._around_step.recording(data) as recording,
+            self.around_step.recording(data) as recording,
             _keras.intercepted(optimizer, apply=apply, scale_loss=scale_loss),
         ):
             yield row
@@ -220,7 +220,7 @@ class OnlineFit(Fit):
 
     def _aligned(self, grads: Any, variables: Any) -> Gradients:
         """Return a dense gradient, or `None`, for each of the weights."""
-        weights = self._model.trainable_variables
+        weights = self.model.trainable_variables
         pairs = zip(variables or weights, grads, strict=True)
         by_weight = {id(variable): grad for variable, grad in pairs}
         return dense([by_weight.get(id(each)) for each in weights])

@@ -58,6 +58,9 @@ class HypergradientStep(AroundStep):
         curvature_batch_size: Rows of the batch whose Hessian is used, or the part of
             the batch as a float; `None` for the whole of it.
         every: Steps from one update to the next.
+
+    Attributes:
+        tuned: The hyperparameters with their tangents, the learning rate first.
     """
 
     name = "hypergradient"
@@ -80,7 +83,7 @@ class HypergradientStep(AroundStep):
         self._objective = objective
         self._curvature = Curvature(model, curvature_batch_size)
         self._every = every
-        self._tuned = [
+        self.tuned = [
             TunedHyperparameter(model, step, each, rule)
             for each in (rate.rate, *others)
         ]
@@ -92,18 +95,18 @@ class HypergradientStep(AroundStep):
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         named = {"count": self._count} | self._objective.variables()
-        for each in self._tuned:
+        for each in self.tuned:
             named |= each.variables()
         return named
 
     def start(self) -> None:
         """Forget the tangents, and what the rules have learned, on the host."""
-        for each in self._tuned:
+        for each in self.tuned:
             each.start()
 
     def restart(self) -> str:
         """Begin anew with a lower rate, or a lower hyper-learning rate."""
-        beta = _keras.to_float(self._tuned[0].beta)
+        beta = _keras.to_float(self.tuned[0].beta)
         if self._rule.update == "log":
             beta *= 0.5
             outcome = super().restart()
@@ -111,7 +114,7 @@ class HypergradientStep(AroundStep):
             beta *= CUT
             self.start()
             outcome = f"a hyper-learning rate of {beta:.3g}"
-        for each in self._tuned:
+        for each in self.tuned:
             each.beta.assign(beta)
         return outcome
 
@@ -144,8 +147,8 @@ class HypergradientStep(AroundStep):
     ) -> list[Carried | None]:
         """Return mu Z and H mu Z of each hyperparameter, up to the scale of Z."""
         if recording is None:
-            return [None for _ in self._tuned]
-        tangents = [each.carried() for each in self._tuned]
+            return [None for _ in self.tuned]
+        tangents = [each.carried() for each in self.tuned]
         scale = step.loss_scale
         # A vector of length 1 passes through layers of half precision.
         norms = [
@@ -175,7 +178,7 @@ class HypergradientStep(AroundStep):
     ) -> None:
         """Move the tangents of each hyperparameter over the step to be taken."""
         state = self._step.variables.read()
-        for each, part in zip(self._tuned, carried, strict=True):
+        for each, part in zip(self.tuned, carried, strict=True):
             value = values[each.name]
             seed = factor if each.name == LEARNING_RATE else ops.ones_like(value)
             seed = ops.cast(seed, value.dtype)
@@ -205,12 +208,12 @@ class HypergradientStep(AroundStep):
             if self._rule.needs_norms:
                 square = inner_product(gradients, gradients, self.rate.dtype)
             return self._cast(
-                (loss, [each.observe(gradients, square) for each in self._tuned])
+                (loss, [each.observe(gradients, square) for each in self.tuned])
             )
 
         loss, observations = self._now_or_not(look, is_due)
         row = {"validation_loss": loss}
-        for each, observation in zip(self._tuned, observations, strict=True):
+        for each, observation in zip(self.tuned, observations, strict=True):
             delta, mu, beta = each.update(observation, is_due)
             row[hypergradient_of(each.name)] = delta
             if each.name == LEARNING_RATE:
@@ -225,7 +228,7 @@ class HypergradientStep(AroundStep):
         nothing = unknown(self.rate.dtype)
         if replicas.number_of_replicas() == 1:
             names = Observation._fields
-            observations = [Observation(*[nothing] * len(names)) for _ in self._tuned]
+            observations = [Observation(*[nothing] * len(names)) for _ in self.tuned]
             return tf.cond(is_due, look, lambda: (nothing, observations))
         # Replicas cannot meet inside a branch.
         return tf.nest.map_structure(lambda x: ops.where(is_due, x, nothing), look())

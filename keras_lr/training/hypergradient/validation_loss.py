@@ -1,5 +1,6 @@
 """The loss of validation batches and its gradient, inside a training step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -57,18 +58,21 @@ class ValidationLoss:
 
     def after_step(self, observe: Observe) -> dict[str, Tensor]:
         """Let E at the new weights be observed."""
-        return observe(self.gradient)
+        weights = self._model.trainable_variables
+        return observe(lambda is_due: self.gradient(weights, is_due))
 
-    def gradient(self, advances: Tensor | bool = True) -> tuple[Tensor, list[Tensor]]:
+    def gradient(
+        self, variables: Sequence[keras.Variable], advances: Tensor | bool = True
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return E at the current weights, and its gradient, of the next batch.
 
         Args:
+            variables: The weights.
             advances: Whether the batch after it is the next one from then on.
         """
         import tensorflow as tf
 
         batch = self._next_batch(advances)
-        variables = self._model.trainable_variables
         values = [tf.identity(each.value) for each in variables]
         # Where nothing is updated: no metric, no statistics.
         scope = _keras.leaving_no_trace(variables, values)

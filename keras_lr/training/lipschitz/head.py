@@ -105,7 +105,9 @@ class Head:
             )
 
 
-def find_head(model: keras.Model, layer: str | keras.Layer | None, owner: str) -> Head:
+def find_head(
+    model: keras.Model, layer: str | keras.Layer | None = None, *, owner: str
+) -> Head:
     """Return the model's head.
 
     Args:

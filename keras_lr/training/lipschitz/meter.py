@@ -44,7 +44,7 @@ class LipschitzMeter:
         tikhonov: npt.ArrayLike | None = None,
         owner: str,
     ) -> None:
-        head = find_head(model, layer, owner)
+        head = find_head(model, layer, owner=owner)
         loss, weight = _keras.compiled_losses(model)[head.output_index]
         description = describe_loss(loss, weight=weight)
         constants = constants_of(description, head.units, row_bound=row_bound)

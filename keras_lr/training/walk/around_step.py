@@ -74,7 +74,7 @@ class WalkStep(AroundStep):
         anneals: bool,
     ) -> None:
         super().__init__(rate, others)
-        self._model = model
+        self.model = model
         self._step = step
         self._is_always_due = every == 1 and not anneals
         self._every = every
@@ -107,7 +107,7 @@ class WalkStep(AroundStep):
 
     def recording(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
         """Note seeds and statistics as they are before the training step."""
-        return contextlib.nullcontext(RepeatedLoss(self._model, data))
+        return contextlib.nullcontext(RepeatedLoss(self.model, data))
 
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
         """Take the optimizer's step, and the trials beside it."""
@@ -160,7 +160,7 @@ class WalkStep(AroundStep):
         """
 
         def look() -> list[Trial]:
-            scale = self._model.optimizer.scale_loss(ops.ones((), self.rate.dtype))
+            scale = self.model.optimizer.scale_loss(ops.ones((), self.rate.dtype))
 
             def unscaled(value: Tensor) -> Tensor:
                 return ops.cast(value, self.rate.dtype) / scale

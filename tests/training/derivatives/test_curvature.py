@@ -8,7 +8,8 @@ from keras import layers
 
 from keras_lr import _keras
 from keras_lr._keras.moments import twice_differentiable
-from keras_lr.training.derivatives.curvature import Curvature, dense
+from keras_lr.training.derivatives.curvature import Curvature
+from keras_lr.training.derivatives.tensors import dense
 
 ROWS, FEATURES, CLASSES = 20, 6, 3
 # Differences of fourth order: h^4 of the fifth derivative, and 1e-16 / h of rounding.

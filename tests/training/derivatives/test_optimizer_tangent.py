@@ -9,12 +9,10 @@ import tensorflow as tf
 from keras import optimizers
 
 from keras_lr import _keras
+from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, StepState
 from keras_lr.training.derivatives import optimizer_tangent
-from keras_lr.training.derivatives.optimizer_tangent import (
-    LEARNING_RATE,
-    OptimizerTangent,
-)
+from keras_lr.training.derivatives.optimizer_tangent import Carried, OptimizerTangent
 
 RATE = 0.0625
 # Differences of fourth order: h^4 of the fifth derivative, and 1e-16 / h of rounding.
@@ -102,7 +100,7 @@ class Problem:
         ]
 
     def advanced(self, tangent, seed=1.0, *, is_carried=True):
-        carried = (self.tangent, self.curvatures) if is_carried else None
+        carried = Carried(self.tangent, self.curvatures) if is_carried else None
         given = self.hyperparameters(tangent.name)
         seed = tf.constant(seed, "float64")
         return tangent.advanced(self.state, self.gradients, given, seed, carried)
@@ -157,7 +155,7 @@ def test_weight_without_a_gradient_keeps_its_tangent():
     problem = Problem(OPTIMIZERS["momentum"]())
     tangent, seed = problem.tangent_of(), tf.constant(1.0, "float64")
     given = problem.hyperparameters(LEARNING_RATE)
-    carried = problem.tangent, problem.curvatures[1:]
+    carried = Carried(problem.tangent, [None, *problem.curvatures[1:]])
     whole = problem.advanced(tangent)
     gradients = [None, problem.gradients[1]]
     new = tangent.advanced(problem.state, gradients, given, seed, carried)

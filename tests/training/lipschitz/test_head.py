@@ -31,7 +31,7 @@ def test_head_is_found_in_every_model_form(form):
     model = form()
     if not model.built:
         model(np.zeros((1, small_problem.FEATURES)))
-    found = find_head(model)
+    found = find_head(model, owner="LipschitzLR")
     assert found.layer.name == "logits"
     assert found.units == small_problem.CLASSES
     # A subclassed model does not tell what it does behind its last layer.
@@ -61,7 +61,7 @@ def test_head_is_found_in_every_model_form(form):
     ],
 )
 def test_activations_behind_the_head_are_read_in_order(make, activations):
-    found = find_head(make())
+    found = find_head(make(), owner="LipschitzLR")
     assert found.layer.name == "head"
     assert found.activations == activations
 
@@ -74,7 +74,7 @@ def sequential_core():
 def test_predictions_are_the_models_output():
     model = functional(head(), keras.ops.relu, Activation("tanh"))
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
-    found = find_head(model)
+    found = find_head(model, owner="LipschitzLR")
     np.testing.assert_allclose(
         found.predictions(found.layer(x)), model.predict(x, verbose=0), rtol=1e-6
     )
@@ -94,24 +94,27 @@ def two_outputs():
 def test_named_head_of_several_outputs_knows_its_output(name, index, keys, by_name):
     model = two_outputs()
     layer = model.get_layer(name)
-    found = find_head(model, name if by_name else layer)
+    found = find_head(model, name if by_name else layer, owner="LipschitzLR")
     assert found.layer is layer
     assert (found.output_index, set(found.output_keys)) == (index, set(keys))
 
 
 def test_several_outputs_without_a_name_are_refused():
     with pytest.raises(ValueError, match=r"one head.*a model with 2 outputs"):
-        find_head(two_outputs())
+        find_head(two_outputs(), owner="LipschitzLR")
 
 
 def test_named_head_is_found_within_nested_models():
     model = sequential(sequential(Dense(4), sequential_core()))
-    assert find_head(model, "head").activations == ("tanh", "softmax")
+    assert find_head(model, "head", owner="LipschitzLR").activations == (
+        "tanh",
+        "softmax",
+    )
 
 
 def test_named_layer_that_does_not_lead_to_the_output_has_unknown_activations():
     model = functional(head(), keras.layers.Reshape((2, 1)))
-    assert find_head(model, "head").activations is None
+    assert find_head(model, "head", owner="LipschitzLR").activations is None
 
 
 @pytest.mark.parametrize(
@@ -121,12 +124,12 @@ def test_named_layer_that_does_not_lead_to_the_output_has_unknown_activations():
 )
 def test_model_that_goes_on_behind_its_last_dense_layer_is_refused(behind):
     with pytest.raises(ValueError, match=r"nothing but activations behind it"):
-        find_head(functional(head(), behind))
+        find_head(functional(head(), behind), owner="LipschitzLR")
 
 
 def test_layer_of_another_model_is_refused():
     with pytest.raises(ValueError, match=r"`layer` must be a layer of the model"):
-        find_head(sequential(head()), head())
+        find_head(sequential(head()), head(), owner="LipschitzLR")
 
 
 class OutOfOrder(keras.Model):
@@ -150,7 +153,7 @@ class GoesOn(OutOfOrder):
 def test_last_called_layer_of_a_subclassed_model_is_its_head():
     model = OutOfOrder(2)
     model(np.zeros((1, 3)))
-    found = find_head(model)
+    found = find_head(model, owner="LipschitzLR")
     assert (found.layer.name, found.activations) == ("logits", ())
 
 
@@ -158,7 +161,7 @@ def test_subclassed_model_of_another_width_than_its_last_layer_is_refused():
     model = GoesOn(2)
     model(np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"'logits' with 2 units.*with 4 outputs"):
-        find_head(model)
+        find_head(model, owner="LipschitzLR")
 
 
 def test_subclassed_model_without_a_dense_layer_is_refused():
@@ -169,7 +172,7 @@ def test_subclassed_model_without_a_dense_layer_is_refused():
     model = OnlyActivation()
     model(np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"found no `keras.layers.Dense` layer"):
-        find_head(model)
+        find_head(model, owner="LipschitzLR")
 
 
 SPARSE = "sparse_categorical_crossentropy"

@@ -1,10 +1,12 @@
 """`HeadMonitor`: what one batch adds to the statistics of an epoch, by hand."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
-from keras_lr._keras import to_float
+from keras_lr._keras import layer_tap, to_float
 from keras_lr.training.lipschitz.head import find_head
 from keras_lr.training.lipschitz.head_monitor import HeadMonitor
 from keras_lr.training.lipschitz.losses import constants_of, describe_loss
@@ -17,9 +19,22 @@ ROUNDING = 1e-6
 
 
 def monitor_of(model, loss, bound):
-    head, description = find_head(model), describe_loss(loss)
+    head, description = find_head(model, owner="LipschitzLR"), describe_loss(loss)
     constants = constants_of(description, head.units)
     return HeadMonitor(model, head, description, constants, bound)
+
+
+@contextlib.contextmanager
+def observing(monitor, batch, constants=None):
+    """Let the monitor observe the head's calls in this context."""
+
+    def observe(inputs, outputs):
+        constant = monitor.observe(inputs, outputs, batch)
+        if constants is not None:
+            constants.append(to_float(constant))
+
+    with layer_tap.tapped(monitor.layer, observe):
+        yield
 
 
 def watch(loss, bound, *batches, activation=None, use_bias=False):
@@ -28,7 +43,7 @@ def watch(loss, bound, *batches, activation=None, use_bias=False):
     model = keras.Sequential([keras.Input(batches[0][0].shape[1:]), head])
     monitor, constants = monitor_of(model, loss, bound), []
     for batch in batches:
-        with monitor.watching(batch, lambda each: constants.append(to_float(each))):
+        with observing(monitor, batch, constants):
             model(batch[0])
     return constants, monitor.read()
 
@@ -84,7 +99,7 @@ def test_batch_that_is_not_finite_does_not_enter_the_statistics(bad):
 def test_reset_forgets_what_was_measured():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     monitor = monitor_of(model, "hinge", "strict")
-    with monitor.watching((X, Y)):
+    with observing(monitor, (X, Y)):
         model(X)
     monitor.reset()
     assert vars(monitor.read()) == {"activation_norm": 0, "rows": 0, "constant": 0}
@@ -96,7 +111,7 @@ def test_residuals_are_taken_behind_the_trailing_activations():
     monitor = monitor_of(model, "mse", "strict")
     # Outputs 0 and 7: residuals -2 and 5, for rows of norm 5.
     x = np.array([[-3.0, -4.0], [3.0, 4.0]], "float32")
-    with monitor.watching((x, np.array([2.0, 2.0]))):
+    with observing(monitor, (x, np.array([2.0, 2.0]))):
         model(x)
     expected = 2 / 2 * (5 * 2 + 5 * 5)
     assert monitor.read().constant == pytest.approx(expected, rel=ROUNDING)
@@ -131,6 +146,6 @@ def test_mask_and_weights_count_as_in_keras_losses(weights, reduction, expected)
     loss = LOSSES.MeanAbsoluteError(reduction=reduction)
     monitor = monitor_of(model, loss, "strict")
     weights = None if weights is None else keras.ops.convert_to_tensor(weights)
-    with monitor.watching((tokens, np.zeros((2, 2, 1)), weights)):
+    with observing(monitor, (tokens, np.zeros((2, 2, 1)), weights)):
         model(tokens)
     assert monitor.read().constant == pytest.approx(expected, rel=ROUNDING)

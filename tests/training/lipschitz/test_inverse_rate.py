@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_lr._keras import to_float
+from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.lipschitz.inverse_rate import InverseRate, is_gradient_descent
 from tests.small_problem import compiled
@@ -13,21 +14,35 @@ SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 ROUNDING = 1e-6
 
 
-def inverse_rate(optimizer, **kwargs):
+def inverse_rate(optimizer, anneal=0.0, **kwargs):
     """Factor 2, so that 1/L is doubled; the largest constant is held; no annealing."""
-    settings = {"factor": 2.0, "memory": 1.0, "anneal": 0.0, "limits": (1e-6, 100.0)}
-    return InverseRate(compiled(optimizer=optimizer), **(settings | kwargs))
+    model = compiled(optimizer=optimizer)
+    settings = {"factor": 2.0, "memory": 1.0, "limits": (1e-6, 100.0)}
+    return InverseRate(model, AnnealedRate(model, anneal=anneal), **settings | kwargs)
 
 
-def start(rate, epoch=0, epochs=10, steps=4, *, observes=True):
+def start(inverse, epoch=0, epochs=10, steps=4, *, observes=True):
     """Start anew at epoch 0, from a restored optimizer at a later one."""
-    rate.start_epoch(epoch, length(epochs, steps))
-    rate.listen(to_batches=observes)
+    inverse.rate.start_epoch(epoch, length(epochs, steps))
+    inverse.listen(to_batches=observes)
     if epoch:
-        rate.restore()
+        inverse.resume(epoch, length(epochs, steps))
     else:
-        rate.start()
-    return rate
+        inverse.rate.start()
+        inverse.start()
+    return inverse
+
+
+def apply(inverse):
+    """Do in a step what is done once L is known."""
+    inverse.move()
+    inverse.rate.write()
+
+
+def settle(inverse, epoch):
+    """Do at the end of an epoch what is done before the next one."""
+    inverse.move()
+    inverse.rate.settle(epoch, length())
 
 
 def length(epochs=10, steps=4):
@@ -40,152 +55,150 @@ def rate_of(optimizer):
 
 def test_rate_is_the_factor_over_the_constant():
     sgd = SGD(0.1)
-    rate = start(inverse_rate(sgd))
-    rate.observe(keras.ops.convert_to_tensor(8.0))
-    rate.apply()
+    inverse = start(inverse_rate(sgd))
+    inverse.observe(keras.ops.convert_to_tensor(8.0))
+    apply(inverse)
     assert rate_of(sgd) == 2 / 8
 
 
 def test_momentum_shortens_the_rate_to_that_of_an_average():
     sgd = SGD(0.1, momentum=0.75)
-    rate = start(inverse_rate(sgd))
-    rate.observe(keras.ops.convert_to_tensor(8.0))
-    rate.apply()
+    inverse = start(inverse_rate(sgd))
+    inverse.observe(keras.ops.convert_to_tensor(8.0))
+    apply(inverse)
     assert rate_of(sgd) == 2 * (1 - 0.75) / 8
 
 
 def test_constant_does_not_count_where_it_is_not_observed():
     sgd = SGD(0.125)
-    rate = start(inverse_rate(sgd), observes=False)
-    rate.observe(keras.ops.convert_to_tensor(8.0))
-    rate.apply()
-    assert rate.constant == 0.0
+    inverse = start(inverse_rate(sgd), observes=False)
+    inverse.observe(keras.ops.convert_to_tensor(8.0))
+    apply(inverse)
+    assert inverse.constant == 0.0
     assert rate_of(sgd) == 0.125
 
 
 def test_constant_of_an_epoch_counts_where_batches_do_not():
     sgd = SGD(0.125)
-    rate = start(inverse_rate(sgd), observes=False)
-    rate.hold(8.0)
-    rate.hold(4.0)
-    rate.settle()
-    assert rate.constant == 8.0
+    inverse = start(inverse_rate(sgd), observes=False)
+    inverse.hold(8.0)
+    inverse.hold(4.0)
+    settle(inverse, 0)
+    assert inverse.constant == 8.0
     assert rate_of(sgd) == 2 / 8
 
 
 @pytest.mark.parametrize(("constant", "expected"), [(1e-9, 0.5), (1e9, 0.25)])
 def test_limits_hold_before_annealing(constant, expected):
     sgd = SGD(0.1)
-    rate = inverse_rate(sgd, limits=(0.25, 0.5), anneal=1.0)
-    rate.start_epoch(5, length())
-    rate.listen(to_batches=True)
-    rate.start()
-    rate.observe(keras.ops.convert_to_tensor(constant))
-    rate.apply()
+    inverse = inverse_rate(sgd, limits=(0.25, 0.5), anneal=1.0)
+    inverse.rate.start_epoch(5, length())
+    inverse.listen(to_batches=True)
+    inverse.rate.start()
+    inverse.observe(keras.ops.convert_to_tensor(constant))
+    apply(inverse)
     # Half of the fit is ahead.
     assert rate_of(sgd) == expected / 2
 
 
 def test_rates_of_a_fit_fall_to_zero_over_its_last_half():
     sgd, rates = SGD(0.1), []
-    rate = start(inverse_rate(sgd, anneal=0.5), epochs=1, steps=4)
+    inverse = start(inverse_rate(sgd, anneal=0.5), epochs=1, steps=4)
     for _ in range(4):
-        rate.observe(keras.ops.convert_to_tensor(4.0))
-        rate.apply()
+        inverse.observe(keras.ops.convert_to_tensor(4.0))
+        apply(inverse)
         rates.append(to_float(sgd.learning_rate))
-        rate.advance()
+        inverse.rate.advance()
     # Parts 1, 3/4, 2/4 and 1/4 are ahead; over one half, and never above 1.
     np.testing.assert_allclose(rates, [0.5, 0.5, 0.5, 0.25], rtol=ROUNDING)
 
 
 def test_new_fit_forgets_the_constant_and_keeps_the_rate():
     sgd = SGD(0.125)
-    rate = start(inverse_rate(sgd))
-    rate.hold(8.0)
-    rate.start()
-    rate.apply()
-    assert rate.constant == 0.0
+    inverse = start(inverse_rate(sgd))
+    inverse.hold(8.0)
+    start(inverse)
+    apply(inverse)
+    assert inverse.constant == 0.0
     assert rate_of(sgd) == 0.125
 
 
 @pytest.mark.parametrize(("momentum", "constant"), [(0.0, 16.0), (0.75, 4.0)])
 def test_resumed_fit_takes_its_constant_from_the_rate(momentum, constant):
     """2 (1 - momentum) / L = 0.125 gives L."""
-    rate = start(inverse_rate(SGD(0.125, momentum=momentum)), epoch=1)
-    assert rate.constant == pytest.approx(constant, rel=ROUNDING)
+    inverse = start(inverse_rate(SGD(0.125, momentum=momentum)), epoch=1)
+    assert inverse.constant == pytest.approx(constant, rel=ROUNDING)
 
 
 def test_resumed_fit_takes_the_annealing_out_of_the_rate():
     sgd = SGD(0.125)
     # At epoch 6 of 10, 0.4 of the fit is ahead: annealed by 0.4 / 0.5.
-    rate = start(inverse_rate(sgd, anneal=0.5), epoch=6)
-    assert rate.constant == pytest.approx(2 / 0.125 * 0.8, rel=ROUNDING)
-    rate.apply()
+    inverse = start(inverse_rate(sgd, anneal=0.5), epoch=6)
+    assert inverse.constant == pytest.approx(2 / 0.125 * 0.8, rel=ROUNDING)
+    apply(inverse)
     assert rate_of(sgd) == 0.125
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
 def test_settled_rate_is_the_one_that_a_resumed_fit_takes(optimizer):
-    def next_rate(opt, rate):
-        rate.apply()
+    def next_rate(opt, inverse):
+        apply(inverse)
         return to_float(opt.learning_rate)
 
     first = optimizer(0.125)
-    rate = start(inverse_rate(first, anneal=1.0))
-    rate.hold(8.0)
-    rate.start_epoch(7, length())
-    rate.listen(to_batches=True)
-    rate.settle()
+    inverse = start(inverse_rate(first, anneal=1.0))
+    inverse.hold(8.0)
+    inverse.listen(to_batches=True)
+    settle(inverse, 7)
     second = optimizer(to_float(first.learning_rate))
     resumed = start(inverse_rate(second, anneal=1.0), epoch=7)
-    for each in (rate, resumed):
-        each.advance()
+    for each in (inverse, resumed):
+        each.rate.advance()
     # Of 40 steps 28 and one more are done.
     expected = {SGD: 2 / 8, Adam: 0.125}[optimizer] * 11 / 40
     assert next_rate(second, resumed) == pytest.approx(expected, rel=1e-5)
-    assert next_rate(first, rate) == pytest.approx(expected, rel=1e-5)
+    assert next_rate(first, inverse) == pytest.approx(expected, rel=1e-5)
 
 
 def test_rate_is_not_settled_behind_the_end_of_a_fit():
     sgd = SGD(0.125)
-    rate = start(inverse_rate(sgd, anneal=0.5))
-    rate.start_epoch(10, length())
-    rate.settle()
+    inverse = start(inverse_rate(sgd, anneal=0.5))
+    settle(inverse, 10)
     assert rate_of(sgd) == 0.125
 
 
 @pytest.mark.parametrize(("optimizer", "expected"), [(SGD, 2 / 8), (Adam, 0.125)])
 def test_released_rate_is_not_annealed(optimizer, expected):
     opt = optimizer(0.125)
-    rate = start(inverse_rate(opt, anneal=1.0))
-    rate.hold(8.0)
-    rate.start_epoch(9, length())
-    rate.settle()
+    inverse = start(inverse_rate(opt, anneal=1.0))
+    inverse.hold(8.0)
+    settle(inverse, 9)
     assert rate_of(opt) == expected / 10
-    rate.release()
+    inverse.rate.release()
     assert rate_of(opt) == expected
 
 
 def test_release_before_a_start_leaves_the_rate_alone():
     sgd = SGD(0.125)
-    inverse_rate(sgd).release()
+    inverse_rate(sgd).rate.release()
     assert rate_of(sgd) == 0.125
 
 
 def test_release_leaves_a_rate_alone_that_the_user_has_set():
     adam = Adam(0.125)
-    rate = start(inverse_rate(adam, anneal=1.0), epochs=1)
-    rate.apply()
+    inverse = start(inverse_rate(adam, anneal=1.0), epochs=1)
+    apply(inverse)
     adam.learning_rate = 0.5
-    rate.release()
+    inverse.rate.release()
     assert rate_of(adam) == 0.5
 
 
 def test_fit_that_continues_starts_from_the_constant_it_is_given():
     sgd = SGD(0.125)
-    rate = inverse_rate(sgd)
-    rate.start(8.0)
-    rate.apply()
+    inverse = inverse_rate(sgd)
+    inverse.rate.start()
+    inverse.start(8.0)
+    apply(inverse)
     assert rate_of(sgd) == 2 / 8
 
 
@@ -198,11 +211,11 @@ def test_each_optimizer_of_several_has_its_own_rate():
     several = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(adam, {".*logits.*": sgd})
     )
-    rate = start(inverse_rate(several, anneal=1.0))
-    rate.hold(8.0)
-    rate.start_epoch(5, length())
-    rate.listen(to_batches=True)
-    rate.apply()
+    inverse = start(inverse_rate(several, anneal=1.0))
+    inverse.hold(8.0)
+    inverse.rate.start_epoch(5, length())
+    inverse.listen(to_batches=True)
+    apply(inverse)
     assert rate_of(sgd) == 2 * 0.5 / 8 / 2
     assert rate_of(adam) == 0.25 / 2
 

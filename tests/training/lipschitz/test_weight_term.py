@@ -23,7 +23,9 @@ def model_of(hidden=None, use_bias=True, **head_kwargs):
 
 
 def term_of(model, bound, tikhonov=None):
-    return WeightTerm(model, model.get_layer("head"), bound, tikhonov)
+    return WeightTerm(
+        model, model.get_layer("head"), bound, tikhonov, owner="LipschitzLR"
+    )
 
 
 @pytest.mark.parametrize("bound", ["paper", "strict"])
@@ -65,7 +67,7 @@ def test_paper_term_counts_the_heads_l1_by_its_entries():
 def test_paper_term_looks_into_nested_models():
     core = model_of(hidden=L2(0.3))
     model = keras.Sequential([keras.Input((1,)), core])
-    term = WeightTerm(model, core.get_layer("head"), "paper")
+    term = WeightTerm(model, core.get_layer("head"), "paper", owner="LipschitzLR")
     assert to_float(term()) == pytest.approx(0.3 * 13, rel=1e-6)
 
 
