@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +202,31 @@ def test_module_is_named_for_what_it_holds(path):
 def test_rule_has_its_test_file(path):
     test_file = ROOT / "tests" / "rules" / f"test_{path.stem}.py"
     assert test_file.is_file(), f"{test_file.name} is missing"
+
+
+def classes_of_the_package() -> Iterator[type]:
+    names = (
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES
+        if path.stem != "__main__"
+    )
+    for name in names:
+        module = importlib.import_module(name)
+        yield from (
+            each
+            for _, each in inspect.getmembers(module, inspect.isclass)
+            if each.__module__ == name
+        )
+
+
+@pytest.mark.parametrize(
+    "made", [*classes_of_the_package()], ids=lambda each: each.__name__
+)
+def test_at_most_four_classes_from_the_library_to_the_leaf(made):
+    """The library's own class counts as one, however many it has itself."""
+    ours = [each for each in made.__mro__ if each.__module__.startswith("keras_lr")]
+    is_derived = any(
+        each.__module__.split(".")[0] in ("keras", "keras_tuner")
+        for each in made.__mro__
+    )
+    assert len(ours) + is_derived <= 4

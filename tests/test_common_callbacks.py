@@ -5,6 +5,8 @@ A new callback enters `CALLBACKS` and passes.
 
 import copy
 import functools
+import runpy
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -63,7 +65,21 @@ WALKS = [
 ]
 # What takes the optimizer's own step on tensors.
 STEPPING = HYPERGRADIENTS + WALKS
-CALLBACKS = BOUNDS + STEPPING
+
+
+@functools.cache
+def class_of_example():
+    """Return the callback of the gallery's example, which stands for any user's own."""
+    example = Path(__file__).parents[1] / "examples" / "plot_own_rule.py"
+    return runpy.run_path(str(example))["PolyakStepSize"]
+
+
+def own_rule():
+    return class_of_example()()
+
+
+OWN_RULE = [pytest.param(own_rule, id="PolyakStepSize")]
+CALLBACKS = BOUNDS + STEPPING + OWN_RULE
 every_callback = pytest.mark.parametrize("make", CALLBACKS)
 
 # A rounding of the weights' last bits, over 18 steps in another order of summation.
@@ -418,7 +434,7 @@ def test_multi_optimizer_logs_a_rate_for_each(make):
 
 
 @needs_multi_optimizer
-@pytest.mark.parametrize("make", STEPPING)
+@pytest.mark.parametrize("make", STEPPING + OWN_RULE)
 def test_multi_optimizer_has_no_one_rate_to_tune(make):
     with pytest.raises(ValueError, match=r"one optimizer.*<MultiOptimizer> of 2"):
         train(make, optimizer=multi_optimizer())

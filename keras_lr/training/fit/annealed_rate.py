@@ -21,14 +21,14 @@ class AnnealedRate:
     optimizer gets the value times a factor, which falls from 1 to 0 over the last part
     of the fit. After the fit it gets the value, unless the user has set another rate.
 
-    `factor`, `write` and `advance` are called in the training step, the rest on the
-    host.
+    `move_to`, `factor`, `write` and `advance` are for the training step, the rest for
+    the host.
 
     Args:
         model: A compiled model. Its `MultiOptimizer`, if it has one, has a rate for
             each optimizer in it.
         anneal: Part of the fit over which the rate falls to zero; 0 for never.
-        limits: Lowest and highest rate that `start` sets, before annealing.
+        limits: Lowest and highest rate, before annealing.
 
     Attributes:
         optimizers: Those that own a rate, without their wrappers.
@@ -117,6 +117,11 @@ class AnnealedRate:
     def write_on_host(self) -> None:
         """Set the optimizer's rate between two steps."""
         self._write(self._factor_on_host())
+
+    def move_to(self, value: Tensor) -> None:
+        """Set the value, within the limits, in a step or on the host."""
+        for each in self.rates:
+            each.value.assign(each.clipped(ops.cast(value, self.dtype)))
 
     def factor(self) -> Tensor:
         """Return what the value is multiplied by in this step."""

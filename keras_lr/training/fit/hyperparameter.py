@@ -3,10 +3,12 @@
 import math
 
 import keras
+from keras import ops
 
 from keras_lr import _keras
 from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import replicas
+from keras_lr._typing import Tensor
 
 # Decays of averages, which move by their distance from 1, and the highest of them.
 AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
@@ -56,6 +58,10 @@ class Hyperparameter:
     def start(self, value: float) -> None:
         """Set the value, within the limits, on the host."""
         self.value.assign(min(max(value, self.minimum), self.maximum))
+
+    def clipped(self, value: Tensor) -> Tensor:
+        """Return a value within the limits."""
+        return ops.clip(value, self.minimum, self.maximum)
 
     def read_from(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Start from the optimizer's attribute of this name."""

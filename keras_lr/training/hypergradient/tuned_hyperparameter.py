@@ -216,8 +216,7 @@ class TunedHyperparameter:
                 mu, horizon, delta, observation.one_step
             )
         direction = observation.cosine if rule.needs_norms else delta
-        value = self._moved(moving.value.value, direction, beta)
-        value = ops.clip(value, moving.minimum, moving.maximum)
+        value = moving.clipped(self._moved(moving.value.value, direction, beta))
         # Of a norm that overflows nothing is known either: Z begins anew.
         is_finite = ops.isfinite(delta + observation.tangent_square)
         horizon = ops.where(is_finite, horizon, ops.zeros_like(horizon))

@@ -133,7 +133,7 @@ class WalkedHyperparameter:
             self.step.value, direction, self._direction.value, **self._rule.sizes
         )
         moved = self._walk(moving.value.value, direction * step)
-        value = ops.clip(moved, moving.minimum, moving.maximum)
+        value = moving.clipped(moved)
         climbs = ops.logical_and(is_far, value == moved)
         climbs = ops.logical_and(climbs, self.can_climb)
         for variable, new in (
