@@ -88,6 +88,7 @@ def test_rule_answers_with_the_last_rate_where_nothing_is_known(example, bad):
     assert to_float(rule(np.float32(0.25), np.float32(1.0), 0.5, 0.5)) == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_training_that_diverges_is_rolled_back(example):
     callback, (model, x, y) = example["PolyakStepSize"](), quadratic()
     y[5:] = np.nan
