@@ -4,8 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from keras_lr.comparison.policy import Kind
 
-@dataclass
+
+@dataclass(frozen=True)
 class RunRecord:
     """What one training did; JSON-able.
 
@@ -27,6 +29,7 @@ class RunRecord:
         error: Message of the exception that ended the run, or `None`.
         start: The rate that the policy starts from, `None` if it does not say.
         code: The lines that do the same in a training of one's own, or empty.
+        kind: Kind of the policy.
     """
 
     policy: str
@@ -43,6 +46,7 @@ class RunRecord:
     error: str | None = None
     start: float | None = None
     code: str = ""
+    kind: Kind = "other"
 
     @property
     def name(self) -> str:
