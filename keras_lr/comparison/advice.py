@@ -131,18 +131,18 @@ def _on_cost(table: Sequence[PolicySummary]) -> list[str]:
     if not costs:
         return []
     usual = Counter(costs).most_common(1)[0][0]
-    dearer = [
+    costlier = [
         f"{row.policy} {row.gradient_evaluations:.0f}"
         for row in table
         if row.gradient_evaluations > _SAME_COST * usual
     ]
-    cost = ", ".join(dearer)
+    cost = ", ".join(costlier)
     sentences = [
         f"A run cost {usual:.0f} gradient evaluations" + (f"; {cost}." if cost else ".")
     ]
     if usual < _SHORT:
         sentences.append(
-            "That is short: train longer before judging methods that feel their way up."
+            "That is short: train longer before you judge methods that raise the rate."
         )
     return sentences
 

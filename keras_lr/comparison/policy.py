@@ -72,8 +72,8 @@ class Policy:
         search: Function of `build_model` and the `RunContext` which finds a rate or a
             schedule in other trainings, and returns it with the number of their
             steps. The run is then trained with it. Defaults to `None`.
-        code: The line which does the same in a training of one's own, for reports. The
-            line for a rate or a schedule is added.
+        code: The line which does the same in another training, for reports. The line
+            for a rate or a schedule is added.
 
     Example:
         >>> policy = Policy("constant", learning_rate=0.1)

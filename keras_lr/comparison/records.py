@@ -1,8 +1,8 @@
 """Records of finished runs on disk, from which a comparison continues.
 
-One JSON file a run, written to a temporary name and then renamed, so that a file is
-either whole or absent. `comparison.json` says what was compared; records of another
-comparison are refused rather than mixed in.
+There is one JSON file for each run, written to a temporary name and then renamed, so
+that a file is either whole or absent. `comparison.json` says what was compared; records
+of another comparison are refused rather than mixed in.
 """
 
 import hashlib

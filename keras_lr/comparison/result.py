@@ -79,7 +79,7 @@ class ComparisonResult:
         return bool(robustness_curves(methods))
 
     def to_dataframe(self) -> Any:
-        """Return the table as a `pandas.DataFrame`, one row a policy."""
+        """Return the table as a `pandas.DataFrame`, one row for each policy."""
         try:
             import pandas
         except ImportError as error:
@@ -133,8 +133,8 @@ class ComparisonResult:
         if not robustness_curves(self.records):
             raise ValueError(
                 "The robustness is drawn over the starting rate, so a policy must have "
-                "several. Received: one of each. Compare such as "
-                "`[policies.marthe(rate) for rate in (0.001, 0.01, 0.1)]`, of "
+                "several. Received: one of each. Compare, for example, "
+                "`[policies.marthe(rate) for rate in (0.001, 0.01, 0.1)]`, from "
                 "`keras_lr.comparison.policies`."
             )
         if ax is None:

@@ -139,7 +139,7 @@ def _train_once(
     callbacks = [recorder, *policy.make_callbacks(context), observer]
     logs, seconds = _fit(model, context, settings, callbacks)
     # A callback that logs its rate knows best which one the epoch was trained with,
-    # but the logged one may be the multiple of what the optimizer found.
+    # but that may be the multiple of an effective rate.
     logged = logs.get("learning_rate", recorder.learning_rates)
     final_loss = logs["loss"][-1] if logs.get("loss") else math.nan
     return RunRecord(

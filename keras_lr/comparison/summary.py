@@ -29,7 +29,7 @@ class PolicySummary:
             last training loss is above the first.
         failed: Number of runs that an exception ended.
         error: The first such exception, or empty.
-        code: The lines that do the same in a training of one's own, or empty.
+        code: The lines that do the same in another training, or empty.
         kind: Kind of the policy.
         start: The rate that the policy starts from, `None` if it does not say.
     """
@@ -51,7 +51,7 @@ class PolicySummary:
 
 
 def summarize(records: Sequence[RunRecord]) -> list[PolicySummary]:
-    """Return one row a policy, the best first, those without a metric last."""
+    """Return a row for each policy, the best first, those without a metric last."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.policy, []).append(record)

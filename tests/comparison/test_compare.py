@@ -21,17 +21,6 @@ def compare(policies, build_model=problem.build_model, **kwargs):
     return compare_policies(build_model, problem.DATA, policies, **arguments)
 
 
-class Counting:
-    """Builds models and counts them, without the one that arguments are checked on."""
-
-    def __init__(self):
-        self.calls = -1
-
-    def __call__(self):
-        self.calls += 1
-        return problem.build_model()
-
-
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory):
     directory = tmp_path_factory.mktemp("comparison") / "finished"
@@ -95,7 +84,7 @@ def test_interruption_before_the_first_result_is_raised():
 
 def test_interrupted_comparison_continues_and_equals_the_uninterrupted_one(tmp_path):
     compare([SLOW, bomb(KeyboardInterrupt(), "fast"), FAST], directory=tmp_path)
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     resumed = compare([SLOW, FAST], build_model, directory=tmp_path)
     assert build_model.calls == 3  # SLOW at seed 0 was done.
     whole = compare([SLOW, FAST])
@@ -104,7 +93,7 @@ def test_interrupted_comparison_continues_and_equals_the_uninterrupted_one(tmp_p
 
 
 def test_finished_comparison_trains_nothing_again(finished):
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     compare([FAST], build_model, directory=finished)
     assert build_model.calls == 0
 
@@ -118,7 +107,7 @@ def test_failed_runs_are_tried_again(tmp_path):
 def test_broken_record_is_trained_again(finished):
     first, _ = (finished / "runs").glob("fast*.json")
     first.write_text('{"policy": "fast')
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     compare([FAST], build_model, directory=finished)
     assert build_model.calls == 1
 

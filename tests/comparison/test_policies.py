@@ -46,10 +46,10 @@ def rates(policy, steps, start=1.0):
     ],
 )
 def test_nine_rates_go_up_in_half_decades(optimizer, first, last):
-    found = policies.default_rates(optimizer)
-    assert len(found) == 9
-    assert (found[0], found[-1]) == (first, last)
-    np.testing.assert_allclose(np.diff(np.log10(found)), 0.5, atol=1e-3)
+    values = policies.default_rates(optimizer)
+    assert len(values) == 9
+    assert (values[0], values[-1]) == (first, last)
+    np.testing.assert_allclose(np.diff(np.log10(values)), 0.5, atol=1e-3)
 
 
 def test_cosine_decay_is_half_a_cosine_to_zero():
@@ -68,8 +68,8 @@ def test_staircase_has_three_steps_for_two_drops():
 
 
 def test_cosine_restarts_begin_anew_at_one_and_three_sevenths():
-    found = rates(policies.cosine_restarts(), 21)
-    starts = [step for step in range(21) if found[step] == 1]
+    values = rates(policies.cosine_restarts(), 21)
+    starts = [step for step in range(21) if values[step] == 1]
     assert starts == [0, 3, 9]
 
 

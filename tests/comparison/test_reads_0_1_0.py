@@ -6,18 +6,8 @@ import shutil
 import pytest
 
 from keras_lr.comparison import compare_policies
+from tests.comparison.linear_problem import Counting
 from tests.data.v0_1_0 import write_comparison as old
-
-
-class Counting:
-    """Builds models and counts them, without the one that arguments are checked on."""
-
-    def __init__(self):
-        self.calls = -1
-
-    def __call__(self):
-        self.calls += 1
-        return old.build_model()
 
 
 @pytest.fixture
@@ -28,7 +18,7 @@ def directory(tmp_path):
 
 def continued(directory, policies):
     """Return the result, and how many runs were trained for it."""
-    build_model = Counting()
+    build_model = Counting(old.build_model)
     result = compare_policies(
         build_model, old.DATA, policies, directory=directory, **old.SETTINGS
     )

@@ -154,7 +154,7 @@ def test_run_that_is_rolled_back_continues():
 
 
 class _BatchLosses(keras.callbacks.Callback):
-    """Keeps losses; its own random numbers must not disturb the others."""
+    """Keeps losses; the random numbers that it draws must not disturb the others."""
 
     def __init__(self, losses, draws):
         super().__init__()
