@@ -128,7 +128,7 @@ def expand_policies(
         optimizer: Decides which rates the grid of `"constant"` holds.
     """
     if policies is None:
-        policies = _names_by_default()
+        policies = _default_names_grid_first()
     elif isinstance(policies, str | Policy):
         policies = [policies]
     expanded: list[Policy] = []
@@ -147,7 +147,7 @@ def expand_policies(
     return expanded
 
 
-def _names_by_default() -> list[str]:
+def _default_names_grid_first() -> list[str]:
     # Of equal results the first one ranks higher: a constant rate, not the default.
     return sorted(default_names(), key=lambda name: NAMED[name].kind != "constant")
 

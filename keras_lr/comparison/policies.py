@@ -1,13 +1,13 @@
 """The registry of policies: the usual schedules, and the methods of `keras_lr`.
 
-A policy is added here and nowhere else: a function, with what comparisons, the command
-line and the suite of benchmarks have to know of it above it. They list the names in the
+A policy is added here and nowhere else: a function, and above it what comparisons, the
+command line and the suite of benchmarks have to know of it. They list the names in the
 order of this file.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ from keras_lr.comparison.search import bandit_search, schedule_search
 from keras_lr.comparison.usage import callback_code, optimizer_code
 from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
 
-MakePolicy = Callable[..., Policy]
+Make = TypeVar("Make", bound=Callable[..., Policy])
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class NamedPolicy:
         ignores_start: Whether the policy does not look at the rate that it starts from.
     """
 
-    make: MakePolicy
+    make: Callable[..., Policy]
     kind: Kind
     optimizers: tuple[str, ...]
     from_each_rate: bool
@@ -59,10 +59,10 @@ def _named(
     optimizers: tuple[str, ...] = ("sgd", "momentum", "adam"),
     from_each_rate: bool = False,
     ignores_start: bool = False,
-) -> Callable[[MakePolicy], MakePolicy]:
+) -> Callable[[Make], Make]:
     """Return a decorator which enters a function into the registry."""
 
-    def enter(make: MakePolicy) -> MakePolicy:
+    def enter(make: Make) -> Make:
         NAMED[name] = NamedPolicy(make, kind, optimizers, from_each_rate, ignores_start)
         return make
 
