@@ -9,9 +9,15 @@ from typing import NoReturn
 
 import keras
 
+from keras_lr._checks import positive_integer
 from keras_lr.comparison import ComparisonResult, Policy, compare_policies
-from keras_lr.comparison import policies as named
 from keras_lr.comparison.datasets import EMBEDDED, Dataset, load_dataset
+from keras_lr.comparison.policies import (
+    NAMED,
+    default_names,
+    default_rates,
+    named_policies,
+)
 from keras_lr.comparison.result import code_lines
 from keras_lr.comparison.text_table import print_table
 
@@ -24,30 +30,6 @@ _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _STEPS = 300
 _RESULTS = Path("keras_lr_comparison")
-_POLICIES = (
-    "default",
-    "constant",
-    "reduce_on_plateau",
-    "exponential_decay",
-    "staircase",
-    "cosine_decay",
-    "cosine_restarts",
-    "lipschitz",
-    "marthe",
-    "rtho",
-    "hypergradient_descent",
-    "walk",
-    "adamo",
-    "adaptive_rmsprop",
-    "auto_adam",
-)
-_FROM_EACH_RATE = (
-    named.constant,
-    named.cosine_decay,
-    named.lipschitz,
-    named.marthe,
-    named.walk,
-)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,13 +40,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_positive.__name__ = "positive integer"
+    try:
+        return positive_integer("number", int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"invalid positive integer value: {text!r}"
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,15 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
+    searches = [name for name, entry in NAMED.items() if entry.kind == "search"]
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--policies",
         nargs="+",
-        default=_POLICIES,
+        default=default_names(),
         metavar="NAME",
-        help="which to compare; the searches, zooming and blie for eight trainings "
-        "and optimize_schedule for some 140, only if they are named "
-        f"(default: {' '.join(_POLICIES)})",
+        help="which to compare; searches, which take eight trainings or more, only if "
+        f"they are named: {' '.join(searches)} (default: {' '.join(default_names())})",
     )
     group.add_argument(
         "--robustness",
@@ -116,7 +97,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where to write; an interrupted comparison goes on from there "
+        help="where to write; an interrupted comparison continues from there "
         f"(default: a directory in {_RESULTS}, named by the data and the optimizer)",
     )
 
@@ -148,12 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         dataset = load_dataset(options.data, max_rows=options.max_rows)
-        if options.output is None:
-            data = Path(options.data).stem
-            options.output = _RESULTS / f"{data}_{options.optimizer}"
-        options.output.mkdir(parents=True, exist_ok=True)
-        result = _compare(dataset, options)
-        paths = result.save(options.output)
+        data = Path(options.data).stem
+        output = options.output or _RESULTS / f"{data}_{options.optimizer}"
+        output.mkdir(parents=True, exist_ok=True)
+        result = _compare(dataset, options, output)
+        paths = result.save(output)
     except (ValueError, ImportError, OSError) as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -162,25 +142,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(["", *result.advice, *code_lines(result.table[0]), ""]))
     print("Written: " + ", ".join(str(path) for path in paths))
     if result.interrupted:
-        print("Interrupted: the same command goes on from here.", file=sys.stderr)
+        print("Interrupted: the same command continues from here.", file=sys.stderr)
         return _INTERRUPTED
     return int(all(row.runs == 0 for row in result.table))
 
 
-def _policies(options: argparse.Namespace) -> list[Policy | str]:
-    # Whole decades of the grid are enough to see its best and its worst.
-    rates = named.default_rates(OPTIMIZERS[options.optimizer]())[::2]
-    if options.robustness:
-        varied = [make(rate) for make in _FROM_EACH_RATE for rate in rates]
-        return [*varied, "adamo", "adaptive_rmsprop", "auto_adam"]
-    policies: list[Policy | str] = []
-    for name in options.policies:
-        grid = [named.constant(rate) for rate in rates]
-        policies += grid if name == "constant" else [name]
-    return policies
+def _policies(options: argparse.Namespace) -> list[Policy]:
+    # Whole decades of the grid are enough to show its best and its worst.
+    rates = default_rates(OPTIMIZERS[options.optimizer]())[::2]
+    if not options.robustness:
+        return [p for name in options.policies for p in named_policies(name, rates)]
+    varied = [entry.make for entry in NAMED.values() if entry.from_each_rate]
+    rateless = [entry.make for entry in NAMED.values() if entry.kind == "optimizer"]
+    return [
+        *(make(rate) for make in varied for rate in rates),
+        *(make() for make in rateless),
+    ]
 
 
-def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
+def _compare(
+    dataset: Dataset, options: argparse.Namespace, output: Path
+) -> ComparisonResult:
     optimizer = OPTIMIZERS[options.optimizer]
     policies = _policies(options)
     rows = [len(y) for _, y in dataset.data]
@@ -199,7 +181,7 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> ComparisonResult:
         seeds=options.seeds,
         epochs=epochs,
         batch_size=options.batch_size,
-        directory=options.output,
+        directory=output,
     )
 
 

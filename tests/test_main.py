@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_lr import __main__ as command
-from keras_lr.comparison.compare import _NAMED, SEARCHES, compare_policies
+from keras_lr.comparison import compare_policies
+from keras_lr.comparison.policies import NAMED, default_names
 
 
 @pytest.fixture
@@ -51,32 +52,35 @@ def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, 
 
 
 def compared(monkeypatch, file, *arguments):
-    """Return the policies that a command line would compare."""
-    seen = []
+    """Return the labels of the policies that a command line would compare."""
+    labels = []
 
     def note(build_model, data, policies, **kwargs):
-        seen.extend(getattr(policy, "label", policy) for policy in policies)
+        labels.extend(policy.label for policy in policies)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "compare_policies", note)
     with pytest.raises(SystemExit):
         command.main(["--data", file, *arguments])
-    return seen
+    return labels
 
 
 def test_demo_has_every_method_but_the_searches(file, monkeypatch, tmp_path):
-    seen = compared(monkeypatch, file, "--output", str(tmp_path))
-    grid = {label for label in seen if label.startswith("constant ")}
-    assert grid == {
-        f"constant {rate}" for rate in ("0.0001", "0.001", "0.01", "0.1")
-    } | {"constant 1"}
-    assert {*seen} - grid == {*_NAMED} - {*SEARCHES}
+    rates = ("0.0001", "0.001", "0.01", "0.1", "1")
+    first, *names = default_names()
+    assert (first, names.pop(0)) == ("default", "constant")
+    assert {*NAMED} - {*names} == {
+        *("default", "constant", "zooming", "blie", "optimize_schedule")
+    }
+    assert compared(monkeypatch, file, "--output", str(tmp_path)) == [
+        *("default", *(f"constant {rate}" for rate in rates), *names)
+    ]
 
 
 def test_policies_can_be_chosen(file, monkeypatch, tmp_path):
     chosen = ["zooming", "walk"]
-    seen = compared(monkeypatch, file, "--output", str(tmp_path), "--policies", *chosen)
-    assert seen == chosen
+    arguments = ["--output", str(tmp_path), "--policies", *chosen]
+    assert compared(monkeypatch, file, *arguments) == chosen
 
 
 def test_unknown_policy_gets_one_line_and_exit_code_2(file, capsys, tmp_path):
@@ -87,26 +91,28 @@ def test_unknown_policy_gets_one_line_and_exit_code_2(file, capsys, tmp_path):
 
 
 def test_robustness_has_five_starts_of_each_method(file, monkeypatch, tmp_path):
-    seen = compared(monkeypatch, file, "--output", str(tmp_path), "--robustness")
-    starts = {label.partition(" ")[2] for label in seen if label.startswith("marthe")}
-    assert starts == {"0.0001", "0.001", "0.01", "0.1", "1"}
-    assert {"lipschitz 0.01", "walk 1", "constant 0.1", "adamo"} <= {*seen}
+    starts = ("0.0001", "0.001", "0.01", "0.1", "1")
+    varied = ("constant", "cosine_decay", "lipschitz", "marthe", "walk")
+    assert compared(monkeypatch, file, "--output", str(tmp_path), "--robustness") == [
+        *(f"{name} {start}" for name in varied for start in starts),
+        *("adamo", "adaptive_rmsprop", "auto_adam"),
+    ]
 
 
-def test_same_command_goes_on_where_it_was_interrupted(
+def test_same_command_continues_where_it_was_interrupted(
     file, few, tmp_path, capsys, monkeypatch
 ):
     assert run(file, tmp_path / "out") == 0
     (record,) = (tmp_path / "out" / "runs").glob("constant*.json")
     record.unlink()
-    kept = next((tmp_path / "out" / "runs").glob("default*.json"))
-    before = kept.stat().st_mtime_ns
+    finished = next((tmp_path / "out" / "runs").glob("default*.json"))
+    before = finished.stat().st_mtime_ns
     assert run(file, tmp_path / "out") == 0
     assert record.exists()
-    assert kept.stat().st_mtime_ns == before
+    assert finished.stat().st_mtime_ns == before
 
 
-def test_interrupted_command_says_how_to_go_on(
+def test_interrupted_command_says_how_to_continue(
     file, few, tmp_path, capsys, monkeypatch
 ):
     def interrupt(self):
@@ -115,7 +121,7 @@ def test_interrupted_command_says_how_to_go_on(
     monkeypatch.setattr("keras_lr.comparison.progress._Lines.finish", interrupt)
     monkeypatch.setattr(command, "compare_policies", interrupted_after_one)
     assert run(file, tmp_path / "out") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
 
 
 def interrupted_after_one(build_model, data, policies, **kwargs):

@@ -12,7 +12,7 @@ from problems import OPTIMIZERS, PROBLEMS, keras_rate
 from suite_policies import (
     FROM_EACH_RATE,
     FROM_STARTS,
-    LOOKS_AT_NO_RATE,
+    IGNORES_START,
     ONLY_WITH,
     POLICIES,
 )
@@ -68,12 +68,11 @@ def parse(
     )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--output", type=Path)
-    selected = parser.parse_args(arguments)
-    selected.starts = not (selected.policies or selected.quick)
-    for name, value in (QUICK if selected.quick else FULL).items():
-        if getattr(selected, name) is None:
-            setattr(selected, name, value)
-    return selected
+    given = vars(parser.parse_args(arguments))
+    defaults = QUICK if given["quick"] else FULL
+    missing = {name: defaults[name] for name in defaults if given[name] is None}
+    starts = not (given["policies"] or given["quick"])
+    return argparse.Namespace(**given | missing, starts=starts)
 
 
 def plan(selected: argparse.Namespace) -> Iterator[Run]:
@@ -122,10 +121,10 @@ def starts(optimizer: str, policy: str) -> Sequence[float]:
     """
     rates = every_second(optimizer)
     rates = [*rates, 10 * rates[-1]]
-    if policy in LOOKS_AT_NO_RATE:
+    if policy in IGNORES_START:
         return [rates[0], rates[-1]]
-    own = keras_rate(optimizer)
-    return [rate for rate in rates if not math.isclose(rate, own, rel_tol=1e-6)]
+    default = keras_rate(optimizer)
+    return [rate for rate in rates if not math.isclose(rate, default, rel_tol=1e-6)]
 
 
 def every_second(optimizer: str) -> Sequence[float]:

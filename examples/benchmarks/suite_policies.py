@@ -1,7 +1,7 @@
 """The policies of the suite, by the name in its table.
 
-A later method adds one line to `POLICIES`; arguments of a factory can also be given
-on the command line, as in `lipschitz:bound='strict',update='batch'`.
+A method in the registry, `keras_lr.comparison.policies`, is in the suite too. Arguments
+can also be given on the command line, as in `lipschitz:bound='strict',update='batch'`.
 """
 
 import ast
@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from suite_search import SEARCHES
 
 from keras_lr._keras import set_learning_rate
-from keras_lr.comparison import policies
-from keras_lr.comparison.policies import Policy, RunContext
+from keras_lr.comparison.policies import NAMED, Policy, RunContext
 
 
 class _Rates(keras.callbacks.Callback):
@@ -32,7 +32,7 @@ class _Rates(keras.callbacks.Callback):
 
 
 def cosine_decay(learning_rate: float) -> Policy:
-    """Return `policies.cosine_decay` as a callback, so that the model is not traced."""
+    """Return the cosine decay as a callback, so that the model is not traced again."""
 
     def callbacks(context: RunContext) -> list[keras.callbacks.Callback]:
         phase = np.pi * np.arange(context.total_steps) / context.total_steps
@@ -41,75 +41,82 @@ def cosine_decay(learning_rate: float) -> Policy:
     return Policy("cosine_decay", learning_rate, callbacks=callbacks)
 
 
-POLICIES: dict[str, Callable[..., Policy]] = {
-    "default": policies.default_rate,
-    "constant": policies.constant,
-    "cosine_decay": cosine_decay,
-    "reduce_on_plateau": policies.reduce_on_plateau,
-    "lipschitz": policies.lipschitz,
-    "lipschitz_epoch": functools.partial(policies.lipschitz, update="epoch"),
-    "lipschitz_paper": functools.partial(
-        policies.lipschitz,
-        bound="paper",
-        update="epoch",
-        factor=1.0,
-        memory=0.0,
-        anneal=0.0,
-    ),
-    "marthe": policies.marthe,
-    "marthe_constant_discount": functools.partial(
-        policies.marthe,
-        update="additive",
-        discount=0.99,
-        anneal=0.0,
-        curvature_batch_size=None,
-    ),
-    "marthe_paper": functools.partial(
-        policies.marthe,
-        update="additive",
-        discount="adaptive",
-        hyper_learning_rate=0.0,
-        hyper_learning_rate_adaptation=1e-6,
-        anneal=0.0,
-        curvature_batch_size=None,
-    ),
-    "hypergradient_descent": policies.hypergradient_descent,
-    "rtho": policies.rtho,
-    "walk": policies.walk,
-    "adamo": policies.adamo,
-    "adamo_paper": functools.partial(policies.adamo, variant="paper"),
-    "adaptive_rmsprop": policies.adaptive_rmsprop,
-    "adaptive_rmsprop_paper": functools.partial(
-        policies.adaptive_rmsprop, variant="paper"
-    ),
-    "auto_adam": policies.auto_adam,
-    "auto_adam_paper": functools.partial(policies.auto_adam, variant="paper"),
-    "optimize_schedule": policies.optimize_schedule,
-}
-BASELINES = ("default", "reduce_on_plateau", "constant", "cosine_decay")
+BASELINES = ("default", "constant", "cosine_decay", "reduce_on_plateau")
 """Run by default; they leave the training step alone, so that they share its trace."""
-FROM_EACH_RATE = ("constant", "cosine_decay")
-"""Policies which start from each of the nine rates; the others from Keras's own."""
-
-ONLY_WITH = {
-    "lipschitz_epoch": ("sgd", "momentum"),
-    "lipschitz_paper": ("sgd", "momentum"),
-    "adamo": ("momentum",),
-    "adamo_paper": ("momentum",),
-    "adaptive_rmsprop": ("adam",),
-    "adaptive_rmsprop_paper": ("adam",),
-    "auto_adam": ("adam",),
-    "auto_adam_paper": ("adam",),
+METHODS = {
+    name: entry
+    for name, entry in NAMED.items()
+    if entry.kind in ("callback", "optimizer", "search") and name not in SEARCHES
 }
-"""With which optimizers a policy is compared, if not with all."""
+"""Every method that the package has a policy of, except those in `suite_search`."""
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "lipschitz": {
+        "lipschitz_epoch": {"update": "epoch"},
+        "lipschitz_paper": {
+            "bound": "paper",
+            "update": "epoch",
+            "factor": 1.0,
+            "memory": 0.0,
+            "anneal": 0.0,
+        },
+    },
+    "marthe": {
+        "marthe_constant_discount": {
+            "update": "additive",
+            "discount": 0.99,
+            "anneal": 0.0,
+            "curvature_batch_size": None,
+        },
+        "marthe_paper": {
+            "update": "additive",
+            "discount": "adaptive",
+            "hyper_learning_rate": 0.0,
+            "hyper_learning_rate_adaptation": 1e-6,
+            "anneal": 0.0,
+            "curvature_batch_size": None,
+        },
+    },
+    "adamo": {"adamo_paper": {"variant": "paper"}},
+    "adaptive_rmsprop": {"adaptive_rmsprop_paper": {"variant": "paper"}},
+    "auto_adam": {"auto_adam_paper": {"variant": "paper"}},
+}
+"""Other arguments of a method, as a policy with a name."""
+FROM_EACH_RATE = tuple(name for name in BASELINES if NAMED[name].from_each_rate)
+"""Policies which start from each of the nine rates; the others from Keras's."""
 FROM_STARTS = {
-    "lipschitz": ("sgd", "momentum"),
-    "marthe": ("sgd", "momentum", "adam"),
-    "walk": ("sgd", "momentum", "adam"),
+    name: entry.optimizers for name, entry in METHODS.items() if entry.from_each_rate
 }
 """Policies which start from other rates than Keras's too, and with what optimizers."""
-LOOKS_AT_NO_RATE = ("lipschitz",)
-"""Those of them that are shown to by their lowest and their highest start."""
+IGNORES_START = tuple(name for name in FROM_STARTS if NAMED[name].ignores_start)
+"""The ones of them that are shown to ignore it by their lowest and highest start."""
+
+
+def _policies() -> dict[str, Callable[..., Policy]]:
+    """Return the functions that make policies, each method before its variants."""
+    makers = {name: NAMED[name].make for name in BASELINES}
+    makers["cosine_decay"] = cosine_decay
+    for name, entry in METHODS.items():
+        makers[name] = entry.make
+        for variant, arguments in VARIANTS.get(name, {}).items():
+            makers[variant] = functools.partial(entry.make, **arguments)
+    return makers
+
+
+def _only_with() -> dict[str, tuple[str, ...]]:
+    """Return the optimizers of each variant, and of policies that bring their own."""
+    limited = {
+        name: entry.optimizers
+        for name, entry in METHODS.items()
+        if entry.kind == "optimizer"
+    }
+    for name, variants in VARIANTS.items():
+        limited |= dict.fromkeys(variants, NAMED[name].optimizers)
+    return limited
+
+
+POLICIES = _policies()
+ONLY_WITH = _only_with()
+"""With which optimizers a policy is compared, if not with all."""
 
 
 def make_policy(spec: str, learning_rate: float | None) -> Policy:

@@ -1,15 +1,15 @@
 """A search over constant rates as a policy of the suite.
 
-`Zooming` and `BLiE` see the same axis as the grid of nine rates, and the same metric as
-the one that the best of them is picked by. Their trainings have seeds of their own:
-what is reported is one more training at the rate that was found, with the seed of the
-row. So the luck of a seed is not picked with the rate.
+`Zooming` and `BLiE` search the range of the nine rates of the grid, by the metric that
+also picks the best one of the grid. Their trainings have other seeds: what is reported
+is one more training at the resulting rate, with the seed of the row. So the luck of a
+seed is not picked with the rate.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from keras_lr.comparison.runner import RunRecord
+from keras_lr.comparison import RunRecord
 from keras_lr.rules.bandit import Pull
 from keras_lr.rules.blie import BLiE
 from keras_lr.rules.loss_signal import loss_signal
@@ -21,20 +21,20 @@ SEARCHES: dict[str, Callable[[int, str], Zooming | BLiE]] = {
 }
 """The rules of the searches, by the name in the table."""
 TRAININGS = 5
-"""Of a search, without the last one."""
+"""Trainings of a search, without the last one."""
 FIRST_SEED = 1000
 
 Train = Callable[[float, int], RunRecord]
 
 
 def search(name: str, train: Train, rates: Sequence[float], seed: int) -> RunRecord:
-    """Search, and return a training at the rate found, with the cost of all.
+    """Search, and return a training at the resulting rate, with the cost of all.
 
     Args:
-        name: Of the search.
-        train: Function of a rate and a seed.
-        rates: The axis runs from the first to the last one, in logarithms.
-        seed: Of the row.
+        name: Name of the search.
+        train: Function of a rate and a seed, which returns the record of a training.
+        rates: Rates of which the first and the last one are the ends of the axis.
+        seed: Seed of the row.
     """
     rule = SEARCHES[name](TRAININGS, "max")
     pulls: list[Pull] = []
@@ -43,11 +43,11 @@ def search(name: str, train: Train, rates: Sequence[float], seed: int) -> RunRec
         position = rule.propose(pulls)
         if position is None:
             break
-        own_seed = FIRST_SEED + TRAININGS * seed + len(pulls)
-        records.append(train(rate_at(position, rates), own_seed))
+        search_seed = FIRST_SEED + TRAININGS * seed + len(pulls)
+        records.append(train(rate_at(position, rates), search_seed))
         pulls.append(as_pull(position, records[-1]))
-    found = rule.best(pulls)
-    records.append(train(rate_at(found.position if found else 0.5, rates), seed))
+    best = rule.best(pulls)
+    records.append(train(rate_at(best.position if best else 0.5, rates), seed))
     return dataclasses.replace(
         records[-1],
         seconds=sum(record.seconds for record in records),
@@ -61,6 +61,6 @@ def rate_at(position: float, rates: Sequence[float]) -> float:
 
 
 def as_pull(position: float, record: RunRecord) -> Pull:
-    """Return what the rule sees of a training."""
+    """Return what the rule is told of a training."""
     signal = loss_signal(record.initial_loss, record.final("loss"))
     return Pull(position, record.final_metric, signal)

@@ -1,10 +1,11 @@
-"""What a comparison found, in sentences."""
+"""What a comparison says, in sentences."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 
-from keras_lr.comparison.summary import PolicySummary
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.summary import PolicySummary, robustness_curves
 
 _SAME_COST = 1.02
 # MARTHE and the walk start at a hundredth of the rate and end at zero.
@@ -31,6 +32,23 @@ def advice(table: Sequence[PolicySummary], mode: str) -> list[str]:
         *_on_divergence(table),
         *_on_failures(table),
     ]
+
+
+def robustness_advice(records: Sequence[RunRecord], mode: str) -> list[str]:
+    """Return the worst end of each method over its starting rates, in sentences."""
+    curves = robustness_curves(records)
+    pick = min if mode == "max" else max
+    worst = {
+        name: pick(means.values())
+        if all(map(math.isfinite, means.values()))
+        else math.nan
+        for name, means in curves.items()
+    }
+    if not worst:
+        return []
+    starts = sorted({start for means in curves.values() for start in means})
+    ends = ", ".join(f"{name} {value:.4g}" for name, value in worst.items())
+    return [f"The worst end over rates from {starts[0]:g} to {starts[-1]:g}: {ends}."]
 
 
 def _value(row: PolicySummary) -> str:
@@ -61,7 +79,7 @@ def _on_ties(ranked: Sequence[PolicySummary]) -> list[str]:
 
 def _on_picking(best: PolicySummary, ties: Sequence[PolicySummary]) -> list[str]:
     """Say what is as good as a rate that these very data have picked."""
-    untuned = [row for row in ties if not row.policy.startswith("constant ")]
+    untuned = [row for row in ties if row.kind != "constant"]
     if not best.note or not untuned:
         return []
     return [
@@ -87,18 +105,17 @@ def _on_constants(table: Sequence[PolicySummary]) -> list[str]:
     if not {"best", "worst"} <= by_note.keys():
         return []
     best, worst = by_note["best"], by_note["worst"]
-    rates = [row.policy.removeprefix("constant ") for row in (best, worst)]
     lost = f"ends at {worst.final_metric:.4g}"
     if math.isnan(worst.final_metric):
         lost = "ends without a finite metric"
     return [
-        f"Among constant rates, {rates[0]} is best ({_value(best)}); "
-        f"the worst, {rates[1]}, {lost}."
+        f"Among constant rates, {best.start:.3g} is best ({_value(best)}); "
+        f"the worst, {worst.start:.3g}, {lost}."
     ]
 
 
 def _on_default(ranked: Sequence[PolicySummary], mode: str) -> list[str]:
-    default = next((row for row in ranked if row.policy == "default"), None)
+    default = next((row for row in ranked if row.kind == "default"), None)
     if default is None or default is ranked[0]:
         return []
     gap = abs(ranked[0].final_metric - default.final_metric)
@@ -114,18 +131,18 @@ def _on_cost(table: Sequence[PolicySummary]) -> list[str]:
     if not costs:
         return []
     usual = Counter(costs).most_common(1)[0][0]
-    dearer = [
+    costlier = [
         f"{row.policy} {row.gradient_evaluations:.0f}"
         for row in table
         if row.gradient_evaluations > _SAME_COST * usual
     ]
-    cost = ", ".join(dearer)
+    cost = ", ".join(costlier)
     sentences = [
         f"A run cost {usual:.0f} gradient evaluations" + (f"; {cost}." if cost else ".")
     ]
     if usual < _SHORT:
         sentences.append(
-            "That is short: train longer before judging methods that feel their way up."
+            "That is short: train longer before you judge methods that raise the rate."
         )
     return sentences
 

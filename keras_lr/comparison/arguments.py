@@ -1,17 +1,25 @@
 """Checks of `compare_policies`'s arguments."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_lr._checks import positive_integer
+from keras_lr._keras import require_settable_learning_rate
 
-def check_positive(**numbers: int) -> None:
-    """Raise a `ValueError` unless all are positive integers."""
-    for name, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value}"
-            )
+
+def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """Return the seeds, for a number as many from 0 on, or raise a `ValueError`."""
+    if isinstance(seeds, int):
+        return list(range(positive_integer("seeds", seeds)))
+    values = [int(seed) for seed in seeds]
+    if not values or len(set(values)) < len(values) or min(values) < 0:
+        raise ValueError(
+            "`seeds` must be a number of seeds, or different non-negative integers. "
+            f"Received: seeds={seeds}"
+        )
+    return values
 
 
 def check_data(data: Any) -> None:
@@ -37,10 +45,33 @@ def check_data(data: Any) -> None:
             )
 
 
-def check_callable(build_model: object) -> None:
-    """Raise a `TypeError` unless it is a function."""
+def checked_model(build_model: Any) -> keras.Model:
+    """Return a compiled model, or raise a `TypeError` or a `ValueError`.
+
+    Args:
+        build_model: Function which must return a model with a float `learning_rate`.
+    """
     if not callable(build_model) or isinstance(build_model, keras.Model):
         raise TypeError(
             "`build_model` must be a function which returns a new compiled model. "
             f"Received: build_model={build_model!r}"
         )
+    model: Any = build_model()
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`build_model` must return a `keras.Model`. "
+            f"Received: a {type(model).__name__}"
+        )
+    if not model.compiled or getattr(model, "optimizer", None) is None:
+        raise ValueError(
+            "`build_model` must return a compiled model. Received: a model that is "
+            "not compiled. Call `model.compile(optimizer, loss)` before returning it."
+        )
+    try:
+        require_settable_learning_rate(model.optimizer, "compare_policies")
+    except ValueError as error:
+        raise ValueError(
+            "`compare_policies` sets the learning rate, so `build_model` must compile "
+            "the model with a float `learning_rate`. Received: a schedule or a function"
+        ) from error
+    return model

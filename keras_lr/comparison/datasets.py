@@ -90,8 +90,8 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     if max_rows is None or len(x) <= max_rows:
         return x, y
-    kept = np.random.default_rng(0).permutation(len(x))[:max_rows]
-    return x[kept], y[kept]
+    rows = np.random.default_rng(0).permutation(len(x))[:max_rows]
+    return x[rows], y[rows]
 
 
 def _load_embedded(name: str) -> tuple[np.ndarray, np.ndarray]:

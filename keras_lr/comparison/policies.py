@@ -1,25 +1,115 @@
-"""The policies that have names: the usual schedules, and the methods of `keras_lr`."""
+"""The registry of policies: the usual schedules, and the methods of `keras_lr`.
 
-from typing import Any
+A policy is added here and nowhere else: a function, and above it what comparisons, the
+command line and the suite of benchmarks have to know of it. They list the names in the
+order of this file.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 
-from keras_lr.comparison.policy import Policy, RunContext, Schedule
+from keras_lr.callbacks import (
+    MARTHE,
+    RTHO,
+    HypergradientDescent,
+    LearningRateWalk,
+    LipschitzLR,
+)
+from keras_lr.comparison.policy import Kind, Policy, RunContext, Schedule
 from keras_lr.comparison.search import bandit_search, schedule_search
 from keras_lr.comparison.usage import callback_code, optimizer_code
+from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
+
+Make = TypeVar("Make", bound=Callable[..., Policy])
 
 
+@dataclass(frozen=True)
+class NamedPolicy:
+    """What is known of a policy that has a name.
+
+    Attributes:
+        make: Function which returns the policy. Except for the default and searches,
+            its first argument is the rate to start from.
+        kind: What the policy is. There is a constant one for each rate of a grid, and
+            searches are compared only if they are named.
+        optimizers: The optimizers that the policy is meant for; if it brings one, those
+            that it takes the place of.
+        from_each_rate: Whether a comparison over starting rates includes the policy.
+        ignores_start: Whether the policy does not look at the rate that it starts from.
+    """
+
+    make: Callable[..., Policy]
+    kind: Kind
+    optimizers: tuple[str, ...]
+    from_each_rate: bool
+    ignores_start: bool
+
+
+NAMED: dict[str, NamedPolicy] = {}
+
+
+def _named(
+    name: str,
+    kind: Kind,
+    *,
+    optimizers: tuple[str, ...] = ("sgd", "momentum", "adam"),
+    from_each_rate: bool = False,
+    ignores_start: bool = False,
+) -> Callable[[Make], Make]:
+    """Return a decorator which enters a function into the registry."""
+
+    def enter(make: Make) -> Make:
+        NAMED[name] = NamedPolicy(make, kind, optimizers, from_each_rate, ignores_start)
+        return make
+
+    return enter
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of the policy of this name, `"other"` if it is not ours."""
+    return NAMED[name].kind if name in NAMED else "other"
+
+
+def default_names() -> list[str]:
+    """Return the names of all policies except the searches, which cost more."""
+    return [name for name, entry in NAMED.items() if entry.kind != "search"]
+
+
+def named_policies(name: str, rates: Sequence[float]) -> list[Policy]:
+    """Return the policy of a name, or of a grid the policy of each rate.
+
+    Args:
+        name: A name in the registry.
+        rates: Rates of the grid.
+    """
+    if name not in NAMED:
+        raise ValueError(
+            f"A policy must be a `Policy` or one of {', '.join(sorted(NAMED))}. "
+            f"Received: policy={name!r}"
+        )
+    entry = NAMED[name]
+    if entry.kind == "constant":
+        return [entry.make(rate) for rate in rates]
+    return [entry.make()]
+
+
+@_named("default", "default")
 def default_rate() -> Policy:
     """Return the policy which keeps the rate that the model was compiled with."""
     return Policy("default")
 
 
+@_named("constant", "constant", from_each_rate=True)
 def constant(learning_rate: float) -> Policy:
     """Return the policy of one rate for the whole run."""
     return Policy("constant", learning_rate)
 
 
+@_named("reduce_on_plateau", "baseline")
 def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras.callbacks.ReduceLROnPlateau`; `kwargs` are its arguments."""
     arguments = {"factor": 0.5, "patience": 2, **kwargs}
@@ -31,6 +121,7 @@ def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Poli
     )
 
 
+@_named("exponential_decay", "baseline")
 def exponential_decay(
     learning_rate: float | None = None, *, final_fraction: float = 0.01
 ) -> Policy:
@@ -44,6 +135,7 @@ def exponential_decay(
     return Policy("exponential_decay", learning_rate, schedule)
 
 
+@_named("staircase", "baseline")
 def staircase(
     learning_rate: float | None = None, *, factor: float = 0.1, drops: int = 2
 ) -> Policy:
@@ -60,6 +152,7 @@ def staircase(
     return Policy("staircase", learning_rate, schedule)
 
 
+@_named("cosine_decay", "baseline", from_each_rate=True)
 def cosine_decay(learning_rate: float | None = None) -> Policy:
     """Return half a cosine from the first rate to 0 over the whole run."""
 
@@ -69,6 +162,7 @@ def cosine_decay(learning_rate: float | None = None) -> Policy:
     return Policy("cosine_decay", learning_rate, schedule)
 
 
+@_named("cosine_restarts", "baseline")
 def cosine_restarts(learning_rate: float | None = None) -> Policy:
     """Return warm restarts whose three cosines, 1 : 2 : 4, fill the run."""
 
@@ -80,123 +174,108 @@ def cosine_restarts(learning_rate: float | None = None) -> Policy:
     return Policy("cosine_restarts", learning_rate, schedule)
 
 
+@_named(
+    "lipschitz",
+    "callback",
+    optimizers=("sgd", "momentum"),
+    from_each_rate=True,
+    ignores_start=True,
+)
 def lipschitz(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.LipschitzLR`; `kwargs` are its arguments."""
-    return _callback("lipschitz", "LipschitzLR", learning_rate, kwargs, 1.0)
+    return _callback("lipschitz", LipschitzLR, learning_rate, kwargs, cost=1.0)
 
 
+@_named("marthe", "callback", from_each_rate=True)
 def marthe(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.MARTHE`; `kwargs` are its arguments.
 
     Without validation data it costs a Hessian-vector product on a quarter of the batch,
     three quarters of a gradient evaluation.
     """
-    return _callback("marthe", "MARTHE", learning_rate, kwargs, 1.75)
+    return _callback("marthe", MARTHE, learning_rate, kwargs, cost=1.75)
 
 
+@_named("hypergradient_descent", "callback")
 def hypergradient_descent(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.HypergradientDescent`; `kwargs` are its arguments."""
     name = "hypergradient_descent"
-    return _callback(name, "HypergradientDescent", learning_rate, kwargs, 1.0)
+    return _callback(name, HypergradientDescent, learning_rate, kwargs, cost=1.0)
 
 
+@_named("rtho", "callback")
 def rtho(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.RTHO`; `kwargs` are its arguments."""
-    return _callback("rtho", "RTHO", learning_rate, kwargs, 1.75)
+    return _callback("rtho", RTHO, learning_rate, kwargs, cost=1.75)
 
 
+@_named("walk", "callback", from_each_rate=True)
 def walk(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.LearningRateWalk`; `kwargs` are its arguments.
 
     A trial costs two passes forward, two thirds of a gradient evaluation, and one of a
     slope a gradient.
     """
-    from keras_lr.callbacks import LearningRateWalk
-
-    own = LearningRateWalk(**kwargs)
-    cost = 1.0 + (2.0 / 3.0 if own.probe_used == "loss" else 1.0) / own.steps_per_trial
-    return _callback("walk", "LearningRateWalk", learning_rate, kwargs, cost)
+    example = LearningRateWalk(**kwargs)
+    trial = 2.0 / 3.0 if example.probe_used == "loss" else 1.0
+    cost = 1.0 + trial / example.steps_per_trial
+    return _callback("walk", LearningRateWalk, learning_rate, kwargs, cost)
 
 
 def _callback(
     name: str,
-    kind: str,
+    callback: type[keras.callbacks.Callback],
     learning_rate: float | None,
     kwargs: dict[str, Any],
     cost: float,
 ) -> Policy:
-    def make_callbacks() -> list[keras.callbacks.Callback]:
-        from keras_lr import callbacks
-
-        return [getattr(callbacks, kind)(**kwargs)]
-
     return Policy(
         name,
         learning_rate,
-        callbacks=make_callbacks,
+        callbacks=lambda: [callback(**kwargs)],
         gradient_evaluations_per_step=cost,
-        code=callback_code(f"keras_lr.{kind}", kwargs),
+        code=callback_code(f"keras_lr.{callback.__name__}", kwargs),
     )
 
 
+@_named("adamo", "optimizer", optimizers=("momentum",))
 def adamo(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AdaMo` as optimizer; `kwargs` are its arguments."""
-    return _optimizer("adamo", "AdaMo", learning_rate, kwargs)
+    return _optimizer("adamo", AdaMo, learning_rate, kwargs)
 
 
+@_named("adaptive_rmsprop", "optimizer", optimizers=("adam",))
 def adaptive_rmsprop(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AdaptiveRMSprop` as optimizer; `kwargs` are its arguments."""
-    return _optimizer("adaptive_rmsprop", "AdaptiveRMSprop", learning_rate, kwargs)
+    return _optimizer("adaptive_rmsprop", AdaptiveRMSprop, learning_rate, kwargs)
 
 
+@_named("auto_adam", "optimizer", optimizers=("adam",))
 def auto_adam(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AutoAdam` as optimizer; `kwargs` are its arguments."""
-    return _optimizer("auto_adam", "AutoAdam", learning_rate, kwargs)
+    return _optimizer("auto_adam", AutoAdam, learning_rate, kwargs)
 
 
 def _optimizer(
-    name: str, kind: str, learning_rate: float | None, kwargs: dict[str, Any]
+    name: str,
+    optimizer: type[keras.optimizers.Optimizer],
+    learning_rate: float | None,
+    kwargs: dict[str, Any],
 ) -> Policy:
-    def optimizer() -> keras.optimizers.Optimizer:
-        from keras_lr import optimizers
-
-        return getattr(optimizers, kind)(**kwargs)
-
-    code = optimizer_code(f"keras_lr.{kind}", kwargs)
-    return Policy(name, learning_rate, optimizer=optimizer, code=code)
-
-
-def zooming(max_trials: int = 7) -> Policy:
-    """Return the constant rate that `keras_lr.Zooming` finds in `max_trials` trainings.
-
-    It searches between the ends of `default_rates`, judged by the validation data, and
-    a last training at that rate is what counts.
-    """
-    return _bandit("zooming", "Zooming", max_trials)
+    return Policy(
+        name,
+        learning_rate,
+        optimizer=lambda: optimizer(**kwargs),
+        code=optimizer_code(f"keras_lr.{optimizer.__name__}", kwargs),
+    )
 
 
-def blie(max_trials: int = 7) -> Policy:
-    """Return the constant rate that `keras_lr.BLiE` finds, as `zooming` does."""
-    return _bandit("blie", "BLiE", max_trials)
-
-
-def _bandit(name: str, kind: str, max_trials: int) -> Policy:
-    def search(build_model: Any, context: RunContext) -> tuple[float, int]:
-        from keras_lr import tuners
-
-        tuner_class = getattr(tuners, kind)
-        return bandit_search(
-            tuner_class, build_model, context, default_rates, max_trials
-        )
-
-    return Policy(name, search=search)
-
-
+@_named("optimize_schedule", "search")
 def optimize_schedule(outer_steps: int = 30) -> Policy:
     """Return the schedule that `keras_lr.optimize_schedule` finds.
 
     From the rate of the model, it descends on the loss of the validation data, with
-    initial weights of its own, and a last training by what it found is what counts.
+    other initial weights. What counts is a last training with the resulting schedule.
     """
 
     def search(build_model: Any, context: RunContext) -> tuple[Schedule, int]:
@@ -210,6 +289,34 @@ def optimize_schedule(outer_steps: int = 30) -> Policy:
     return Policy("optimize_schedule", search=search, code=code)
 
 
+@_named("zooming", "search")
+def zooming(max_trials: int = 7) -> Policy:
+    """Return the constant rate that `keras_lr.Zooming` finds in `max_trials` trainings.
+
+    It searches between the ends of `default_rates`, by the metric of the validation
+    data. What counts is a last training at the rate that it found.
+    """
+    return _bandit("zooming", "Zooming", max_trials)
+
+
+@_named("blie", "search")
+def blie(max_trials: int = 7) -> Policy:
+    """Return the constant rate that `keras_lr.BLiE` finds, as `zooming` does."""
+    return _bandit("blie", "BLiE", max_trials)
+
+
+def _bandit(name: str, tuner: str, max_trials: int) -> Policy:
+    def search(build_model: Any, context: RunContext) -> tuple[float, int]:
+        # KerasTuner takes long to load.
+        from keras_lr import tuners
+
+        return bandit_search(
+            getattr(tuners, tuner), build_model, context, default_rates, max_trials
+        )
+
+    return Policy(name, search=search)
+
+
 def default_rates(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:
     """Return nine constant rates in half decades around the optimizer's usual ones.
 
@@ -218,7 +325,7 @@ def default_rates(optimizer: keras.optimizers.Optimizer) -> tuple[float, ...]:
     for optimizers that normalize the gradient, such as Adam.
 
     Args:
-        optimizer: A Keras optimizer; wrappers for mixed precision are looked into.
+        optimizer: A Keras optimizer, perhaps in a wrapper for mixed precision.
 
     Example:
         >>> default_rates(keras.optimizers.SGD())[::4]

@@ -8,23 +8,29 @@ and no state, so one policy serves any number of runs.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import keras
-import numpy as np
 
+from keras_lr._checks import optional, positive_number
+
+Kind = Literal[
+    "default", "constant", "baseline", "callback", "optimizer", "search", "other"
+]
+"""What a policy is: the compiled rate, one of a grid of rates, another baseline, one of
+our methods (a callback, an optimizer or a search), or none of ours."""
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 ScheduleFactory = Callable[[float, int], Schedule]
 CallbackFactory = Callable[..., Sequence[keras.callbacks.Callback]]
 OptimizerFactory = Callable[[], keras.optimizers.Optimizer]
 ModelFactory = Callable[[], keras.Model]
-# Returns the rate or the schedule that it found, and the number of steps that it took.
+# Returns the rate or the schedule that it found, and the steps of all its trainings.
 Search = Callable[[ModelFactory, "RunContext"], tuple[float | Schedule, int]]
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a policy's callbacks may need to know of the run that they join.
+    """What callbacks and searches may need to know of their run.
 
     Attributes:
         train: Training inputs and targets.
@@ -64,10 +70,10 @@ class Policy:
         gradient_evaluations_per_step: Cost of one step, in gradients of a batch.
             Defaults to `1.0`.
         search: Function of `build_model` and the `RunContext` which finds a rate or a
-            schedule in trainings of its own, and returns it with the number of their
+            schedule in other trainings, and returns it with the number of their
             steps. The run is then trained with it. Defaults to `None`.
-        code: The line which does the same in a training of one's own, for reports. That
-            of the rate or of a schedule is found by itself.
+        code: The line which does the same in another training, for reports. The line
+            for a rate or a schedule is added.
 
     Example:
         >>> policy = Policy("constant", learning_rate=0.1)
@@ -89,12 +95,7 @@ class Policy:
             raise ValueError(
                 f"A policy needs a name, a non-empty string. Received: name={self.name}"
             )
-        rate = self.learning_rate
-        if rate is not None and not (np.isfinite(rate) and rate > 0):
-            raise ValueError(
-                "`learning_rate` must be a positive number or None. "
-                f"Received: learning_rate={rate}"
-            )
+        optional(positive_number, "learning_rate", self.learning_rate)
 
     @property
     def label(self) -> str:

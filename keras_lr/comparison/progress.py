@@ -9,7 +9,7 @@ from keras_lr.comparison.runner import RunRecord
 
 
 class Progress(Protocol):
-    """What a comparison tells while it runs."""
+    """What a comparison reports while it runs."""
 
     def start(self, policy: str, seed: int) -> None:
         """Say that a run begins."""
@@ -18,7 +18,7 @@ class Progress(Protocol):
         """Say that an epoch of the run has ended."""
 
     def finish(self, record: RunRecord) -> None:
-        """Say that a run has ended, or was found finished."""
+        """Say that a run has ended, or had ended before."""
 
     def close(self) -> None:
         """Say that nothing more comes."""
@@ -57,7 +57,7 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    """One line a finished run."""
+    """A line for each finished run."""
 
     def __init__(self, total: int) -> None:
         self.total = total

@@ -1,8 +1,8 @@
-"""Records of finished runs on disk, from which a comparison goes on.
+"""Records of finished runs on disk, from which a comparison continues.
 
-One JSON file a run, written to a temporary name and then renamed, so that a file is
-either whole or absent. `comparison.json` says what was compared; records of another
-comparison are refused rather than mixed in.
+There is one JSON file for each run, written to a temporary name and then renamed, so
+that a file is either whole or absent. `comparison.json` says what was compared; records
+of another comparison are refused rather than mixed in.
 """
 
 import hashlib
@@ -15,68 +15,93 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lr.comparison.runner import Data, RunRecord, RunSettings
+from keras_lr.comparison.policies import kind_of
+from keras_lr.comparison.policy import Policy
+from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.runner import Data, RunSettings
 
 
 class RecordStore:
-    """Finished runs of one comparison, in memory and perhaps in a directory.
+    """A store that keeps nothing: every run has to be trained."""
+
+    def load(self, policy: Policy, seed: int) -> RunRecord | None:
+        """Return the record of a finished run, or `None` if it has to be trained."""
+        return None
+
+    def save(self, record: RunRecord) -> None:
+        """Keep the record of a run."""
+
+
+class RecordDirectory(RecordStore):
+    """A store that keeps a file for each run.
 
     Args:
-        directory: Where to keep the records, or `None` to keep nothing on disk.
-        fingerprint: What identifies the comparison, JSON-able.
+        runs: The directory of the files, which exists.
     """
 
-    def __init__(
-        self, directory: str | os.PathLike[str] | None, fingerprint: Mapping[str, Any]
-    ) -> None:
-        self._runs = None if directory is None else Path(directory) / "runs"
-        if self._runs is None:
-            return
-        self._runs.mkdir(parents=True, exist_ok=True)
-        path = self._runs / "comparison.json"
-        expected = json.loads(json.dumps(fingerprint))
-        if not path.exists():
-            _write(path, expected)
-            return
-        found = _read(path)
-        if found != expected:
-            keys = [key for key in expected if (found or {}).get(key) != expected[key]]
-            raise ValueError(
-                "`directory` must be new, or hold an interrupted run of this same "
-                f"comparison. Received: directory={directory}, whose records differ "
-                f"in: {', '.join(keys)}. Choose another directory, or delete it."
-            )
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
 
-    def load(self, policy: str, seed: int) -> RunRecord | None:
-        """Return the record of a finished run, or `None` if it has to be run.
+    def load(self, policy: Policy, seed: int) -> RunRecord | None:
+        """Return the record of a finished run, or `None` if it has to be trained.
 
-        A run that failed, and a file that cannot be read, have to be run.
+        A run that failed, and a file that cannot be read, have to be trained.
         """
-        if self._runs is None:
-            return None
-        values = _read(self._path(policy, seed))
+        values = _read(self._path(policy.label, seed))
         if values is None or values.get("error") is not None:
             return None
         try:
-            return RunRecord(**values)
+            # 0.1.0 did not write the kind.
+            return RunRecord(**{**values, "kind": kind_of(policy.name)})
         except TypeError:
             return None
 
     def save(self, record: RunRecord) -> None:
-        """Keep the record of a finished run."""
-        if self._runs is not None:
-            _write(self._path(record.policy, record.seed), record.to_dict())
+        """Write the record of a run."""
+        _write(self._path(record.policy, record.seed), record.to_dict())
 
-    def _path(self, policy: str, seed: int) -> Path:
-        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in policy)
-        digest = hashlib.sha256(policy.encode()).hexdigest()[:8]
-        return Path(str(self._runs)) / f"{safe[:60]}-{digest}-seed{seed}.json"
+    def _path(self, label: str, seed: int) -> Path:
+        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)
+        digest = hashlib.sha256(label.encode()).hexdigest()[:8]
+        return self._runs / f"{safe[:60]}-{digest}-seed{seed}.json"
+
+
+def open_store(
+    directory: str | os.PathLike[str] | None, fingerprint: Mapping[str, Any]
+) -> RecordStore:
+    """Return the store of a comparison, for a new one after its directory is made.
+
+    Args:
+        directory: Where to keep the records, or `None` to keep nothing.
+        fingerprint: What identifies the comparison, JSON-able.
+
+    Raises:
+        ValueError: If the directory holds the records of another comparison.
+    """
+    if directory is None:
+        return RecordStore()
+    runs = Path(directory) / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    path = runs / "comparison.json"
+    expected = json.loads(json.dumps(fingerprint))
+    if not path.exists():
+        _write(path, expected)
+        return RecordDirectory(runs)
+    written = _read(path)
+    if written != expected:
+        keys = [key for key in expected if (written or {}).get(key) != expected[key]]
+        raise ValueError(
+            "`directory` must be new, or hold an interrupted run of this same "
+            f"comparison. Received: directory={directory}, whose records differ "
+            f"in: {', '.join(keys)}. Choose another directory, or delete it."
+        )
+    return RecordDirectory(runs)
 
 
 def fingerprint(
     model: keras.Model, data: Data, settings: RunSettings
 ) -> dict[str, Any]:
-    """Return what a comparison is made of: settings, data, model and optimizer."""
+    """Return what identifies a comparison: settings, data, model and optimizer."""
     digest = hashlib.sha256()
     for leaf in keras.tree.flatten(data):
         array = np.ascontiguousarray(leaf)
@@ -99,8 +124,7 @@ def fingerprint(
 def _without_names(config: Any) -> Any:
     """Return a JSON-able configuration without the names that Keras numbers."""
     if isinstance(config, Mapping):
-        kept = {key: value for key, value in config.items() if key != "name"}
-        return {key: _without_names(value) for key, value in kept.items()}
+        return {k: _without_names(v) for k, v in config.items() if k != "name"}
     if isinstance(config, list | tuple):
         return [_without_names(value) for value in config]
     return config if isinstance(config, int | float | None) else str(config)

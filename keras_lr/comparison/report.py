@@ -68,7 +68,7 @@ def html_report(report: Report) -> str:
 </head>
 <body>
 <h1>Learning-rate policies compared</h1>
-<h2>What to take</h2>
+<h2>What to use</h2>
 <ul>
 {sentences}
 </ul>

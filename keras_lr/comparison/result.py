@@ -1,4 +1,4 @@
-"""What a comparison found: table, plots, files."""
+"""The result of a comparison: table, plots, files."""
 
 import csv
 import math
@@ -8,18 +8,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from keras_lr.comparison.advice import advice
-from keras_lr.comparison.figure import plot_comparison
-from keras_lr.comparison.ranking import plot_ranking
+from keras_lr.comparison.advice import advice, robustness_advice
+from keras_lr.comparison.plots.curves import plot_comparison
+from keras_lr.comparison.plots.ranking import plot_ranking
+from keras_lr.comparison.plots.robustness import plot_robustness
 from keras_lr.comparison.report import Report, html_report
-from keras_lr.comparison.robustness import (
-    plot_robustness,
-    robustness_advice,
-    robustness_curves,
-)
 from keras_lr.comparison.run_record import RunRecord
-from keras_lr.comparison.summary import PolicySummary, summarize
+from keras_lr.comparison.summary import PolicySummary, robustness_curves, summarize
 from keras_lr.comparison.text_table import table_lines
+from keras_lr.plotting.axes import matplotlib_is_missing, new_figure
 
 _TEXTS = ("table.csv", "runs.csv", "report.html")
 _RUN_COLUMNS = (
@@ -78,10 +75,11 @@ class ComparisonResult:
     @property
     def varies_start(self) -> bool:
         """Whether a method, other than a constant rate, has several starting rates."""
-        return bool(robustness_curves(self.records).keys() - {"constant"})
+        methods = [record for record in self.records if record.kind != "constant"]
+        return bool(robustness_curves(methods))
 
     def to_dataframe(self) -> Any:
-        """Return the table as a `pandas.DataFrame`, one row a policy."""
+        """Return the table as a `pandas.DataFrame`, one row for each policy."""
         try:
             import pandas
         except ImportError as error:
@@ -103,7 +101,7 @@ class ComparisonResult:
         """
         if axes is not None:
             return plot_comparison(self.records, self.table, axes)
-        figure = _new_figure("plot", 11, 5.5)
+        figure = new_figure("plot", (11, 5.5))
         return self._draw_curves(figure, panels=2)
 
     def plot_ranking(self, ax: Any = None) -> Any:
@@ -116,8 +114,8 @@ class ComparisonResult:
             The axes.
         """
         if ax is None:
-            height = _ranking_height(self.table)
-            ax = _new_figure("plot_ranking", 9, height).add_subplot()
+            size = 9, _ranking_height(self.table)
+            ax = new_figure("plot_ranking", size).add_subplot()
         return plot_ranking(self.records, self.table, ax)
 
     def plot_robustness(self, ax: Any = None) -> Any:
@@ -135,12 +133,12 @@ class ComparisonResult:
         if not robustness_curves(self.records):
             raise ValueError(
                 "The robustness is drawn over the starting rate, so a policy must have "
-                "several. Received: one of each. Compare such as "
-                "`[policies.marthe(rate) for rate in (0.001, 0.01, 0.1)]`, of "
+                "several. Received: one of each. Compare, for example, "
+                "`[policies.marthe(rate) for rate in (0.001, 0.01, 0.1)]`, from "
                 "`keras_lr.comparison.policies`."
             )
         if ax is None:
-            ax = _new_figure("plot_robustness", 8, 4.5).add_subplot()
+            ax = new_figure("plot_robustness", (8, 4.5)).add_subplot()
         return plot_robustness(self.records, ax)
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
@@ -157,7 +155,7 @@ class ComparisonResult:
         try:
             import matplotlib.figure  # noqa: F401 - before anything is written
         except ImportError as error:
-            raise _matplotlib_is_missing("save") from error
+            raise matplotlib_is_missing("save") from error
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         table, runs, report = (folder / name for name in _TEXTS)
@@ -218,14 +216,6 @@ def _ranking_height(table: Sequence[PolicySummary]) -> float:
     return 1.2 + 0.28 * len(table)
 
 
-def _new_figure(method: str, width: float, height: float) -> Any:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise _matplotlib_is_missing(method) from error
-    return pyplot.figure(figsize=(width, height), layout="constrained")
-
-
 def _figure(width: float, height: float) -> Any:
     """Return a figure that no window shows."""
     from matplotlib.figure import Figure
@@ -248,9 +238,3 @@ def _write_csv(path: Path, columns: Sequence[str], rows: list[dict[str, Any]]) -
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _matplotlib_is_missing(method: str) -> ImportError:
-    return ImportError(
-        f'`{method}` needs matplotlib. Install it with `pip install "keras_lr[plot]"`.'
-    )

@@ -4,8 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from keras_lr.comparison.policy import Kind
 
-@dataclass
+
+@dataclass(frozen=True)
 class RunRecord:
     """What one training did; JSON-able.
 
@@ -15,8 +17,8 @@ class RunRecord:
         monitor: Name of the metric in the logs, such as `"val_accuracy"`.
         mode: `"max"` or `"min"`.
         logs: One list per key of Keras's epoch logs.
-        learning_rates: The rate of each epoch's last step; the effective one of
-            optimizers that find their own.
+        learning_rates: The rate of each epoch's last step, the effective one if the
+            optimizer has one.
         initial_loss: Training loss at the initial weights.
         diverged: Whether the loss or a weight is not finite, or the last training loss
             is above `initial_loss`.
@@ -26,7 +28,8 @@ class RunRecord:
             of a search.
         error: Message of the exception that ended the run, or `None`.
         start: The rate that the policy starts from, `None` if it does not say.
-        code: The lines that do the same in a training of one's own, or empty.
+        code: The lines that do the same in another training, or empty.
+        kind: Kind of the policy.
     """
 
     policy: str
@@ -43,6 +46,7 @@ class RunRecord:
     error: str | None = None
     start: float | None = None
     code: str = ""
+    kind: Kind = "other"
 
     @property
     def name(self) -> str:

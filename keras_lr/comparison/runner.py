@@ -21,8 +21,10 @@ from keras_lr._keras import (
     set_learning_rate_schedule,
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
-from keras_lr.comparison.policy import Policy, RunContext, Schedule, Search
+from keras_lr.comparison.policies import kind_of
+from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
 from keras_lr.comparison.run_record import RunRecord
+from keras_lr.comparison.step_count import StepCount
 from keras_lr.comparison.usage import policy_code
 
 Arrays = tuple[Any, Any]
@@ -53,12 +55,12 @@ class RunSettings:
     mode: str | None = None
 
 
-class _Recorder(keras.callbacks.Callback):
+class _Recorder(StepCount):
     """Record the rate of each epoch, count batches, stop at non-finite losses.
 
-    Not at the first epoch of them: a policy may put the training back.
+    Not at the first epoch of them: a policy may roll the training back.
 
-    It must be the first in the list: its `on_epoch_end` has to see the rate before
+    It must be the first in the list: its `on_epoch_end` has to read the rate before
     another callback sets the next one.
     """
 
@@ -66,19 +68,10 @@ class _Recorder(keras.callbacks.Callback):
         super().__init__()
         self.learning_rates: list[float] = []
         self.effective_rates: list[float] = []
-        self.steps = 0
         self._was_finite = True
-        self._epoch_steps = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_steps = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # With steps_per_execution > 1, Keras counts past the end of the epoch.
-        self._epoch_steps = min(batch + 1, self.params.get("steps") or batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.steps += self._epoch_steps
+        super().on_epoch_end(epoch, logs)
         is_finite = math.isfinite((logs or {}).get("loss", 0.0))
         if not (is_finite or self._was_finite):
             self.model.stop_training = True
@@ -91,7 +84,7 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def train(
-    build_model: Callable[[], keras.Model],
+    build_model: ModelFactory,
     data: Data,
     policy: Policy,
     settings: RunSettings,
@@ -99,7 +92,7 @@ def train(
     seed: int = 0,
     on_epoch_end: Callable[[int, dict], None] | None = None,
 ) -> RunRecord:
-    """Train a fresh model under one policy.
+    """Train a fresh model under one policy, after its search if it has one.
 
     Args:
         build_model: Function without arguments which returns a compiled model.
@@ -112,49 +105,70 @@ def train(
     Returns:
         The `RunRecord`. Exceptions of the model or the policy pass through.
     """
-    if policy.search is not None:
-        return _search_and_train(
-            policy.search,
-            build_model,
-            data,
-            policy,
-            settings,
-            seed=seed,
-            on_epoch_end=on_epoch_end,
-        )
     context = _context(data, settings, seed)
+    observer = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+    if policy.search is None:
+        return _train_once(build_model, policy, context, settings, observer)
+    start = time.perf_counter()
+    context = _with_monitor(_evaluated(build_model, context), context, settings)
+    result, steps = policy.search(build_model, context)
+    searched = _with_result(policy, result)
+    record = _train_once(build_model, searched, context, settings, observer)
+    cost = steps * policy.gradient_evaluations_per_step
+    return replace(
+        record,
+        policy=policy.label,
+        start=policy.learning_rate,
+        code=policy.code or record.code,
+        gradient_evaluations=record.gradient_evaluations + cost,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _train_once(
+    build_model: ModelFactory,
+    policy: Policy,
+    context: RunContext,
+    settings: RunSettings,
+    observer: keras.callbacks.Callback,
+) -> RunRecord:
     model, schedule = _prepare(build_model, policy, context)
     initial_loss = _loss(model, context, settings)
-    monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
-    context = replace(context, monitor=monitor, mode=mode)
+    context = _with_monitor(model, context, settings)
     recorder = _Recorder()
-    callbacks = [recorder, *policy.make_callbacks(context), *_observers(on_epoch_end)]
+    callbacks = [recorder, *policy.make_callbacks(context), observer]
     logs, seconds = _fit(model, context, settings, callbacks)
-    record = RunRecord(policy.label, seed, f"val_{monitor}", mode, logs)
     # A callback that logs its rate knows best which one the epoch was trained with,
-    # but the logged one may be the multiple of what the optimizer found.
+    # but that may be the multiple of an effective rate.
     logged = logs.get("learning_rate", recorder.learning_rates)
-    record.learning_rates = recorder.effective_rates or logged
-    record.initial_loss = initial_loss
-    is_better = record.final("loss") <= initial_loss
-    record.diverged = not (is_better and _is_finite(model))
-    record.seconds, record.steps = seconds, recorder.steps
-    record.gradient_evaluations = record.steps * policy.gradient_evaluations_per_step
-    record.start = policy.learning_rate
-    record.code = policy_code(policy, policy.learning_rate, schedule)
-    return record
+    final_loss = logs["loss"][-1] if logs.get("loss") else math.nan
+    return RunRecord(
+        policy=policy.label,
+        seed=context.seed,
+        monitor=f"val_{context.monitor}",
+        mode=context.mode,
+        logs=logs,
+        learning_rates=recorder.effective_rates or logged,
+        initial_loss=initial_loss,
+        diverged=not (final_loss <= initial_loss and _is_finite(model)),
+        seconds=seconds,
+        steps=recorder.steps,
+        gradient_evaluations=recorder.steps * policy.gradient_evaluations_per_step,
+        start=policy.learning_rate,
+        code=policy_code(policy, policy.learning_rate, schedule),
+        kind=kind_of(policy.name),
+    )
 
 
-def _observers(
-    on_epoch_end: Callable[[int, dict], None] | None,
-) -> list[keras.callbacks.Callback]:
-    if on_epoch_end is None:
-        return []
-    return [keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)]
+def _with_result(policy: Policy, result: float | Schedule) -> Policy:
+    """Return the policy with what its search found in place of the search."""
+    if isinstance(result, Schedule):
+        return replace(policy, search=None, schedule=lambda *_: result)
+    return replace(policy, search=None, learning_rate=result)
 
 
 def _prepare(
-    build_model: Callable[[], keras.Model], policy: Policy, context: RunContext
+    build_model: ModelFactory, policy: Policy, context: RunContext
 ) -> tuple[keras.Model, Schedule | None]:
     """Return a fresh model with the policy's optimizer and rate, and its schedule."""
     keras.utils.set_random_seed(context.seed)
@@ -164,40 +178,21 @@ def _prepare(
     return model, _apply_rate(model.optimizer, policy, context.total_steps)
 
 
-def _search_and_train(
-    search: Search,
-    build_model: Callable[[], keras.Model],
-    data: Data,
-    policy: Policy,
-    settings: RunSettings,
-    *,
-    seed: int,
-    on_epoch_end: Callable[[int, dict], None] | None,
-) -> RunRecord:
-    """Find a rate or a schedule, and then train as if it had been given."""
-    begin = time.perf_counter()
-    keras.utils.set_random_seed(seed)
-    context = _context(data, settings, seed)
+def _evaluated(build_model: ModelFactory, context: RunContext) -> keras.Model:
+    """Return a fresh model which was evaluated on one batch, so it has its metrics."""
+    keras.utils.set_random_seed(context.seed)
     model = build_model()
-    x, y = context.train
-    rows = slice(settings.batch_size)
-    model.evaluate(*keras.tree.map_structure(lambda a: a[rows], (x, y)), verbose=0)
+    rows = slice(context.batch_size)
+    x, y = keras.tree.map_structure(lambda leaf: leaf[rows], context.train)
+    model.evaluate(x, y, verbose=0)
+    return model
+
+
+def _with_monitor(
+    model: keras.Model, context: RunContext, settings: RunSettings
+) -> RunContext:
     monitor, mode = resolve_monitor(model, settings.monitor, settings.mode)
-    context = replace(context, monitor=monitor, mode=mode)
-    result, steps = search(build_model, context)
-    found = replace(policy, search=None)
-    if isinstance(result, Schedule):
-        found = replace(found, schedule=lambda *_: result)
-    else:
-        found = replace(found, learning_rate=result)
-    record = train(
-        build_model, data, found, settings, seed=seed, on_epoch_end=on_epoch_end
-    )
-    record.policy, record.start = policy.label, policy.learning_rate
-    record.code = policy.code or record.code
-    record.gradient_evaluations += steps * policy.gradient_evaluations_per_step
-    record.seconds = time.perf_counter() - begin
-    return record
+    return replace(context, monitor=monitor, mode=mode)
 
 
 def resolve_monitor(
@@ -247,18 +242,15 @@ def _context(data: Data, settings: RunSettings, seed: int) -> RunContext:
     )
 
 
-def first_learning_rate(optimizer: Any) -> float:
-    """Return the learning rate, of the first one of several optimizers."""
-    return next(iter(get_learning_rates(optimizer).values()))
-
-
 def _apply_rate(optimizer: Any, policy: Policy, total_steps: int) -> Schedule | None:
-    """Set the policy's rate or schedule, which is returned, before the first step."""
+    """Set the policy's rate or schedule before the first step; return the schedule."""
     if policy.learning_rate is not None:
         set_learning_rate(optimizer, policy.learning_rate)
     if policy.schedule is None:
         return None
-    schedule = policy.schedule(first_learning_rate(optimizer), total_steps)
+    # Several optimizers get one schedule, from the rate of the first one.
+    start = next(iter(get_learning_rates(optimizer).values()))
+    schedule = policy.schedule(start, total_steps)
     set_learning_rate_schedule(optimizer, schedule)
     return schedule
 

@@ -2,32 +2,19 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 
 from keras_lr._keras import set_learning_rate
 from keras_lr.comparison.policy import ModelFactory, RunContext, Schedule
+from keras_lr.comparison.step_count import StepCount
 
-
-class _Steps(keras.callbacks.Callback):
-    """Count the steps of all trainings of a search."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-        self._of_epoch = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        # With steps_per_execution > 1, Keras counts past the end of the epoch.
-        self._of_epoch = min(batch + 1, self.params.get("steps") or batch + 1)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.total += self._of_epoch
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Stay the same one: KerasTuner copies callbacks for each training."""
-        return self
+# Plain trainings that an outer step takes the time of: one, and the sweep back.
+_OUTER_STEP = 4
+# The search has other initial weights and batches than the run: what it learned of them
+# by heart is of no use to the run.
+_SEED_DISTANCE = 1000
 
 
 def bandit_search(
@@ -37,15 +24,15 @@ def bandit_search(
     rates_of: Callable[[keras.optimizers.Optimizer], Sequence[float]],
     max_trials: int,
 ) -> tuple[float, int]:
-    """Return the rate that a tuner recommends, and the steps that it took.
+    """Return the rate that a tuner recommends, and the number of steps it trained.
 
     Args:
         tuner_class: `keras_lr.Zooming` or `keras_lr.BLiE`.
         build_model: Function without arguments which returns a compiled model.
-        context: Of the run that is to be trained at the rate.
+        context: The run that is to be trained at the rate.
         rates_of: Function of the optimizer which returns rates, from the smallest to
-            the largest: the range.
-        max_trials: The number of trainings.
+            the largest; the search is between these two.
+        max_trials: Number of trainings.
     """
     import keras_tuner
 
@@ -56,7 +43,7 @@ def bandit_search(
         set_learning_rate(model.optimizer, rate)
         return model
 
-    steps = _Steps()
+    count = StepCount()
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuner_class(
             build,
@@ -71,31 +58,24 @@ def bandit_search(
             validation_data=context.validation,
             epochs=context.epochs,
             batch_size=context.batch_size,
-            callbacks=[steps],
+            callbacks=[count],
             verbose=0,
         )
         best = tuner.best_arm()
     if best is None:
         raise ValueError("No training of the search came to a score.")
-    return best.learning_rate, steps.total
-
-
-# Plain trainings that an outer step takes the time of: one, and the sweep back.
-_OUTER_STEP = 4
-# The search has weights and batches of its own: what it learned of them by heart is of
-# no use to the run.
-_SEED_DISTANCE = 1000
+    return best.learning_rate, count.steps
 
 
 def schedule_search(
     build_model: ModelFactory, context: RunContext, outer_steps: int
 ) -> tuple[Schedule, int]:
-    """Return what `keras_lr.optimize_schedule` finds, and the steps that it took.
+    """Return the schedule that `keras_lr.optimize_schedule` finds, and its steps.
 
     Args:
         build_model: Function without arguments which returns a compiled model.
-        context: Of the run that is to be trained by the schedule.
-        outer_steps: Number of descents.
+        context: The run that is to be trained with the schedule.
+        outer_steps: Number of updates of the schedule.
     """
     from keras_lr.schedules.lrs_opt import optimize_schedule
     from keras_lr.schedules.search import MOST_JUDGMENTS

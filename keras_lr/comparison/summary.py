@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from keras_lr.comparison.runner import RunRecord
+from keras_lr.comparison.policy import Kind
+from keras_lr.comparison.run_record import RunRecord
+
+Curves = dict[str, dict[float, float]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class PolicySummary:
             last training loss is above the first.
         failed: Number of runs that an exception ended.
         error: The first such exception, or empty.
-        code: The lines that do the same in a training of one's own, or empty.
+        code: The lines that do the same in another training, or empty.
+        kind: Kind of the policy.
+        start: The rate that the policy starts from, `None` if it does not say.
     """
 
     policy: str
@@ -41,10 +46,12 @@ class PolicySummary:
     failed: int
     error: str
     code: str = ""
+    kind: Kind = "other"
+    start: float | None = None
 
 
 def summarize(records: Sequence[RunRecord]) -> list[PolicySummary]:
-    """Return one row a policy, the best first, those without a metric last."""
+    """Return a row for each policy, the best first, those without a metric last."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.policy, []).append(record)
@@ -55,10 +62,9 @@ def summarize(records: Sequence[RunRecord]) -> list[PolicySummary]:
         return math.isnan(mean), sign * mean
 
     ranked = sorted(groups.values(), key=rank)
-    constants = [g[0].policy for g in ranked if g[0].policy.startswith("constant ")]
-    notes = {}
-    if len(constants) > 1:
-        notes = {constants[0]: "best", constants[-1]: "worst"}
+    firsts = [group[0] for group in ranked]
+    grid = [r.policy for r in firsts if r.kind == "constant" and r.start is not None]
+    notes = {grid[0]: "best", grid[-1]: "worst"} if len(grid) > 1 else {}
     return [_summarize_policy(group, notes) for group in ranked]
 
 
@@ -81,7 +87,27 @@ def _summarize_policy(
         failed=len(errors),
         error=errors[0] if errors else "",
         code=next((record.code for record in runs), ""),
+        kind=group[0].kind,
+        start=group[0].start,
     )
+
+
+def robustness_curves(records: Sequence[RunRecord]) -> Curves:
+    """Return the mean final metric at each starting rate, for each method with several.
+
+    A mean is NaN if one of its runs failed or ended without a finite metric.
+    """
+    finals: dict[str, dict[float, list[float]]] = {}
+    for record in records:
+        if record.start is not None:
+            by_start = finals.setdefault(record.name, {})
+            value = math.nan if record.error else record.final_metric
+            by_start.setdefault(record.start, []).append(value)
+    return {
+        name: {start: fmean(values) for start, values in sorted(by_start.items())}
+        for name, by_start in finals.items()
+        if len(by_start) > 1
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -10,26 +10,24 @@ _FILE_WIDTH = 120
 
 def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]:
     """Return the ranked table as rows of text, the header first."""
-    header = ["", "policy", f"final {monitor}", "best", "gradients", "sec"]
+    header = ["", "policy", f"final {monitor}", "best", "gradients", "sec", "diverged"]
     has_failed = any(row.failed for row in table)
-    rows = [[*header, "diverged", "failed"][: 8 if has_failed else 7]]
+    rows = [[*header, "failed"] if has_failed else header]
     for rank, row in enumerate(table, 1):
         name = row.policy + (f" ({row.note})" if row.note else "")
         spread = f" ± {row.final_metric_std:.4f}"
         if math.isnan(row.final_metric_std):
             spread = ""
-        rows.append(
-            [
-                str(rank),
-                name,
-                _number(row.final_metric, ".4f") + spread,
-                _number(row.best_metric, ".4f"),
-                _number(row.gradient_evaluations, ".0f"),
-                _number(row.seconds, ".1f"),
-                f"{row.diverged}/{row.runs}",
-                str(row.failed),
-            ][: len(rows[0])]
-        )
+        cells = [
+            str(rank),
+            name,
+            _number(row.final_metric, ".4f") + spread,
+            _number(row.best_metric, ".4f"),
+            _number(row.gradient_evaluations, ".0f"),
+            _number(row.seconds, ".1f"),
+            f"{row.diverged}/{row.runs}",
+        ]
+        rows.append([*cells, str(row.failed)] if has_failed else cells)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The line of code that does in a training of one's own what a policy does."""
+"""The line of code that does what a policy does, to paste into another training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +27,8 @@ def policy_code(
 
     Args:
         policy: The policy.
-        learning_rate: The rate that it set, if it did.
-        schedule: The schedule that it set, if it did.
+        learning_rate: The rate that the policy set, or `None`.
+        schedule: The schedule that the policy set, or `None`.
     """
     is_known = policy.code or not (policy.callbacks or policy.optimizer)
     if not is_known:

@@ -1,4 +1,4 @@
-"""Colors, dashes and axes that all plots share."""
+"""Colors, dashes, axes and figures that all plots share."""
 
 from typing import Any
 
@@ -9,11 +9,26 @@ LINES = ("-", "--", "-.", ":")
 
 def new_axes(function: str) -> Any:
     """Return the axes of a new figure, for the public function of this name."""
+    return new_figure(function).add_subplot()
+
+
+def new_figure(function: str, size: tuple[float, float] | None = None) -> Any:
+    """Return a new figure, for the public function of this name.
+
+    Args:
+        function: Name for the error without matplotlib.
+        size: Width and height in inches. Defaults to those that matplotlib is set to.
+    """
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError(
-            f"`{function}` needs matplotlib. "
-            'Install it with `pip install "keras_lr[plot]"`.'
-        ) from error
-    return pyplot.figure(layout="constrained").add_subplot()
+        raise matplotlib_is_missing(function) from error
+    return pyplot.figure(figsize=size, layout="constrained")
+
+
+def matplotlib_is_missing(function: str) -> ImportError:
+    """Return the error of a public function without matplotlib."""
+    return ImportError(
+        f"`{function}` needs matplotlib. "
+        'Install it with `pip install "keras_lr[plot]"`.'
+    )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from keras_lr.plotting.axes import COLORS, LINES, new_axes
 
-_OWN, _EFFECTIVE = "learning_rate", "effective_learning_rate"
+_RATE, _EFFECTIVE = "learning_rate", "effective_learning_rate"
 
 
 def plot_learning_rate(
@@ -17,9 +17,9 @@ def plot_learning_rate(
 ) -> Any:
     """Draw the learning rate of a training, or of several, on a logarithmic axis.
 
-    The rate drawn is the effective one where the optimizer has one, which its own rate
-    is only a multiple of. Several optimizers have a line each. Where a rate is 0, as
-    after a step that was left out, or not finite, the line has a gap.
+    Where the optimizer has an effective rate, it is drawn in place of the optimizer's
+    `learning_rate`. Each of several optimizers has a line. Where a rate is 0, as after
+    a step that was left out, or not finite, the line has a gap.
 
     Args:
         history: What `fit` returned, a `keras_lr.LearningRateRecorder`, any other
@@ -99,7 +99,7 @@ def _draw_rates(
     for key, values in curves.items():
         rates = np.array(values, dtype=float)
         rates[~(np.isfinite(rates) & (rates > 0))] = np.nan
-        name = key.removeprefix("effective_").removeprefix(_OWN).removeprefix("_")
+        name = key.removeprefix("effective_").removeprefix(_RATE).removeprefix("_")
         text = ", ".join(filter(None, [label, name]))
         x = positions if len(positions) == len(rates) else np.arange(len(rates)) + 1
         ax.plot(x, rates, **_style(ax, text), **_points(rates))
@@ -119,7 +119,7 @@ def _lists(history: Any) -> Mapping[str, Sequence[float]]:
 def _curves(history: Any) -> dict[str, Sequence[float]]:
     """Return the rates to draw, the effective ones in place of the others."""
     lists = _lists(history)
-    keys = [key for key in lists if key == _OWN or key.startswith(f"{_OWN}_")]
+    keys = [key for key in lists if key == _RATE or key.startswith(f"{_RATE}_")]
     effective = [key for key in lists if key.startswith(_EFFECTIVE)]
     hidden = {key.removeprefix("effective_") for key in effective}
     shown = [key for key in keys if key not in hidden] + effective
@@ -134,11 +134,11 @@ def _curves(history: Any) -> dict[str, Sequence[float]]:
 
 
 def _positions(history: Any) -> tuple[str, npt.NDArray[np.float64]]:
-    """Return what the entries are counted in, and the count at each of them."""
+    """Return what the entries count, such as epochs, and the count at each of them."""
     batches = _lists(history).get("batch")
     if batches is not None:
         return "batch", np.asarray(batches, dtype=float)
-    # Of a fit that resumed, Keras's own history knows the epochs.
+    # Only Keras's history knows from which epoch a fit was resumed.
     epochs = history.epoch if isinstance(history, keras.callbacks.History) else []
     unit = getattr(history, "history_unit", "epoch")
     return unit, np.asarray(epochs, dtype=float) + 1

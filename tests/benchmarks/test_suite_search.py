@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from keras_lr.comparison.runner import RunRecord
+from keras_lr.comparison import RunRecord
 
 RATES = (0.001, 10.0)
 
@@ -45,7 +45,7 @@ def test_search_pays_for_all_trainings(suite_search, name):
     assert record.steps == 100
 
 
-def test_found_rate_is_trained_with_the_seed_of_the_row(suite_search):
+def test_resulting_rate_is_trained_with_the_seed_of_the_row(suite_search):
     train = Trainings()
     record = suite_search.search("zooming", train, RATES, seed=2)
     *tried, (rate, seed) = train.calls

@@ -11,23 +11,28 @@ def record(policy, seed, metrics, **kwargs):
     return RunRecord(policy, seed, "val_acc", "max", {"val_acc": metrics}, **kwargs)
 
 
+def constant(rate, seed, metrics, **kwargs):
+    given = {"kind": "constant", "start": rate, **kwargs}
+    return record(f"constant {rate:g}", seed, metrics, **given)
+
+
 def sentences(*records):
     return advice(summarize(records), "max")
 
 
 def test_advice_names_best_ties_constants_default_cost_and_the_lost():
-    found = sentences(
-        record("constant 0.1", 0, [0.5], gradient_evaluations=100),
-        record("constant 0.1", 1, [0.75], gradient_evaluations=100),
-        record("constant 10", 0, [math.nan], diverged=True),
-        record("constant 1", 0, [0.25], diverged=True, gradient_evaluations=100),
+    said = sentences(
+        constant(0.1, 0, [0.5], gradient_evaluations=100),
+        constant(0.1, 1, [0.75], gradient_evaluations=100),
+        constant(10, 0, [math.nan], diverged=True),
+        constant(1, 0, [0.25], diverged=True, gradient_evaluations=100),
         record("marthe", 0, [0.375], gradient_evaluations=175),
-        record("default", 0, [0.875], gradient_evaluations=100),
-        record("default", 1, [0.25], gradient_evaluations=100),
+        record("default", 0, [0.875], gradient_evaluations=100, kind="default"),
+        record("default", 1, [0.25], gradient_evaluations=100, kind="default"),
         RunRecord("broken", 0, "val_acc", "max", error="ValueError: no"),
     )
     # The spread of the best one is |0.75 - 0.5| / sqrt(2) = 0.18.
-    assert found == [
+    assert said == [
         "constant 0.1 did best: 0.625 ± 0.18.",
         "Within twice its spread over seeds: default, marthe.",
         "The rate of constant 0.1 was picked by these very data; default picks none.",
@@ -48,13 +53,26 @@ def test_advice_warns_of_a_single_seed_and_says_that_nothing_diverged():
 
 
 def test_method_that_wins_is_not_told_to_be_picked():
-    found = sentences(*(record("walk", seed, [0.5 + seed / 8]) for seed in (0, 1)))
-    assert not [sentence for sentence in found if "picked" in sentence]
+    said = sentences(*(record("walk", seed, [0.5 + seed / 8]) for seed in (0, 1)))
+    assert not [sentence for sentence in said if "picked" in sentence]
+
+
+def test_constant_rate_that_failed_is_the_worst_one():
+    said = sentences(
+        constant(0.1, 0, [0.5]),
+        constant(1, 0, [], error="ValueError: no"),
+        # What only looks like a constant rate is none.
+        record("constant 10", 0, [0.25]),
+    )
+    assert said[2] == (
+        "Among constant rates, 0.1 is best (0.5); the worst, 1, ends without a finite "
+        "metric."
+    )
 
 
 def test_cheaper_method_that_is_as_good_is_named():
     costs = {"marthe": 175, "lipschitz": 100, "walk": 110}
-    found = sentences(
+    said = sentences(
         *(
             record(name, seed, [0.5 + seed / 8 - cost / 1e5], gradient_evaluations=cost)
             for name, cost in costs.items()
@@ -62,7 +80,7 @@ def test_cheaper_method_that_is_as_good_is_named():
         ),
         record("marthe", 2, [1.0], gradient_evaluations=175),
     )
-    assert found[2] == (
+    assert said[2] == (
         "lipschitz costs less than marthe: 100 gradient evaluations in place of 175."
     )
 
@@ -78,8 +96,8 @@ def test_equal_costs_are_said_once(costs):
 
 @pytest.mark.parametrize(("cost", "is_short"), [(99, True), (100, False)])
 def test_short_runs_are_called_short(cost, is_short):
-    found = sentences(record("a", 0, [0.5], gradient_evaluations=cost))
-    assert any(text.startswith("That is short") for text in found) == is_short
+    said = sentences(record("a", 0, [0.5], gradient_evaluations=cost))
+    assert any(text.startswith("That is short") for text in said) == is_short
 
 
 def test_advice_says_if_nothing_worked():

@@ -6,7 +6,7 @@ import pytest
 
 from keras_lr.comparison import Policy, compare_policies
 from keras_lr.comparison.compare import expand_policies
-from keras_lr.comparison.policies import adamo
+from keras_lr.comparison.policies import NAMED, NamedPolicy, adamo
 from tests.comparison import linear_problem as problem
 
 SLOW, FAST = Policy("slow", 0.125), Policy("fast", 0.25)
@@ -19,17 +19,6 @@ def bomb(error, name="bomb"):
 def compare(policies, build_model=problem.build_model, **kwargs):
     arguments = {"seeds": 2, "epochs": 2, "batch_size": 4, "verbose": 0, **kwargs}
     return compare_policies(build_model, problem.DATA, policies, **arguments)
-
-
-class Counting:
-    """Builds models and counts them, without the one that arguments are checked on."""
-
-    def __init__(self):
-        self.calls = -1
-
-    def __call__(self):
-        self.calls += 1
-        return problem.build_model()
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +54,23 @@ def test_a_failing_policy_does_not_lose_the_others():
     assert np.isnan(bad.final_metric)
 
 
+def test_record_of_a_failed_run_has_what_is_known_of_its_policy():
+    policy = Policy("constant", 0.5, callbacks=bomb(RuntimeError("no")).callbacks)
+    record, *_ = compare([policy]).records
+    assert (record.policy, record.kind, record.start) == (
+        "constant 0.5",
+        "constant",
+        0.5,
+    )
+    assert (record.monitor, record.mode) == ("val_loss", "min")
+
+
+def test_policy_that_is_registered_is_compared_by_default(monkeypatch):
+    entry = NamedPolicy(lambda: Policy("new"), "callback", (), False, False)
+    monkeypatch.setitem(NAMED, "new", entry)
+    assert expand_policies(None, keras.optimizers.SGD())[-1].label == "new"
+
+
 def test_interruption_keeps_what_is_done():
     result = compare([FAST, bomb(KeyboardInterrupt())])
     assert result.interrupted
@@ -76,9 +82,9 @@ def test_interruption_before_the_first_result_is_raised():
         compare([bomb(KeyboardInterrupt()), FAST])
 
 
-def test_interrupted_comparison_goes_on_and_equals_the_uninterrupted_one(tmp_path):
+def test_interrupted_comparison_continues_and_equals_the_uninterrupted_one(tmp_path):
     compare([SLOW, bomb(KeyboardInterrupt(), "fast"), FAST], directory=tmp_path)
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     resumed = compare([SLOW, FAST], build_model, directory=tmp_path)
     assert build_model.calls == 3  # SLOW at seed 0 was done.
     whole = compare([SLOW, FAST])
@@ -87,7 +93,7 @@ def test_interrupted_comparison_goes_on_and_equals_the_uninterrupted_one(tmp_pat
 
 
 def test_finished_comparison_trains_nothing_again(finished):
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     compare([FAST], build_model, directory=finished)
     assert build_model.calls == 0
 
@@ -101,7 +107,7 @@ def test_failed_runs_are_tried_again(tmp_path):
 def test_broken_record_is_trained_again(finished):
     first, _ = (finished / "runs").glob("fast*.json")
     first.write_text('{"policy": "fast')
-    build_model = Counting()
+    build_model = problem.Counting(problem.build_model)
     compare([FAST], build_model, directory=finished)
     assert build_model.calls == 1
 
@@ -181,7 +187,7 @@ EMPTY = np.ones((0, 1), "float32")
         ({"data": (problem.DATA[0], (problem.X, EMPTY))}, r"validation.*8, 0"),
         ({"data": (([1], [2]), problem.DATA[1])}, "must be arrays with one row"),
         ({"build_model": uncompiled}, "must return a compiled model"),
-        ({"build_model": scheduled}, "float `learning_rate`. Received: .*CosineDecay"),
+        ({"build_model": scheduled}, "float `learning_rate`. Received: a schedule"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_before_training(change, message):

@@ -8,6 +8,29 @@ from keras_lr.comparison.policies import Policy, RunContext
 CONTEXT = RunContext((), (), epochs=3, batch_size=4, total_steps=21, seed=5)
 
 
+@pytest.mark.parametrize("name", policies.NAMED)
+def test_registry_gives_a_policy_of_its_name_and_kind(name):
+    entry = policies.NAMED[name]
+    (policy,) = policies.named_policies(name, [0.5])
+    assert policy.name == name
+    assert policies.kind_of(name) == entry.kind
+    assert (policy.optimizer is not None) == (entry.kind == "optimizer")
+    assert (policy.search is not None) == (entry.kind == "search")
+    assert policy.learning_rate == (0.5 if entry.kind == "constant" else None)
+    if entry.from_each_rate:
+        assert entry.make(0.25).learning_rate == 0.25
+
+
+def test_grid_has_a_policy_for_each_rate():
+    labels = [each.label for each in policies.named_policies("constant", [0.5, 2.0])]
+    assert labels == ["constant 0.5", "constant 2"]
+
+
+def test_policy_of_a_user_has_a_kind_only_by_a_name_of_ours():
+    assert policies.kind_of("mine") == "other"
+    assert policies.kind_of("constant") == "constant"
+
+
 def rates(policy, steps, start=1.0):
     schedule = policy.schedule(start, steps)
     return [float(schedule(step)) for step in range(steps + 1)]
@@ -23,10 +46,10 @@ def rates(policy, steps, start=1.0):
     ],
 )
 def test_nine_rates_go_up_in_half_decades(optimizer, first, last):
-    found = policies.default_rates(optimizer)
-    assert len(found) == 9
-    assert (found[0], found[-1]) == (first, last)
-    np.testing.assert_allclose(np.diff(np.log10(found)), 0.5, atol=1e-3)
+    values = policies.default_rates(optimizer)
+    assert len(values) == 9
+    assert (values[0], values[-1]) == (first, last)
+    np.testing.assert_allclose(np.diff(np.log10(values)), 0.5, atol=1e-3)
 
 
 def test_cosine_decay_is_half_a_cosine_to_zero():
@@ -45,8 +68,8 @@ def test_staircase_has_three_steps_for_two_drops():
 
 
 def test_cosine_restarts_begin_anew_at_one_and_three_sevenths():
-    found = rates(policies.cosine_restarts(), 21)
-    starts = [step for step in range(21) if found[step] == 1]
+    values = rates(policies.cosine_restarts(), 21)
+    starts = [step for step in range(21) if values[step] == 1]
     assert starts == [0, 3, 9]
 
 
@@ -86,10 +109,10 @@ def test_each_run_gets_fresh_callbacks():
 
 
 def test_callbacks_may_ask_for_the_context_of_the_run():
-    seen = []
-    policy = Policy("asks", callbacks=lambda context: seen.append(context) or [])
+    asked = []
+    policy = Policy("asks", callbacks=lambda context: asked.append(context) or [])
     assert policy.make_callbacks(CONTEXT) == []
-    assert seen == [CONTEXT]
+    assert asked == [CONTEXT]
 
 
 def test_label_holds_the_rate_if_there_is_one():
@@ -99,7 +122,7 @@ def test_label_holds_the_rate_if_there_is_one():
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
 def test_rate_must_be_positive_and_finite(rate):
-    with pytest.raises(ValueError, match="`learning_rate` must be a positive number"):
+    with pytest.raises(ValueError, match="`learning_rate` must be finite and positive"):
         Policy("a", rate)
 
 

@@ -9,21 +9,28 @@ import numpy as np
 import pytest
 
 from keras_lr.comparison import ComparisonResult, RunRecord
-from keras_lr.comparison.robustness import robustness_curves
+from keras_lr.comparison.summary import robustness_curves
 from keras_lr.comparison.text_table import print_table, table_lines
 
 
-def record(policy, seed, metrics, rates):
-    return RunRecord(policy, seed, "val_acc", "max", {"val_acc": metrics}, rates)
+def record(policy, seed, metrics, rates, **kwargs):
+    logs = {"val_acc": metrics}
+    return RunRecord(policy, seed, "val_acc", "max", logs, rates, **kwargs)
+
+
+def constant(rate, seed, metrics, rates):
+    return record(
+        f"constant {rate:g}", seed, metrics, rates, kind="constant", start=rate
+    )
 
 
 @pytest.fixture
 def result():
     return ComparisonResult(
         [
-            record("constant 0.1", 0, [0.5, 0.75], [0.1, 0.1]),
-            record("constant 0.1", 1, [0.5, 0.25], [0.1, 0.1]),
-            record("constant 10", 0, [0.125, math.nan], [10.0]),
+            constant(0.1, 0, [0.5, 0.75], [0.1, 0.1]),
+            constant(0.1, 1, [0.5, 0.25], [0.1, 0.1]),
+            constant(10, 0, [0.125, math.nan], [10.0]),
             record("<b>&", 0, [0.5, 1.0], [0.2, 0.1]),
             RunRecord("broken", 0, "val_acc", "max", error="ValueError: <no>"),
         ]
@@ -144,15 +151,29 @@ def test_ranking_has_every_run_at_its_place_and_the_lost_at_the_edge(result):
     assert [text.get_text() for text in ax.texts][-1] == "failed"
 
 
+STARTS = [(0.1, [0.5]), (0.1, [1.0]), (1.0, [0.25])]
+CONSTANTS = [constant(start, 0, ends, [start]) for start, ends in STARTS]
+
+
 @pytest.fixture
 def varied():
-    starts = [(0.1, [0.5]), (0.1, [1.0]), (1.0, [0.25])]
-    made = [
-        dataclasses.replace(record(f"{name} {start:g}", 0, ends, [start]), start=start)
-        for name in ("constant", "marthe")
-        for start, ends in starts
+    marthe = [
+        record(f"marthe {start:g}", 0, ends, [start], start=start)
+        for start, ends in STARTS
     ]
-    return ComparisonResult([*made, record("adamo", 0, [0.625], [0.5])])
+    return ComparisonResult([*CONSTANTS, *marthe, record("adamo", 0, [0.625], [0.5])])
+
+
+def test_start_varies_if_a_method_other_than_the_grid_has_several(varied):
+    assert varied.varies_start
+    assert not ComparisonResult(CONSTANTS).varies_start
+
+
+def test_mean_at_a_start_is_not_a_number_if_a_run_failed():
+    failed = record("marthe 1", 1, [], [], start=1.0, error="ValueError: no")
+    runs = [record(f"marthe {s:g}", 0, [0.5], [s], start=s) for s in (0.1, 1.0)]
+    (means,) = robustness_curves([*runs, failed]).values()
+    assert means == pytest.approx({0.1: 0.5, 1.0: math.nan}, nan_ok=True)
 
 
 def test_curve_is_the_mean_at_each_start(varied):
@@ -179,9 +200,9 @@ def test_robustness_is_saved_if_a_method_has_several_starts(varied, tmp_path):
     )
 
 
-def test_robustness_needs_several_starts(result):
+def test_robustness_needs_several_starts():
     with pytest.raises(ValueError, match="must have several"):
-        result.plot_robustness()
+        ComparisonResult(CONSTANTS[:2]).plot_robustness()
 
 
 def test_dataframe_has_a_row_for_each_policy(result):

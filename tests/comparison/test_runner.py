@@ -34,9 +34,9 @@ def test_losses_are_those_of_gradient_descent_by_hand():
     assert (record.steps, record.diverged, record.error) == (STEPS, False, None)
 
 
-def test_start_and_code_of_a_run_are_known():
+def test_start_kind_and_code_of_a_run_are_known():
     record = run(policies.constant(0.25))
-    assert (record.name, record.start) == ("constant", 0.25)
+    assert (record.name, record.start, record.kind) == ("constant", 0.25, "constant")
     assert record.code == "model.optimizer.learning_rate = 0.25"
     assert (run(policies.default_rate()).start, record.error) == (None, None)
 
@@ -133,8 +133,8 @@ def test_second_epoch_with_a_loss_that_is_not_finite_is_the_last():
     assert len(record.learning_rates) == 2
 
 
-class _PutBack(keras.callbacks.Callback):
-    """Breaks the first epoch, and puts the weights back after it."""
+class _RollBack(keras.callbacks.Callback):
+    """Breaks the first epoch, and rolls the weights back after it."""
 
     def on_train_begin(self, logs=None):
         self.start = self.model.get_weights()
@@ -145,8 +145,8 @@ class _PutBack(keras.callbacks.Callback):
             self.model.set_weights(self.start)
 
 
-def test_run_that_is_put_back_goes_on():
-    policy = policies.Policy("put_back", 0.1, callbacks=lambda: [_PutBack()])
+def test_run_that_is_rolled_back_continues():
+    policy = policies.Policy("rolled_back", 0.1, callbacks=lambda: [_RollBack()])
     record = run(policy, RunSettings(3, problem.BATCH))
     assert len(record.learning_rates) == 3
     assert np.isnan(record.logs["loss"][0])
@@ -154,7 +154,7 @@ def test_run_that_is_put_back_goes_on():
 
 
 class _BatchLosses(keras.callbacks.Callback):
-    """Keeps losses; its own random numbers must not disturb the others."""
+    """Keeps losses; the random numbers that it draws must not disturb the others."""
 
     def __init__(self, losses, draws):
         super().__init__()

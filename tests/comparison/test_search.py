@@ -17,16 +17,16 @@ def run(policy, build_model=problem.build_model):
 
 @pytest.mark.slow
 def test_run_is_trained_at_the_rate_that_the_search_found():
-    seen = []
-    policy = Policy("mine", search=lambda *given: seen.append(given) or (0.25, 30))
-    found, given = run(policy), run(policies.constant(0.25))
-    assert found.logs == given.logs
-    assert found.learning_rates == [0.25] * 3
-    assert (found.policy, found.start) == ("mine", None)
-    assert found.code == "model.optimizer.learning_rate = 0.25"
+    calls = []
+    policy = Policy("mine", search=lambda *args: calls.append(args) or (0.25, 30))
+    record, plain = run(policy), run(policies.constant(0.25))
+    assert record.logs == plain.logs
+    assert record.learning_rates == [0.25] * 3
+    assert (record.policy, record.start) == ("mine", None)
+    assert record.code == "model.optimizer.learning_rate = 0.25"
     # The steps of the search count, and those of the run.
-    assert (found.steps, found.gradient_evaluations) == (STEPS, STEPS + 30)
-    ((build_model, context),) = seen
+    assert (record.steps, record.gradient_evaluations) == (STEPS, STEPS + 30)
+    ((build_model, context),) = calls
     assert build_model is problem.build_model
     assert (context.monitor, context.mode, context.seed) == ("loss", "min", 7)
 
@@ -36,12 +36,12 @@ def test_run_is_trained_by_the_schedule_that_the_search_found():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.25, 0.125])
     policy = Policy("mine", search=lambda *_: (schedule, 30), code="how")
     by_hand = Policy("by_hand", schedule=lambda *_: schedule)
-    found, given = run(policy), run(by_hand)
-    assert found.logs == given.logs
+    record, plain = run(policy), run(by_hand)
+    assert record.logs == plain.logs
     # Of the last steps of the epochs.
-    assert found.learning_rates == [0.25, 0.125, 0.125]
-    assert (found.policy, found.start, found.code) == ("mine", None, "how")
-    assert (found.steps, found.gradient_evaluations) == (STEPS, STEPS + 30)
+    assert record.learning_rates == [0.25, 0.125, 0.125]
+    assert (record.policy, record.start, record.code) == ("mine", None, "how")
+    assert (record.steps, record.gradient_evaluations) == (STEPS, STEPS + 30)
 
 
 @pytest.fixture
@@ -85,14 +85,14 @@ def test_optimized_schedule_trains_as_its_growth_says():
     def build_model():
         return problem.build_model(keras.optimizers.SGD(0.01))
 
-    found = run(policies.optimize_schedule(outer_steps=6), build_model)
+    record = run(policies.optimize_schedule(outer_steps=6), build_model)
     # Each rate grows five times by 0.3 / sqrt(1 + k / 10), as long as an outer step of
     # Adam is the whole of its rate.
     rate = 0.01 * np.prod([1 + 0.3 / np.sqrt(1 + k / 10) for k in range(5)])
-    assert found.final_metric == pytest.approx(4 * (1 - 2 * rate) ** 12, rel=0.02)
+    assert record.final_metric == pytest.approx(4 * (1 - 2 * rate) ** 12, rel=0.02)
     # Six outer steps of four trainings, at most eighteen to judge, and the run.
-    assert found.gradient_evaluations == (6 * 4 + 18 + 1) * STEPS
-    assert "optimize_schedule(build_model" in found.code
+    assert record.gradient_evaluations == (6 * 4 + 18 + 1) * STEPS
+    assert "optimize_schedule(build_model" in record.code
 
 
 def test_schedule_is_not_found_with_the_weights_that_judge_it(monkeypatch):

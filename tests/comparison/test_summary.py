@@ -11,11 +11,16 @@ def record(policy, seed, metrics, **kwargs):
     return RunRecord(policy, seed, "val_acc", kwargs.pop("mode", "max"), logs, **kwargs)
 
 
+def constant(rate, *args, **kwargs):
+    given = {"kind": "constant", "start": rate, **kwargs}
+    return record(f"constant {rate:g}", *args, **given)
+
+
 RECORDS = [
-    record("constant 0.1", 0, [0.25, 0.5], seconds=1, gradient_evaluations=10),
-    record("constant 0.1", 1, [1.0, 0.75], seconds=3, gradient_evaluations=30),
-    record("constant 10", 0, [0.25, math.nan], diverged=True),
-    record("constant 1", 0, [0.25], diverged=True),
+    constant(0.1, 0, [0.25, 0.5], seconds=1, gradient_evaluations=10),
+    constant(0.1, 1, [1.0, 0.75], seconds=3, gradient_evaluations=30),
+    constant(10, 0, [0.25, math.nan], diverged=True),
+    constant(1, 0, [0.25], diverged=True),
     record("default", 0, [0.5, 0.875]),
     RunRecord("broken", 0, "val_acc", "max", error="ValueError: no"),
 ]
@@ -28,6 +33,7 @@ def test_row_holds_the_means_over_seeds_worked_by_hand():
     assert row.final_metric_std == pytest.approx(math.sqrt(2 / 64))
     assert row.best_metric == (0.5 + 1) / 2
     assert (row.seconds, row.gradient_evaluations, row.runs) == (2, 20, 2)
+    assert (row.kind, row.start) == ("constant", 0.1)
 
 
 def test_best_is_first_and_those_without_a_metric_are_last():

@@ -64,7 +64,7 @@ def test_code_of_a_schedule_has_its_numbers():
 def test_code_makes_the_callback_that_the_policy_makes(policy):
     (expression,) = re.findall(r"callbacks=\[(.*)\]\)$", policy.code)
     made = eval(expression, {"keras": keras, "keras_lr": keras_lr})
-    own = policy.callbacks()[0]
-    assert type(made) is type(own)
+    expected = policy.callbacks()[0]
+    assert type(made) is type(expected)
     if hasattr(made, "get_config"):
-        assert made.get_config() == own.get_config()
+        assert made.get_config() == expected.get_config()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from keras_lr.comparison.figure import metric_span, well_trained
+from keras_lr.comparison.plots.limits import metric_span, well_trained
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary
 from keras_lr.plotting.axes import COLORS

@@ -1,11 +1,12 @@
 """Metric, learning rate and loss of a comparison over epochs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_lr.comparison.plots.limits import is_serious, metric_span, well_trained
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary
 from keras_lr.plotting.axes import COLORS, LINES
@@ -55,31 +56,6 @@ def plot_comparison(
     return axes
 
 
-def metric_span(
-    records: Sequence[RunRecord], values: Callable[[RunRecord], Sequence[float]]
-) -> tuple[float, float]:
-    """Return limits which the finite values of runs fill.
-
-    Args:
-        records: Records of runs.
-        values: Function which returns those of one run.
-    """
-    finite = [v for r in records for v in values(r) if math.isfinite(v)]
-    if not finite:
-        return 0.0, 1.0
-    margin = 0.05 * (max(finite) - min(finite)) or 0.5
-    return min(finite) - margin, max(finite) + margin
-
-
-def well_trained(
-    records: Sequence[RunRecord], table: Sequence[PolicySummary]
-) -> list[RunRecord]:
-    """Return the runs whose differences a plot has to show: not the lost ones."""
-    names = {row.policy for row in table if _is_serious(row)}
-    good = [r for r in records if r.policy in names and not r.diverged]
-    return good or list(records)
-
-
 def _positive(values: Sequence[float]) -> list[float]:
     return [value if value > 0 else math.nan for value in values]
 
@@ -95,15 +71,10 @@ def _name_axes(axes: Sequence[Any], monitor: str, limits: tuple[float, float]) -
 
 def _shown(table: Sequence[PolicySummary]) -> list[str]:
     """Return the policies with a color, the best first."""
-    landmarks = [row.policy for row in table if row.note or row.policy == "default"]
-    others = [row.policy for row in table if _is_serious(row) and not row.note]
-    kept = {*landmarks, *[p for p in others if p not in landmarks][:_MOST_OTHERS]}
-    return [row.policy for row in table if row.policy in kept]
-
-
-def _is_serious(row: PolicySummary) -> bool:
-    """Whether it is no constant rate but the best one."""
-    return row.note == "best" or not row.policy.startswith("constant ")
+    landmarks = [row for row in table if row.note or row.kind == "default"]
+    others = [row for row in table if is_serious(row) and row not in landmarks]
+    shown = [*landmarks, *others[:_MOST_OTHERS]]
+    return [row.policy for row in table if row in shown]
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -119,8 +90,8 @@ def _label(
     row: PolicySummary, runs: Sequence[RunRecord], limits: tuple[float, float]
 ) -> str:
     note = f" ({row.note})" if row.note else ""
-    is_seen = any(limits[0] <= value <= limits[1] for r in runs for value in r.metric)
-    return row.policy + note + ("" if is_seen else ", off the scale")
+    is_drawn = any(limits[0] <= value <= limits[1] for r in runs for value in r.metric)
+    return row.policy + note + ("" if is_drawn else ", off the scale")
 
 
 def _metric_limits(
@@ -138,9 +109,10 @@ def _draw(
     for row, curve in zip(table, curves, strict=True):
         row[: len(curve)] = curve
     table[~np.isfinite(table)] = math.nan
-    kept = ~np.isnan(table).all(axis=0)
-    epochs = np.arange(1, length + 1)[kept]
-    axis.plot(epochs, np.nanmean(table[:, kept], axis=0), **style)
+    has_value = ~np.isnan(table).all(axis=0)
+    epochs = np.arange(1, length + 1)[has_value]
+    values = table[:, has_value]
+    axis.plot(epochs, np.nanmean(values, axis=0), **style)
     if has_band and len(curves) > 1:
-        low, high = np.nanmin(table[:, kept], 0), np.nanmax(table[:, kept], 0)
+        low, high = np.nanmin(values, 0), np.nanmax(values, 0)
         axis.fill_between(epochs, low, high, color=style["color"], alpha=0.12, lw=0)

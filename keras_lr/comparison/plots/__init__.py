@@ -1,0 +1,1 @@
+"""The pictures of a comparison; each function takes and returns its axes."""
