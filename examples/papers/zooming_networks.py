@@ -14,8 +14,8 @@ HyperOpt, and ResNet20 learns CIFAR-10 and CIFAR-100 in 200 epochs of batches of
 
 The reward is the accuracy on the test images, or the mean squared error on the
 teacher's outputs. The paper's axis is the linear interval from 0 to 1; "log" is one
-from 0.0001 to 1. The searches are those of `examples/benchmarks/zooming_replay.py` and
-`zooming_searchers.py`, with networks in place of its tables; HyperOpt needs `pip
+from 0.0001 to 1. The searches are those of `examples/benchmarks/zooming/replay.py` and
+`searchers.py` beside it, with networks in place of its tables; HyperOpt needs `pip
 install "keras_lr[peers]"`. Not from the paper, but ours: 10 inputs and hidden layers of
 50, trained by full-batch gradient descent for 100 epochs, and for ResNet20 a momentum
 of 0.9, a weight decay of 0.0001, and images that are padded, cropped and flipped.
@@ -36,12 +36,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "benchmarks")]
+# The searches on tables.
+sys.path.append(str(HERE.parent / "benchmarks" / "zooming"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import zooming_replay
 from paper_results import Results, grouped, markdown, spread
-from zooming_replay import blie, zooming
+from replay import Search, blie, zooming
 from zooming_tasks import Outcome, Training, load, train_resnet20, train_student
 
 from keras_lr.rules.bandit import Pull
@@ -108,14 +108,14 @@ TASKS = {
 def hyperopt(search: Any, budget: int, seed: int) -> None:
     """Search with HyperOpt and its own defaults."""
     try:
-        import zooming_searchers
+        import searchers
     except ImportError as error:
         raise ImportError(
             "HyperOpt comes with the other peers. "
             'Install them with `pip install "keras_lr[peers]"`, or leave it out with '
             "--searchers."
         ) from error
-    zooming_searchers.PEERS["HyperOpt TPE"](search, budget, seed)
+    searchers.PEERS["HyperOpt TPE"](search, budget, seed)
 
 
 def linear(position: float) -> float:
@@ -128,7 +128,7 @@ def logarithmic(position: float) -> float:
     return LOWEST ** (1 - position)
 
 
-SEARCHERS: dict[str, tuple[zooming_replay.Search, Callable[[float], float]]] = {
+SEARCHERS: dict[str, tuple[Search, Callable[[float], float]]] = {
     "Zooming, r as printed": (zooming(strategy="paper"), linear),
     "Zooming, r/10": (zooming(strategy="paper", radius_scale=0.1), linear),
     "BLiE, paper": (blie(strategy="paper"), linear),
@@ -139,7 +139,7 @@ SEARCHERS: dict[str, tuple[zooming_replay.Search, Callable[[float], float]]] = {
 
 
 class LiveSearch:
-    """Trainings in the place of a `zooming_replay.Replay`.
+    """Trainings in the place of a `replay.Replay`.
 
     Args:
         task: Its name.

@@ -1,4 +1,4 @@
-"""Tables of what many learning rates come to, for the replays of `zooming_regret.py`.
+"""Tables of what many learning rates come to, for the replays of `regret.py`.
 
 A table holds the score of each of 141 rates from 1e-6 to 10, for 8 or more seeds and
 after every epoch. The networks are small, and all rates and seeds of a task train at

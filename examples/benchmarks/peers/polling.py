@@ -6,7 +6,7 @@ more seldom. Theirs are the defaults, and so is `LearningRateWalk()`; the other 
 of the form in which it was published, of 1 % in each step.
 
     pip install "keras_lr[peers]"
-    python examples/benchmarks/walk_polling.py
+    python examples/benchmarks/peers/polling.py
 
 All start from the same weights and see the same batches of a seed. They may take as
 many gradients as SGD takes in the epochs of the problem. A trial's pass forward counts
@@ -25,6 +25,7 @@ import functools
 import itertools
 import math
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ from typing import Any
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import efficient_polling_lr_scheduler as polling
 import keras
@@ -44,8 +46,8 @@ import torch
 from learning_rate_free import batch_orders, initial_twin, judge, torch_twin, train_rows
 from page import markdown
 from problems import PROBLEMS, Problem
+from results import Cell
 from run_suite import build_model
-from suite_results import Cell
 from torch import nn
 
 import keras_lr
@@ -54,7 +56,7 @@ Row = dict[str, Any]
 Trained = tuple[nn.Sequential, int, float]
 """A network, the steps that were taken, and what they cost in gradients."""
 
-RESULTS = Path(__file__).parent / "results" / "walk_polling.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "walk_polling.csv"
 COLUMNS = (
     *("problem", "method", "learning_rate", "seed"),
     *("steps", "gradients", "final_metric", "final_loss", "diverged", "seconds"),

@@ -2,44 +2,34 @@
 
 The ratio of each is to plain `fit` with the same optimizer. `loss` and `slope` try in
 every step, `loss_10` and `slope_10` in every tenth. None is annealed, so that each
-tries to the end, and none is put back. `defaults` is `LearningRateWalk()`, whose guard
-is part of its time, and whose trials end before the last 40 % of the fit.
+tries to the end, and none is rolled back. `defaults` is `LearningRateWalk()`, whose
+guard is part of its time, and whose trials end before the last 40 % of the fit.
 `slope_by_hand` is no walk, but plain `fit` that takes the gradient of each batch once
 more, after the step, and its product with that of the step, and `slope_10_by_hand` does
 so in every tenth step. For gradient descent that is the slope, for Adam less: the least
 that it can cost.
 
-    python examples/benchmarks/walk_overhead.py
+    python examples/benchmarks/overhead/walk.py
 
 writes `results/walk_overhead.csv`, a row for each round, and prints the medians and
 quartiles of the ratios over the rounds, and the ratio of the whole fits. See
-`overhead.py` for how the time is taken. About half an hour on two cores that do nothing
-else.
+`paired_epochs.py` for how the time is taken. About half an hour on two cores that do
+nothing else.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import overhead
 import tensorflow as tf
+from paired_epochs import Variant, compare, dot
 
 import keras_lr
 
 
-def _walk(
-    x: np.ndarray, y: np.ndarray, batch_size: int, *, probe: str, every: int
-) -> keras_lr.LearningRateWalk:
+def _walk(*_: Any, probe: str, every: int) -> keras_lr.LearningRateWalk:
     return keras_lr.LearningRateWalk(1.01**every, every=every, probe=probe)
-
-
-def _defaults(
-    x: np.ndarray, y: np.ndarray, batch_size: int
-) -> keras_lr.LearningRateWalk:
-    return keras_lr.LearningRateWalk()
 
 
 class _SlopeByHand(keras.callbacks.Callback):
@@ -66,7 +56,7 @@ class _SlopeByHand(keras.callbacks.Callback):
                 loss = model.compute_loss(x, y, model(x, training=True))
             after = tape.gradient(loss, [each.value for each in weights])
             pairs = zip(before, after, strict=True)
-            return -tf.add_n([overhead.dot(*pair) for pair in pairs])
+            return -tf.add_n([dot(*pair) for pair in pairs])
 
         def train_step(data: Any) -> Any:
             logs = plain_step(data)
@@ -87,16 +77,12 @@ class _SlopeByHand(keras.callbacks.Callback):
         del self.model.train_step, self.model.optimizer.apply
 
 
-def _slope_by_hand(
-    x: np.ndarray, y: np.ndarray, batch_size: int, *, every: int
-) -> _SlopeByHand:
+def _slope_by_hand(*_: Any, every: int) -> _SlopeByHand:
     return _SlopeByHand(every)
 
 
-def _variants(
-    name: str, make_optimizer: Callable[..., Any]
-) -> dict[str, overhead.Variant]:
-    variant = functools.partial(overhead.Variant, name, make_optimizer)
+def _variants(name: str, make_optimizer: Callable[..., Any]) -> dict[str, Variant]:
+    variant = functools.partial(Variant, name, make_optimizer)
     variants = {name: variant(), f"{name}_again": variant()}
     for probe in ("loss", "slope"):
         for every, suffix in ((1, ""), (10, "_10")):
@@ -105,7 +91,9 @@ def _variants(
     for every, suffix in ((1, ""), (10, "_10")):
         make = functools.partial(_slope_by_hand, every=every)
         variants[f"{name}_slope{suffix}_by_hand"] = variant(make)
-    return variants | {f"{name}_defaults": variant(_defaults)}
+    return variants | {
+        f"{name}_defaults": variant(lambda *_: keras_lr.LearningRateWalk())
+    }
 
 
 VARIANTS = {
@@ -116,13 +104,7 @@ VARIANTS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the rows as they come, and print the table."""
-    benchmark = overhead.Benchmark(
-        description=(__doc__ or "").partition("\n")[0],
-        variants=VARIANTS,
-        results=Path(__file__).parent / "results" / "walk_overhead.csv",
-        rounds=20,
-    )
-    overhead.run(benchmark, arguments)
+    compare(__doc__, VARIANTS, "walk_overhead.csv", arguments)
 
 
 if __name__ == "__main__":

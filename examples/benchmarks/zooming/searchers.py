@@ -15,7 +15,7 @@ import hyperopt
 import keras_tuner
 import numpy as np
 import optuna
-from zooming_replay import Replay, Search
+from replay import Replay, Search
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -3,28 +3,27 @@
 The ratio of each is to plain `fit` with the same optimizer. `whole` takes the Hessian
 of the whole batch and a validation batch of the same size, at a rate that is held.
 `whole_by_hand` is the same written by hand for SGD, with no rule, no guard and no
-record: the least that it can cost. `defaults` is untouched, once without and once with
+record: the least that it can cost. `defaults` is `MARTHE()`, `validation` the same with
 validation data, and `hd` is `HypergradientDescent()`; what guards against divergence is
 part of their time. `hd_by_hand` is what hypergradient descent has to do for this one
 optimizer, again by hand. `hd_4` is `HypergradientDescent(every=4)`.
 
-    python examples/benchmarks/marthe_overhead.py
+    python examples/benchmarks/overhead/marthe.py
 
 writes `results/marthe_overhead.csv`, a row for each round, and prints the medians and
 quartiles of the ratios over the rounds, and the ratio of the whole fits. See
-`overhead.py` for how the time is taken. About an hour on two cores that do nothing
+`paired_epochs.py` for how the time is taken. About an hour on two cores that do nothing
 else.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import overhead
 import tensorflow as tf
+from paired_epochs import Variant, compare, dot
 
 import keras_lr
 
@@ -38,22 +37,8 @@ def _whole(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.MARTHE:
     )
 
 
-def _defaults(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.MARTHE:
-    return keras_lr.MARTHE()
-
-
 def _validation(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.MARTHE:
     return keras_lr.MARTHE((x[:1000], y[:1000]))
-
-
-def _hd(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.HypergradientDescent:
-    return keras_lr.HypergradientDescent()
-
-
-def _hd_4(
-    x: np.ndarray, y: np.ndarray, batch_size: int
-) -> keras_lr.HypergradientDescent:
-    return keras_lr.HypergradientDescent(every=4)
 
 
 class _ByHand(keras.callbacks.Callback):
@@ -80,7 +65,7 @@ class _ByHand(keras.callbacks.Callback):
 
         def apply(gradients: Any, trainable_variables: Any = None) -> None:
             pairs = list(zip(tangents, gradients, strict=True))
-            product = tf.add_n([overhead.dot(z, g) for z, g in pairs])
+            product = tf.add_n([dot(z, g) for z, g in pairs])
             squares = (
                 tf.add_n([2.0 * tf.nn.l2_loss(pair[i]) for pair in pairs])
                 for i in range(2)
@@ -106,8 +91,8 @@ class _ByHand(keras.callbacks.Callback):
 
 
 def _slots(optimizer: Any, name: str) -> list[tf.Tensor]:
-    found = [v for v in optimizer.variables if v.name.endswith(name)]
-    return [tf.convert_to_tensor(each.value) for each in found]
+    slots = [v for v in optimizer.variables if v.name.endswith(name)]
+    return [tf.convert_to_tensor(each.value) for each in slots]
 
 
 class _WholeByHand(keras.callbacks.Callback):
@@ -157,7 +142,7 @@ class _WholeByHand(keras.callbacks.Callback):
         with tf.GradientTape() as tape:
             loss = model.compute_loss(x, y, model(x, training=False))
         pairs = zip(tangents, tape.gradient(loss, values), strict=True)
-        return tf.add_n([overhead.dot(z, gradient) for z, gradient in pairs])
+        return tf.add_n([dot(z, gradient) for z, gradient in pairs])
 
     def _logs(self, loss: tf.Tensor) -> dict[str, tf.Tensor]:
         tracker = self.model.metrics[0]
@@ -168,42 +153,30 @@ class _WholeByHand(keras.callbacks.Callback):
         del self.model.train_step
 
 
-def _by_hand(x: np.ndarray, y: np.ndarray, batch_size: int) -> _ByHand:
-    return _ByHand()
-
-
-def _variants(
-    name: str, make_optimizer: Callable[..., Any]
-) -> dict[str, overhead.Variant]:
-    variant = functools.partial(overhead.Variant, name, make_optimizer)
+def _variants(name: str, make_optimizer: Callable[..., Any]) -> dict[str, Variant]:
+    variant = functools.partial(Variant, name, make_optimizer)
     return {
         name: variant(),
         f"{name}_again": variant(),
         f"{name}_whole": variant(_whole),
-        f"{name}_defaults": variant(_defaults),
+        f"{name}_defaults": variant(lambda *_: keras_lr.MARTHE()),
         f"{name}_validation": variant(_validation),
-        f"{name}_hd": variant(_hd),
-        f"{name}_hd_4": variant(_hd_4),
-        f"{name}_hd_by_hand": variant(_by_hand),
+        f"{name}_hd": variant(lambda *_: keras_lr.HypergradientDescent()),
+        f"{name}_hd_4": variant(lambda *_: keras_lr.HypergradientDescent(every=4)),
+        f"{name}_hd_by_hand": variant(lambda *_: _ByHand()),
     }
 
 
 VARIANTS = {
     **_variants("sgd", keras.optimizers.SGD),
-    "sgd_whole_by_hand": overhead.Variant("sgd", keras.optimizers.SGD, _WholeByHand),
+    "sgd_whole_by_hand": Variant("sgd", keras.optimizers.SGD, _WholeByHand),
     **_variants("adam", keras.optimizers.Adam),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the rows as they come, and print the table."""
-    benchmark = overhead.Benchmark(
-        description=__doc__.splitlines()[0],
-        variants=VARIANTS,
-        results=Path(__file__).parent / "results" / "marthe_overhead.csv",
-        rounds=20,
-    )
-    overhead.run(benchmark, arguments)
+    compare(__doc__, VARIANTS, "marthe_overhead.csv", arguments)
 
 
 if __name__ == "__main__":

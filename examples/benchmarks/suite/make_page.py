@@ -1,6 +1,6 @@
 """Make all tables and figures of docs/benchmarks.md from what is in `results/`.
 
-    python examples/benchmarks/make_page.py
+    python examples/benchmarks/suite/make_page.py
 
 is `make_tables.py`, `rank.py`, `robustness.py`, `budget.py` and `costs.py`, one after
 the other.

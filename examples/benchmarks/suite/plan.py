@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from problems import OPTIMIZERS, PROBLEMS, keras_rate
-from suite_policies import (
+from policies import (
     FROM_EACH_RATE,
     FROM_STARTS,
     LOOKS_AT_NO_RATE,
     ONLY_WITH,
     POLICIES,
 )
-from suite_results import CSV, RESULTS
-from suite_search import SEARCHES
+from problems import OPTIMIZERS, PROBLEMS, keras_rate
+from results import CSV, RESULTS
+from search import SEARCHES
 
 from keras_lr.comparison.policies import default_rates
 

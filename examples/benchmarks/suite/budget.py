@@ -1,6 +1,6 @@
 """What do N gradient evaluations buy? Scores of methods beside what they cost.
 
-    python examples/benchmarks/budget.py
+    python examples/benchmarks/suite/budget.py
 
 writes the table in docs/benchmarks.md from the CSV of raw runs. Grids of constant rates
 and of cosine decays are replayed from it as somebody would search: with one training at
@@ -8,14 +8,12 @@ each rate, with another seed than the one that is reported. So a grid of nine co
 trainings, as the search with `Zooming` costs six.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean, median
 
-from page import BENCHMARKS, markdown, rewrite, signed
+from page import markdown, parser, rewrite, signed
 from ranking import AS_IN_PAPERS, by_seed, floor, seed_scores
-from suite_results import CSV, Cell, Policies, Table, cases, methods, own, read
+from results import Cell, Policies, Table, cases, methods, own, read
 
 SCRIPT = "budget.py"
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -94,10 +92,7 @@ def _text(scores: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=CSV)
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
-    options = parser.parse_args(arguments)
+    options = parser(__doc__).parse_args(arguments)
     rewrite(options.page, page_table(read(options.results)), SCRIPT)
 
 

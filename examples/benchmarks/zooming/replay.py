@@ -1,6 +1,6 @@
 """Replays of searches on tables, with the rules of this package, a grid and chance.
 
-A table of `zooming_tables.py` is asked in place of trainings.
+A table of `rate_tables.py` is asked in place of trainings.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from zooming_tables import Table
+from rate_tables import Table
 
 from keras_lr.rules.bandit import Pull
 from keras_lr.rules.blie import BLiE

@@ -3,9 +3,9 @@
 The ratio of each is to its peer: Keras's SGD with momentum for `AdaMo`, which has one
 slot as well, and Keras's Adam for the others. `sgd_nesterov` looks ahead, as `AdaMo`
 does. `adam_again` is a second Adam: how far its ratios are from 1 is the noise. The aim
-is at most 1.10. See `overhead.py` for how the time is taken.
+is at most 1.10. See `paired_epochs.py` for how the time is taken.
 
-    python examples/benchmarks/optimizer_overhead.py
+    python examples/benchmarks/overhead/optimizer.py
 
 writes `results/optimizer_overhead.csv`, a row for each round, and prints the medians
 and quartiles of the ratios over the rounds. About fifteen minutes on two cores; the
@@ -14,16 +14,15 @@ times mean something only on a machine that does nothing else.
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
-import overhead
 import tensorflow as tf
+from paired_epochs import Variant, compare
 
 import keras_lr
 
-_of_sgd = functools.partial(overhead.Variant, "sgd_momentum")
-_of_adam = functools.partial(overhead.Variant, "adam")
+_of_sgd = functools.partial(Variant, "sgd_momentum")
+_of_adam = functools.partial(Variant, "adam")
 
 
 def _paper(
@@ -50,13 +49,7 @@ VARIANTS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the rows as they come, and print the table."""
-    benchmark = overhead.Benchmark(
-        description=__doc__.splitlines()[0],
-        variants=VARIANTS,
-        results=Path(__file__).parent / "results" / "optimizer_overhead.csv",
-        rounds=20,
-    )
-    overhead.run(benchmark, arguments)
+    compare(__doc__, VARIANTS, "optimizer_overhead.csv", arguments)
 
 
 if __name__ == "__main__":

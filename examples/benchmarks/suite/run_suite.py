@@ -1,8 +1,8 @@
 """Run the suite: problems x optimizers x policies x seeds -> one CSV of raw runs.
 
-    python examples/benchmarks/run_suite.py --quick
-    python examples/benchmarks/run_suite.py --jobs 2
-    python examples/benchmarks/run_suite.py --policies "lipschitz:bound='strict'"
+    python examples/benchmarks/suite/run_suite.py --quick
+    python examples/benchmarks/suite/run_suite.py --jobs 2
+    python examples/benchmarks/suite/run_suite.py --policies "lipschitz:bound='strict'"
 
 The first takes a few minutes and prints a table. The second is the suite of the
 documentation, hours of it; the third is a selection. Runs that are in the CSV already
@@ -16,13 +16,10 @@ import functools
 import itertools
 import math
 import os
-import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 # Before TensorFlow is imported, here and in the workers that inherit them.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -32,11 +29,11 @@ import keras
 from make_tables import summary_table
 from model_pool import fresh_model
 from page import markdown
+from plan import Run, nine_rates, parse, plan
+from policies import BASELINES, FROM_EACH_RATE, make_policy
 from problems import PROBLEMS
-from suite_plan import Run, nine_rates, parse, plan
-from suite_policies import BASELINES, FROM_EACH_RATE, make_policy
-from suite_results import read
-from suite_search import SEARCHES, search
+from results import read
+from search import SEARCHES, search
 
 from keras_lr.comparison.policies import Policy
 from keras_lr.comparison.runner import RunRecord, RunSettings, train

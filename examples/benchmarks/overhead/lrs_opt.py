@@ -1,6 +1,6 @@
 """What does the gradient by a whole schedule cost, in time and memory?
 
-    python examples/benchmarks/lrs_opt_cost.py
+    python examples/benchmarks/overhead/lrs_opt.py
 
 takes one for trainings of 64 to 2048 steps of section 5's network, an MLP of
 784-500x3-10 with batches of 100 digits, each in a new process: with all states kept,
@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from overhead import PROBLEMS, markdown
+from paired_epochs import PROBLEMS, markdown
 
 from keras_lr.rules.lrs_opt import smallest_capacity
 from keras_lr.training.schedule import schedule_gradient
@@ -40,7 +40,7 @@ from keras_lr.training.schedule.final_loss import FinalLoss
 from keras_lr.training.schedule.minibatches import ArrayBatches
 from keras_lr.training.schedule.training_step import TrainingStep
 
-RESULTS = Path(__file__).parent / "results" / "lrs_opt_cost.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "lrs_opt_cost.csv"
 BATCH_SIZE, WARM_UP = 100, 8
 STEPS = (64, 128, 256, 512, 1024, 2048)
 OPTIMIZERS = {

@@ -6,7 +6,7 @@ the same batch: no walk can follow it more closely. The rate falls to 0 over the
 part of the training, as the walk's does. Beside it are the best constant rate and the
 walk, from `results/suite.csv`.
 
-    python examples/benchmarks/walk_greedy.py
+    python examples/benchmarks/walk/greedy.py
 
 writes `results/walk_greedy.csv`, and goes on from the rows that are there. About
 fifteen minutes.
@@ -17,16 +17,18 @@ import csv
 import itertools
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
-import suite_results
+import results
 import tensorflow as tf
 from page import markdown
 from problems import OPTIMIZERS, PROBLEMS, Problem
@@ -35,7 +37,7 @@ from keras_lr import _keras
 from keras_lr.callbacks.walk import ANNEAL
 from keras_lr.rules.lipschitz import annealing
 
-RESULTS = Path(__file__).parent / "results" / "walk_greedy.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "walk_greedy.csv"
 COLUMNS = ("problem", "optimizer", "seed", "final_metric")
 RATES = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 9))
 
@@ -134,7 +136,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
     A mean counts less than `LOWEST` as that.
     """
-    suite = suite_results.read(suite_results.CSV)
+    suite = results.read(results.CSV)
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         case = row["problem"], row["optimizer"]
@@ -144,13 +146,13 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         scores[problem] = []
         for optimizer in OPTIMIZERS:
             policies = suite[problem, optimizer]
-            constant = suite_results.best(policies["constant"]).mean
+            constant = results.best(policies["constant"]).mean
             metrics = (
                 fmean(found[problem, optimizer]),
-                suite_results.own(policies["walk"]),
+                results.own(policies["walk"]),
             )
             scores[problem] += [metrics[0] - constant, metrics[1].mean - constant]
-    lowest = float(suite_results.LOWEST)
+    lowest = float(results.LOWEST)
     columns = zip(*scores.values(), strict=True)
     scores["mean"] = [fmean(max(each, lowest) for each in one) for one in columns]
     names = itertools.product(OPTIMIZERS, ("best of each step", "walk"))
@@ -164,7 +166,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 def signed(score: float) -> str:
     """Return points with their sign."""
-    lowest = suite_results.LOWEST
+    lowest = results.LOWEST
     return f"{score:+.1f}" if score > lowest else f"below {lowest}"
 
 

@@ -5,7 +5,7 @@ dense layers both frameworks start from the same weights and see the same batche
 script first checks that Adam and SGD then have the same losses in both.
 
     python -m pip install ".[peers]"
-    python examples/benchmarks/learning_rate_free.py
+    python examples/benchmarks/peers/learning_rate_free.py
 
 adds what is missing in `results/learning_rate_free.csv`, in about a quarter of an hour,
 and prints the table: the metric on the test rows after the last epoch, in points. The
@@ -21,6 +21,7 @@ import functools
 import itertools
 import math
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ from typing import Any
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
@@ -42,9 +44,9 @@ from model_pool import fresh_model
 from page import markdown
 from problems import OPTIMIZERS, PROBLEMS, Problem
 from prodigyopt import Prodigy
+from results import Cell, best
 from run_suite import build_model
 from schedulefree import AdamWScheduleFree, SGDScheduleFree
-from suite_results import Cell, best
 from torch import nn
 
 import keras_lr
@@ -52,7 +54,7 @@ from keras_lr.comparison.policies import default_rates
 
 Row = dict[str, Any]
 
-RESULTS = Path(__file__).parent / "results" / "learning_rate_free.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "learning_rate_free.csv"
 COLUMNS = (
     *("problem", "optimizer", "seed"),
     *("final_metric", "final_loss", "diverged", "seconds"),

@@ -1,6 +1,6 @@
 """Searches of the learning rate, end to end: `Zooming` and KerasTuner's own tuners.
 
-    python examples/benchmarks/zooming_search.py
+    python examples/benchmarks/zooming/search.py
 
 Two real tasks, an MLP on digits and one on breast cancer. Each search may train so many
 times; what it recommends is then trained anew with five other seeds, and the mean score
@@ -30,7 +30,7 @@ from sklearn import datasets
 
 import keras_lr
 
-RESULTS = Path(__file__).parent / "results" / "zooming_search.csv"
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "zooming_search.csv"
 HEADER = (
     *("task", "tuner", "trials", "seed", "learning_rate"),
     *("score", "trainings", "epochs_trained", "diverged"),

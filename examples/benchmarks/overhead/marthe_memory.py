@@ -1,6 +1,6 @@
 """What do hypergradients cost in memory, at the peak of a process?
 
-    python examples/benchmarks/marthe_memory.py
+    python examples/benchmarks/overhead/marthe_memory.py
 
 fits an MLP of 784-2000x3-10, 9.6 million weights, in a new process for each variant,
 for two epochs of ten steps of 100 digits, and prints by how much its peak is above
@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from overhead import markdown
+from paired_epochs import markdown
 
 import keras_lr
 

@@ -1,6 +1,6 @@
 """Draw what methods reach over the learning rate that a model was compiled with.
 
-    python examples/benchmarks/robustness.py
+    python examples/benchmarks/suite/robustness.py
 
 writes docs/images/robustness.png and the table beside it in docs/benchmarks.md from the
 CSV of raw runs. Rates are counted from the best constant one of the same problem and
@@ -9,7 +9,6 @@ of the rate; a rate is shown where at least half of the problems have runs on bo
 of it.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from page import BENCHMARKS, DOCS, markdown, rewrite, signed
+from page import DOCS, markdown, parser, rewrite, signed
 from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
-from suite_results import CSV, Cell, Policies, Table, best, cases, own, read
+from results import Cell, Policies, Table, best, cases, own, read
 
 SCRIPT = "robustness.py"
 FIGURE = DOCS / "images" / "robustness.png"
@@ -175,11 +174,9 @@ def page_table(table: Table) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table and the figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=CSV)
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
-    options = parser.parse_args(arguments)
+    command_line = parser(__doc__)
+    command_line.add_argument("--figure", type=Path, default=FIGURE)
+    options = command_line.parse_args(arguments)
     table = read(options.results)
     rewrite(options.page, page_table(table), SCRIPT)
     draw(table).savefig(options.figure, dpi=120)

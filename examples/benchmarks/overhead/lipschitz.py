@@ -1,9 +1,9 @@
 """What does `LipschitzLR` cost, in the time of an epoch?
 
 The ratio of each is to plain `fit`. `plain_again` is a second plain model: how far its
-ratios are from 1 is the noise. See `overhead.py` for how the time is taken.
+ratios are from 1 is the noise. See `paired_epochs.py` for how the time is taken.
 
-    python examples/benchmarks/lipschitz_overhead.py
+    python examples/benchmarks/overhead/lipschitz.py
 
 writes `results/lipschitz_overhead.csv`, a row for each round, and prints the medians
 and quartiles of the ratios over the rounds. About ten minutes on two cores; the times
@@ -12,22 +12,13 @@ mean something only on a machine that does nothing else.
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
-import overhead
 import tensorflow as tf
+from paired_epochs import Variant, compare
 
 import keras_lr
-
-
-def _batch(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.LipschitzLR:
-    return keras_lr.LipschitzLR()
-
-
-def _epoch(x: np.ndarray, y: np.ndarray, batch_size: int) -> keras_lr.LipschitzLR:
-    return keras_lr.LipschitzLR(update="epoch")
 
 
 def _forward_pass(
@@ -44,26 +35,20 @@ def _forward_pass(
     )
 
 
-_sgd = functools.partial(overhead.Variant, "plain", keras.optimizers.SGD)
+_sgd = functools.partial(Variant, "plain", keras.optimizers.SGD)
 
 VARIANTS = {
     "plain": _sgd(),
     "plain_again": _sgd(),
-    "batch": _sgd(_batch),
-    "epoch": _sgd(_epoch),
+    "batch": _sgd(lambda *_: keras_lr.LipschitzLR()),
+    "epoch": _sgd(lambda *_: keras_lr.LipschitzLR(update="epoch")),
     "forward_pass": _sgd(_forward_pass),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the rows as they come, and print the table."""
-    benchmark = overhead.Benchmark(
-        description=__doc__.splitlines()[0],
-        variants=VARIANTS,
-        results=Path(__file__).parent / "results" / "lipschitz_overhead.csv",
-        rounds=20,
-    )
-    overhead.run(benchmark, arguments)
+    compare(__doc__, VARIANTS, "lipschitz_overhead.csv", arguments)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
 """Make the tables of docs/benchmarks.md from the CSV of raw runs.
 
-    python examples/benchmarks/make_tables.py
+    python examples/benchmarks/suite/make_tables.py
 
 The table of `MARTHE`'s defaults in docs/methods/marthe.md is made too, from
 `results/marthe_defaults.csv`. Only the text between a page's two markers is replaced.
 """
 
-import argparse
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean, median
 
-from page import BENCHMARKS, DOCS, markdown, rewrite, signed
-from suite_results import (
-    CSV,
+from page import DOCS, markdown, parser, rewrite, signed
+from results import (
     GRIDS,
     LOWEST,
     RESULTS,
@@ -197,10 +194,7 @@ def variants_table(suite: Table, variants: Table, name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the pages."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=CSV)
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
-    options = parser.parse_args(arguments)
+    options = parser(__doc__).parse_args(arguments)
     suite = read(options.results)
     rewrite(options.page, page_tables(suite), SCRIPT)
     variants = variants_table(suite, read(VARIANTS_CSV), "marthe")

@@ -14,7 +14,7 @@ from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
-from suite_results import GRIDS, LOWEST, Cell, Table, best, methods, own
+from results import GRIDS, LOWEST, Cell, Table, best, methods, own
 
 MARGIN = 0.5
 """Points within which two scores are a tie."""

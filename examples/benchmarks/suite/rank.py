@@ -1,20 +1,19 @@
 """Rank the methods of the suite, and say how sure the ranking is.
 
-    python examples/benchmarks/rank.py
+    python examples/benchmarks/suite/rank.py
 
 writes the tables of the ranking in docs/benchmarks.md and docs/images/ranking.png from
 the CSV of raw runs. `--page` and `--figure` write elsewhere.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from page import BENCHMARKS, DOCS, markdown, rewrite, signed
+from page import DOCS, markdown, parser, rewrite, signed
 from ranking import AS_IN_PAPERS, BEST, Ranked, Scores, compare, rank, scores
-from suite_results import CSV, LOWEST, Table, read
+from results import LOWEST, Table, read
 
 SCRIPT = "rank.py"
 FIGURE = DOCS / "images" / "ranking.png"
@@ -102,11 +101,9 @@ def kind(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the tables and the figure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=CSV)
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
-    parser.add_argument("--figure", type=Path, default=FIGURE)
-    options = parser.parse_args(arguments)
+    command_line = parser(__doc__)
+    command_line.add_argument("--figure", type=Path, default=FIGURE)
+    options = command_line.parse_args(arguments)
     table = read(options.results)
     rewrite(options.page, page_tables(table), SCRIPT)
     draw(table).savefig(options.figure, dpi=120)

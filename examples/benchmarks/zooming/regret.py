@@ -1,7 +1,7 @@
 """Compare searchers of learning rates on tables of trainings.
 
     python -m pip install ".[peers]"
-    python examples/benchmarks/zooming_regret.py
+    python examples/benchmarks/zooming/regret.py
 
 adds the replays that are missing in `results/zooming_regret.csv` and prints the tables:
 the mean regret after 3, 5, 7, 10 and 20 trainings, with its standard error, and how
@@ -29,11 +29,10 @@ for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import zooming_tables
-from zooming_replay import ANYTIME, OF_BUDGET, Replay, Search
-from zooming_tables import Table
+from rate_tables import TASKS, Table, load, make_table, save
+from replay import ANYTIME, OF_BUDGET, Replay, Search
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 BUDGETS = (3, 5, 7, 10, 20)
 COLUMNS = (
     *("task", "searcher", "seed"),
@@ -55,7 +54,7 @@ def anytime(searcher: str) -> Search:
     if searcher in ANYTIME:
         return ANYTIME[searcher]
     # The peers need not be installed for the rest.
-    from zooming_searchers import PEERS
+    from searchers import PEERS
 
     return PEERS[searcher]
 
@@ -167,12 +166,10 @@ def main() -> None:
     options = arguments()
     if options.make_tables:
         with np.errstate(all="ignore"):
-            made = itertools.starmap(
-                zooming_tables.make_table, zooming_tables.TASKS.items()
-            )
-            zooming_tables.save(options.tables, list(made))
+            made = itertools.starmap(make_table, TASKS.items())
+            save(options.tables, list(made))
     if not options.only_print:
-        tables = zooming_tables.load(options.tables)
+        tables = load(options.tables)
         run(tables, options.searchers, range(options.seeds), options.output)
     rows = read(options.output)
     print("Mean regret in %", markdown(rows, "regret"), sep="\n\n")
