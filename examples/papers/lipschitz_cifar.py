@@ -21,21 +21,17 @@ again, and one that was killed goes on at its epoch.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_experiments
 import lipschitz_policies as policies
-from image_batches import crop_and_flip
-from image_experiments import Experiment, Policy
+from images.batches import crop_and_flip
+from images.experiments import Experiment, Policy, parser, run
 
-RESULTS = HERE / "results" / "lipschitz_cifar.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "lipschitz_cifar.csv"
 DATASETS = ("cifar10", "cifar100")
 
 
@@ -135,16 +131,16 @@ def experiment(rows: Rows) -> Experiment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = image_experiments.parser(__doc__, RESULTS, seeds=1)
+    command = parser(__doc__, RESULTS, seeds=1)
     for name, choices in (
         ("datasets", DATASETS),
         ("networks", NETWORKS),
         ("optimizers", OPTIMIZERS),
     ):
-        parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
-    options = parser.parse_args(arguments)
+        command.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
+    options = command.parse_args(arguments)
     if options.data and len(options.datasets) > 1:
-        parser.error("--data is one data set: say which with --datasets")
+        command.error("--data is one data set: say which with --datasets")
     experiments = {
         rows.name: experiment(rows)
         for rows in TABLE
@@ -152,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         and rows.network in options.networks
         and rows.optimizer in options.optimizers
     }
-    image_experiments.run(experiments, options)
+    run(experiments, options)
 
 
 if __name__ == "__main__":

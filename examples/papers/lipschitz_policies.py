@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from image_experiments import Context, Policy
+from images.experiments import Context, Policy
 from keras.optimizers import SGD, Adam, RMSprop
 from keras.optimizers.schedules import InverseTimeDecay
 

@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+# The example whose models and losses these are.
+sys.path.append(str(HERE.parent))
 
 import numpy as np
 import plot_lipschitz_classical as classical
-from paper_results import Results, grouped, markdown, spread, text
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
+from trainings import Results, command_line, grouped, markdown, spread, text
 
 import keras_lr
 
@@ -118,7 +119,7 @@ def breast_cancer(_: int, __: str | None) -> Data:
 
 def mnist(_: int, path: str | None) -> Data:
     """Return standardized pixels."""
-    import image_data
+    from images import data as image_data
 
     images = image_data.load("mnist", path, in_color=False)
     train, test = (
@@ -233,14 +234,12 @@ def summary(output: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line(__doc__, RESULTS)
     add = parser.add_argument
     add("--data", metavar="FILE.npz", help="MNIST; default: that of `keras.datasets`")
     add("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     add("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     add("--seeds", type=int, help="how many; default: 20, of MNIST 2")
-    add("--output", type=Path, default=RESULTS)
-    add("--summary", action="store_true", help="only print what there is")
     options = parser.parse_args(arguments)
     if not options.summary:
         run_missing(options)

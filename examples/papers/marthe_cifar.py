@@ -26,24 +26,20 @@ is not run again, and one that was killed goes on at its epoch.
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_experiments
 import keras
-from image_batches import crop_and_flip
-from image_experiments import Context, Experiment, Policy
+from images.batches import crop_and_flip
+from images.experiments import Context, Experiment, Policy, parser, run
 from keras.optimizers import SGD, Adam, schedules
 
 import keras_lr
 
-RESULTS = HERE / "results" / "marthe_cifar.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "marthe_cifar.csv"
 EPOCHS = 200
 HELD_OUT = 5000
 # Step sizes of the hyper-learning rate, one after the other until one does not diverge.
@@ -196,17 +192,17 @@ def experiment(setting: Setting, scale: str = "paper") -> Experiment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = image_experiments.parser(__doc__, RESULTS, seeds=5)
-    add = parser.add_argument
+    command = parser(__doc__, RESULTS, seeds=5)
+    add = command.add_argument
     add("--experiments", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    options = parser.parse_args(arguments)
+    options = command.parse_args(arguments)
     if options.data and len(options.experiments) > 1:
-        parser.error("--data is one data set: say for which of --experiments")
+        command.error("--data is one data set: say for which of --experiments")
     experiments = {
         f"{SETTINGS[name].dataset} {name}": experiment(SETTINGS[name], options.scale)
         for name in options.experiments
     }
-    image_experiments.run(experiments, options)
+    run(experiments, options)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ import argparse
 import functools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,8 +39,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "benchmarks" / "zooming"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from paper_results import Results, grouped, markdown, spread
+from images.experiments import parser_of_trainings
 from replay import Search, blie, zooming
+from trainings import Results, grouped, markdown, spread
 from zooming_tasks import Outcome, Training, load, train_resnet20, train_student
 
 from keras_lr.rules.bandit import Pull
@@ -71,7 +71,7 @@ class Task:
         train: Function of a learning rate, a `Training` and the command line.
         direction: Of the score, `"max"` or `"min"`.
         published: The paper's numbers of trainings, by the first word of a searcher.
-        dataset: See `image_data.load`; `None` for a teacher.
+        dataset: See `images.data.load`; `None` for a teacher.
     """
 
     train: Callable[[float, Training, argparse.Namespace], Outcome]
@@ -247,18 +247,11 @@ def summary(output: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of_trainings(__doc__, RESULTS)
     add = parser.add_argument
-    backup = Path(tempfile.gettempdir()) / RESULTS.stem
-    add("--data", metavar="FILE.npz", help="default: that of `keras.datasets`")
-    add("--scale", choices=("paper", "small"), default="paper")
     add("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     add("--searchers", nargs="+", choices=SEARCHERS, default=list(SEARCHERS))
     add("--seeds", type=int, default=1, help="how many searches of each")
-    add("--output", type=Path, default=RESULTS)
-    add("--backup-dir", type=Path, default=backup, help="where trainings go on from")
-    add("--quiet", action="store_true", help="no line for each epoch")
-    add("--summary", action="store_true", help="only print what there is")
     options = parser.parse_args(arguments)
     datasets = {TASKS[task].dataset for task in options.tasks} - {None}
     if options.data and len(datasets) > 1:

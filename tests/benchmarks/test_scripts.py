@@ -30,6 +30,14 @@ def mentioned(text):
     return set(re.findall(r"examples/[\w/]+\.py", text))
 
 
+def place_of(path):
+    """Return the folder that Python looks in for a module, and its name there."""
+    folder = path.parent
+    while (EXAMPLES / folder / "__init__.py").exists():
+        folder = folder.parent
+    return str(folder), ".".join(path.relative_to(folder).with_suffix("").parts)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_scripts_that_a_page_names_are_there(page):
     paths = mentioned(page.read_text(encoding="utf-8"))
@@ -44,9 +52,10 @@ def test_scripts_that_a_script_names_are_there(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_script_can_be_imported_from_its_folder(path):
-    with scripts_of(str(path.parent)) as scripts:
+    folder, name = place_of(path)
+    with scripts_of(folder) as scripts:
         try:
-            scripts(path.stem)
+            scripts(name)
         except ModuleNotFoundError as error:
             if error.name not in PEERS:
                 raise

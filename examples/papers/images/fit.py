@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-from image_batches import EpochBatches
-from image_data import Arrays
 
 import keras_lr
+from images.batches import EpochBatches
+from images.data import Arrays
 
 
 class EpochLog(keras.callbacks.Callback):

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from image_data import Arrays, Images
+
+from images.data import Arrays, Images
 
 Augmentation = Callable[[Any, Any], Any]
 

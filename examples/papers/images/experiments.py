@@ -2,7 +2,7 @@
 
 A training is a row of a CSV, with the paper's accuracy in the next column; what is
 there already is not run again. One that was killed goes on at its epoch if the same
-command is given again, see `image_fit`.
+command is given again, see `images.fit`.
 """
 
 import argparse
@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import image_data
 import keras
 import numpy as np
-from image_batches import Augmentation, EpochBatches, unchanged
-from image_data import Arrays, Images
-from image_fit import compile_model, fit
-from image_models import NETWORKS
-from paper_results import Results, grouped, markdown, spread, text
+from trainings import Results, command_line, grouped, markdown, spread, text
+
+from images import data as image_data
+from images.batches import Augmentation, EpochBatches, unchanged
+from images.data import Arrays, Images
+from images.fit import compile_model, fit
+from images.networks import NETWORKS
 
 SMALL_EPOCHS, SMALL_BATCH_SIZE = 2, 16
 SCALES = ("paper", "small")
@@ -95,15 +96,15 @@ class Experiment:
     """What all policies of an experiment share.
 
     Attributes:
-        dataset: One of `image_data.DATASETS`.
-        network: One of `image_models.NETWORKS`.
+        dataset: One of `images.data.DATASETS`.
+        network: One of `images.networks.NETWORKS`.
         policies: By name.
         epochs: Of each training.
         batch_size: The same.
-        weight_decay: See `image_models`.
+        weight_decay: See `images.networks`.
         augment: How images are moved.
         held_out: How many of the training images are not trained on.
-        in_color: See `image_data.load`.
+        in_color: See `images.data.load`.
         by_deviation: The same.
     """
 
@@ -261,18 +262,23 @@ def summary(output: Path) -> str:
     return markdown(header, lines)
 
 
-def parser(doc: str, output: Path, seeds: int) -> argparse.ArgumentParser:
-    """Return the command line that all scripts share."""
-    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+def parser_of_trainings(doc: str, output: Path) -> argparse.ArgumentParser:
+    """Return the command line of trainings that a checkpoint resumes."""
+    parser = command_line(doc, output)
     backup = Path(tempfile.gettempdir()) / output.stem
     add = parser.add_argument
     add("--data", metavar="FILE.npz", help="default: that of `keras.datasets`")
     add("--scale", choices=SCALES, default="paper", help="small: does it run?")
-    add("--seeds", type=int, help=f"how many; default: {seeds}, or 1 of small scale")
-    add("--output", type=Path, default=output)
-    add("--backup-dir", type=Path, default=backup, help="where trainings go on from")
+    add("--backup-dir", type=Path, default=backup, help="where trainings resume from")
     add("--quiet", action="store_true", help="no line for each epoch")
-    add("--summary", action="store_true", help="only print what there is")
+    return parser
+
+
+def parser(doc: str, output: Path, seeds: int) -> argparse.ArgumentParser:
+    """Return the command line of experiments."""
+    parser = parser_of_trainings(doc, output)
+    help = f"how many; default: {seeds}, or 1 of small scale"
+    parser.add_argument("--seeds", type=int, help=help)
     parser.set_defaults(default_seeds=seeds)
     return parser
 
