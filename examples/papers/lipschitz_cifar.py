@@ -17,7 +17,7 @@ there. So the baselines of ResNet20 are run both ways, and the paper's gaps betw
 baseline and adaptive rates are not only the method's.
 
 A training is a row of `results/lipschitz_cifar.csv`; what is there already is not run
-again, and one that was killed goes on at its epoch.
+again, and one that was killed resumes at its epoch.
 """
 
 import os
@@ -39,15 +39,15 @@ class Rows(NamedTuple):
     """Rows of table 3 that differ in the policy alone.
 
     Attributes:
-        dataset: To train on.
-        network: Its name.
-        optimizer: The same.
+        dataset: Data set to train on.
+        network: Name of the network.
+        optimizer: Name of the optimizer.
         weight_decay: Column WD.
-        baseline: Accuracy in percent, `None` where the table has no such row.
-        adaptive: The same.
+        baseline: Baseline's accuracy in percent, `None` if the table has no such row.
+        adaptive: Accuracy of the paper's method, likewise.
         first_rate: AdaMo's x.
         fixed: A rate and its accuracy.
-        decay: Of the rate, in `baseline, decayed`.
+        decay: Decay of the rate in `baseline, decayed`.
     """
 
     dataset: str
@@ -67,22 +67,22 @@ class Rows(NamedTuple):
 
     def policies(self) -> dict[str, Policy]:
         """Return the policies by name."""
-        found = {}
+        by_name = {}
         if self.baseline is not None:
-            found["baseline"] = policies.constant(
+            by_name["baseline"] = policies.constant(
                 self.optimizer, published=self.baseline
             )
         if self.decay is not None:
-            found["baseline, decayed"] = policies.decayed(
+            by_name["baseline, decayed"] = policies.decayed(
                 self.optimizer, self.decay, self.baseline
             )
         if self.fixed is not None:
-            found["fixed"] = policies.constant(self.optimizer, *self.fixed)
+            by_name["fixed"] = policies.constant(self.optimizer, *self.fixed)
         if self.adaptive is not None:
-            found["adaptive"] = policies.adaptive(
+            by_name["adaptive"] = policies.adaptive(
                 self.optimizer, self.adaptive, self.first_rate
             )
-        return found | policies.ours(self.optimizer)
+        return by_name | policies.ours(self.optimizer)
 
 
 # The fixed rate of SGD is the 1/L of section 7.4, that of Adam what Auto-Adam found in

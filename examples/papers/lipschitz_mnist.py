@@ -13,7 +13,7 @@ shifted, zoomed and rotated a little, no penalty.
 The policies are explained in `lipschitz_policies.py`. The paper has no baselines here;
 those below are the ones of its other experiments. A training is a row of
 `results/lipschitz_mnist.csv`; what is there already is not run again, and one that was
-killed goes on at its epoch.
+killed resumes at its epoch.
 """
 
 import os

@@ -80,7 +80,7 @@ def adaptive(
 
 
 def ours(optimizer: str) -> dict[str, Policy]:
-    """Return what this package has in its place, untouched, by name."""
+    """Return what this package has in its place, with defaults, by name."""
     lipschitz = {
         "LipschitzLR()": Policy(
             lambda _: BASELINES[optimizer](DEFAULT_RATES[optimizer]),

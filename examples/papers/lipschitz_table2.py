@@ -58,7 +58,7 @@ class Data:
     """What is trained on, and judged by.
 
     Attributes:
-        name: For the table.
+        name: Name in the table.
         train: Inputs, and the targets of the loss.
         test: Inputs and class numbers.
         lipschitz: L.
@@ -155,8 +155,8 @@ PROBLEMS = {
 
 def accuracy(outputs: np.ndarray, y: np.ndarray) -> float:
     """Return the percentage of rows that are classified as they should be."""
-    found = outputs.argmax(axis=1) if outputs.ndim > 1 else outputs > 0
-    return 100.0 * float(np.mean(found == y))
+    classes = outputs.argmax(axis=1) if outputs.ndim > 1 else outputs > 0
+    return 100.0 * float(np.mean(classes == y))
 
 
 def initial_weights(data: Data, kind: str, seed: int) -> np.ndarray:
@@ -226,9 +226,11 @@ def summary(output: Path) -> str:
     by = ("problem", "weights", "rate", "data")
     for (name, kind, _, __), rows in grouped(results.rows(), by).items():
         rate = spread(rows, "learning_rate", 3)
-        found = spread(rows, "accuracy")
+        accuracies = spread(rows, "accuracy")
         papers = rows[0]["paper_learning_rate"], rows[0]["paper_accuracy"]
-        lines.append((name, kind, rate, papers[0], found, papers[1], f"{len(rows)}"))
+        lines.append(
+            (name, kind, rate, papers[0], accuracies, papers[1], f"{len(rows)}")
+        )
     return markdown(header, lines)
 
 

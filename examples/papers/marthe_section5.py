@@ -110,10 +110,10 @@ class Policy:
     Attributes:
         make_callback: Function of E's data and a hyper-learning rate; `None` for a
             constant rate.
-        hyper_learning_rates: The grid, empty if there is nothing to choose.
-        small: The grid of `--scale small`.
-        learning_rates: To start from; a grid, too, if they are more than one.
-        small_rates: Those of `--scale small`.
+        hyper_learning_rates: Grid, empty if there is nothing to choose.
+        small: Grid of `--scale small`.
+        learning_rates: Rates to start from; a grid, too, if they are more than one.
+        small_rates: Rates of `--scale small`.
         published: The paper's accuracy in percent, `None` if it has no number.
     """
 

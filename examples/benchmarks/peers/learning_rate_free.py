@@ -181,7 +181,7 @@ def train_keras(
     else:
         model = fresh_model(problem.name, name)
         model.optimizer.learning_rate = rate
-        # `MARTHE` would put the training back, a constant rate cannot.
+        # `MARTHE` would roll the training back, a constant rate cannot.
         fit(model, problem, seed, keras.callbacks.TerminateOnNaN())
     return torch_twin(model)
 

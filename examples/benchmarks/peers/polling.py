@@ -149,8 +149,8 @@ def train_walk(name: str, problem: Problem, rate: float, seed: int) -> Trained:
         shuffle=False,
         verbose=0,
     )
-    found = walk.history["slope" if walk.probe_used == "slope" else "raised_loss"]
-    trials = np.count_nonzero(~np.isnan(found))
+    outcomes = walk.history["slope" if walk.probe_used == "slope" else "raised_loss"]
+    trials = np.count_nonzero(~np.isnan(outcomes))
     return torch_twin(model), steps, steps + float(trials * TRIAL[walk.probe_used])
 
 
@@ -184,8 +184,8 @@ def run_missing(path: Path, problems: Sequence[str], seeds: Sequence[int]) -> No
             start = time.perf_counter()
             twin, steps, spent = train(problem, float(names[2]), seed)
             seconds = f"{time.perf_counter() - start:.2f}"
-            found = judge(problem, seed, twin)
-            writer.writerow((*names, seed, steps, f"{spent:.6g}", *found, seconds))
+            judged = judge(problem, seed, twin)
+            writer.writerow((*names, seed, steps, f"{spent:.6g}", *judged, seconds))
             file.flush()
 
 

@@ -13,7 +13,7 @@ from statistics import fmean, median
 
 from page import markdown, parser, rewrite, signed
 from ranking import AS_IN_PAPERS, by_seed, floor, seed_scores
-from results import Cell, Policies, Table, cases, methods, own, read
+from results import Cell, Policies, Table, cases, default_or_best, methods, read
 
 SCRIPT = "budget.py"
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -51,7 +51,7 @@ def grid_scores(table: Table, optimizer: str, grid: str) -> list[float]:
 def method_scores(table: Table, optimizer: str, name: str) -> list[float]:
     """Return the score of a method in each case of an optimizer where it was run."""
     return [
-        _mean_score(by_seed(own(case[name])), case)
+        _mean_score(by_seed(default_or_best(case[name])), case)
         for case in cases(table, optimizer)
         if case.get(name)
     ]
@@ -64,7 +64,7 @@ def _mean_score(metrics: Mapping[int, float], case: Policies) -> float:
 def cost(table: Table, name: str) -> float:
     """Return a method's gradient evaluations, in plain trainings; the median case."""
     return median(
-        own(case[name]).cost / own(case["default"]).cost
+        default_or_best(case[name]).cost / default_or_best(case["default"]).cost
         for case in table.values()
         if case.get(name)
     )
@@ -73,14 +73,14 @@ def cost(table: Table, name: str) -> float:
 def page_table(table: Table) -> str:
     """Return a row for each method and search, the cheapest first."""
     names = [name for name in methods(table) if name not in AS_IN_PAPERS]
-    found = [
+    priced = [
         (cost(table, name), f"`{name}`", method_scores, name) for name in names
     ] + [
         (len(places) + 1.0, grid, grid_scores, grid)
         for grid, (_, places) in GRIDS.items()
     ]
     rows = [["method", "trainings", *(f"{name}: mean, worst" for name in OPTIMIZERS)]]
-    for price, text, scores, name in sorted(found, key=lambda each: each[0]):
+    for price, text, scores, name in sorted(priced, key=lambda each: each[0]):
         columns = [_text(scores(table, optimizer, name)) for optimizer in OPTIMIZERS]
         rows.append([text, f"{price:.2f}", *columns])
     return markdown(rows)

@@ -3,8 +3,8 @@
     python examples/benchmarks/suite/costs.py
 
 writes the table in docs/benchmarks.md: gradient evaluations as the suite counts them,
-what is kept in memory, and the ratios of the times in `results/*_overhead.csv`, which
-the scripts in `overhead/` measured.
+memory, and the ratios of the times in `results/*_overhead.csv`, which the scripts in
+`overhead/` measured.
 """
 
 import argparse
@@ -24,13 +24,13 @@ MODELS = ("mlp", "cnn")
 
 @dataclass(frozen=True)
 class Method:
-    """What is said of a method.
+    """What the table says of a method.
 
     Attributes:
-        policy: Its name in the suite.
-        memory: What it keeps beside the model and the optimizer's state.
-        file: Where its times are, without `_overhead.csv`.
-        variants: Its rows there, by optimizer.
+        policy: Name in the suite.
+        memory: Memory beside the model and the optimizer's state.
+        file: Name of the CSV of its times, without `_overhead.csv`.
+        variants: Variants in that CSV, by optimizer.
     """
 
     policy: str
@@ -92,9 +92,9 @@ def ratios(file: str, variant: str) -> list[str]:
         ]
     texts: list[str] = []
     for model in MODELS:
-        own = [row for row in rows if row["model"] == model]
+        of_model = [row for row in rows if row["model"] == model]
         cpu, wall = (
-            _trimmed_mean([float(row[column]) for row in own])
+            _trimmed_mean([float(row[column]) for row in of_model])
             for column in ("cpu_ratio", "ratio")
         )
         texts.append(f"{cpu:.2f} ({wall:.2f})")

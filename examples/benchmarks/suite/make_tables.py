@@ -19,9 +19,9 @@ from results import (
     Cell,
     Table,
     best,
+    default_or_best,
     holding_range,
     methods,
-    own,
     read,
     score,
 )
@@ -63,7 +63,7 @@ def score_table(table: Table, reference: str) -> list[list[str]]:
 def _score_text(cells: Sequence[Cell] | None, reference: Sequence[Cell] | None) -> str:
     if not cells or not reference:
         return ""
-    cell = own(cells)
+    cell = default_or_best(cells)
     text = f"{signed(score(cells, reference))} ({cell.text})"
     if cell.diverged:
         text += f", {cell.diverged}/{len(cell.metrics)} diverged"
@@ -110,7 +110,7 @@ def _summary(cases: Sequence[Mapping[str, Sequence[Cell]]], name: str) -> list[s
     cosine = [score(case[name], case.get("cosine_decay")) for case in cases]
     cells = [cell for case in cases for cell in case[name]]
     runs = sum(len(cell.metrics) for cell in cells)
-    mean = fmean(own(case[name]).mean for case in cases)
+    mean = fmean(default_or_best(case[name]).mean for case in cases)
     return [
         f"{mean:.1f}" if mean > LOWEST else f"below {LOWEST}",
         signed(fmean(scores)),

@@ -2,7 +2,7 @@
 
 Building and tracing a model costs as much as training it. A policy that leaves the
 model and its training step alone can take over the traced model of the run before:
-weights and optimizer are put back to what a fresh model would start from.
+weights and optimizer are reset to what a fresh model would start from.
 """
 
 import functools

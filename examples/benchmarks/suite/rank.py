@@ -27,7 +27,7 @@ GROUPS = {
     "All three optimizers": ("sgd", "momentum", "adam"),
 }
 COLORS = {
-    "keras_lr, untouched": "#0072B2",
+    "keras_lr, with defaults": "#0072B2",
     "as in its paper": "#999999",
     "baseline": "#D55E00",
 }
@@ -44,21 +44,21 @@ def page_tables(table: Table) -> str:
     return "\n\n".join(parts)
 
 
-def ranking_table(found: Scores) -> list[list[str]]:
+def ranking_table(scored: Scores) -> list[list[str]]:
     """Return a row for each method, those of the best mean rank first."""
-    others = [name for name in REFERENCES if name in found.names]
+    others = [name for name in REFERENCES if name in scored.names]
     header = ["method", "mean rank", "mean score", *(f"against {o}" for o in others)]
-    return [header, *(_row(found, each, others) for each in rank(found))]
+    return [header, *(_row(scored, each, others) for each in rank(scored))]
 
 
-def _row(found: Scores, ranked: Ranked, others: Sequence[str]) -> list[str]:
+def _row(scored: Scores, ranked: Ranked, others: Sequence[str]) -> list[str]:
     low, high = ranked.rank_interval
     worst, best = map(signed, ranked.score_interval)
     return [
         f"`{ranked.name}`" if ranked.name not in BEST.values() else ranked.name,
         f"{ranked.rank:.1f} ({low:.1f} to {high:.1f})",
         f"{signed(ranked.score)} ({worst} to {best})",
-        *("/".join(map(str, compare(found, ranked.name, other))) for other in others),
+        *("/".join(map(str, compare(scored, ranked.name, other))) for other in others),
     ]
 
 
@@ -96,7 +96,7 @@ def kind(name: str) -> str:
     """Return which color a method has."""
     if name in BASELINES:
         return "baseline"
-    return "as in its paper" if name in AS_IN_PAPERS else "keras_lr, untouched"
+    return "as in its paper" if name in AS_IN_PAPERS else "keras_lr, with defaults"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
-from results import GRIDS, LOWEST, Cell, Table, best, methods, own
+from results import GRIDS, LOWEST, Cell, Table, best, default_or_best, methods
 
 MARGIN = 0.5
 """Points within which two scores are a tie."""
@@ -38,7 +38,7 @@ class Scores:
     """Scores of all methods that were run in all cases of some optimizers.
 
     Attributes:
-        names: Of the methods.
+        names: Names of the methods.
         values: `(methods, problems, optimizers, seeds)`.
     """
 
@@ -55,11 +55,11 @@ class Ranked:
     """One method in a ranking.
 
     Attributes:
-        name: Of the method.
+        name: Name of the method.
         rank: Mean over the cases, from 1.
-        rank_interval: Its ends.
+        rank_interval: Ends of its interval.
         score: Mean over the cases.
-        score_interval: Its ends.
+        score_interval: Ends of its interval.
     """
 
     name: str
@@ -91,8 +91,8 @@ def _case_scores(
     cells: Sequence[Cell], constant: Sequence[Cell], seeds: Sequence[int]
 ) -> list[float]:
     """Return the score of each seed; the mean of the others for one that is missing."""
-    found = seed_scores(by_seed(own(cells)), constant)
-    return [found.get(seed, fmean(found.values())) for seed in seeds]
+    by_seeds = seed_scores(by_seed(default_or_best(cells)), constant)
+    return [by_seeds.get(seed, fmean(by_seeds.values())) for seed in seeds]
 
 
 def seed_scores(
@@ -138,7 +138,7 @@ def resample(values: Floats, draws: int, seed: int = 0) -> Floats:
     Args:
         values: `(methods, problems, optimizers, seeds)`.
         draws: How often problems, and the seeds of each, are drawn.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     _, problems, _, seeds = values.shape
     rng = np.random.default_rng(seed)
@@ -156,12 +156,12 @@ def ranks(means: Floats) -> Floats:
     Args:
         means: `(..., methods, problems, optimizers)`.
     """
-    found = np.empty_like(means)
+    ranked = np.empty_like(means)
     for place in range(means.shape[-3]):
         ahead = means - means[..., place : place + 1, :, :]
         better, equal = (ahead > ROUNDING).sum(-3), (abs(ahead) <= ROUNDING).sum(-3)
-        found[..., place, :, :] = 1 + better + (equal - 1) / 2
-    return found
+        ranked[..., place, :, :] = 1 + better + (equal - 1) / 2
+    return ranked
 
 
 def interval(draws: Floats) -> tuple[float, float]:

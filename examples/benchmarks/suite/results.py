@@ -29,7 +29,7 @@ class Cell:
         diverged: How many of them diverged.
         failed: How many others there were.
         seeds: Those of the metrics.
-        cost: Gradient evaluations of a run, in the mean.
+        cost: Gradient evaluations of a run, on average.
     """
 
     rate: float | None
@@ -104,8 +104,8 @@ def best(cells: Sequence[Cell]) -> Cell:
     return max(cells, key=lambda cell: cell.mean)
 
 
-def own(cells: Sequence[Cell]) -> Cell:
-    """Return what a policy does without a starting rate, or else with its best."""
+def default_or_best(cells: Sequence[Cell]) -> Cell:
+    """Return the cell without a starting rate, or else the best one."""
     return next((cell for cell in cells if cell.rate is None), best(cells))
 
 
@@ -125,10 +125,10 @@ def holding_range(cells: Sequence[Cell]) -> list[float]:
 
 
 def score(cells: Sequence[Cell], reference: Sequence[Cell] | None) -> float:
-    """Return the metric of an untouched policy minus the best of the reference's."""
+    """Return a policy's metric with defaults minus the reference's best."""
     if not reference:
         return math.nan
-    return own(cells).mean - best(reference).mean
+    return default_or_best(cells).mean - best(reference).mean
 
 
 def cases(table: Table, optimizer: str) -> list[Policies]:

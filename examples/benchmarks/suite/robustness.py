@@ -21,7 +21,7 @@ import numpy.typing as npt
 from page import DOCS, markdown, parser, rewrite, signed
 from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
-from results import Cell, Policies, Table, best, cases, own, read
+from results import Cell, Policies, Table, best, cases, default_or_best, read
 
 SCRIPT = "robustness.py"
 FIGURE = DOCS / "images" / "robustness.png"
@@ -88,7 +88,7 @@ def cell_score(cell: Cell, constant: Sequence[Cell]) -> float:
 def levels(table: Table, optimizer: str, policy: str) -> list[float]:
     """Return the scores of a policy without a rate, one for each problem."""
     return [
-        cell_score(own(case[policy]), case["constant"])
+        cell_score(default_or_best(case[policy]), case["constant"])
         for case in cases(table, optimizer)
         if case.get(policy)
     ]

@@ -6,8 +6,8 @@
 
 The first takes a few minutes and prints a table. The second is the suite of the
 documentation, hours of it; the third is a selection. Runs that are in the CSV already
-are skipped, so an interrupted suite goes on where it stopped and a new method adds its
-own rows only.
+are skipped, so an interrupted suite continues where it stopped and a new method adds
+only its rows.
 """
 
 import csv

@@ -1,14 +1,14 @@
 """How good is the best rate of each step, judged by the batch of the step?
 
-That is what `LearningRateWalk` walks after. Here it is found in each step by trying 33
-rates, a quarter of a decade apart, and taking the one that leaves the lowest loss of
-the same batch: no walk can follow it more closely. The rate falls to 0 over the last
-part of the training, as the walk's does. Beside it are the best constant rate and the
-walk, from `results/suite.csv`.
+That is what `LearningRateWalk` walks after. Here each step tries 33 rates, a quarter of
+a decade apart, and takes the one that leaves the lowest loss of the same batch: no walk
+can follow it more closely. The rate falls to 0 over the last part of the training, as
+the walk's does. Beside it are the best constant rate and the walk, from
+`results/suite.csv`.
 
     python examples/benchmarks/walk/greedy.py
 
-writes `results/walk_greedy.csv`, and goes on from the rows that are there. About
+writes `results/walk_greedy.csv`, and continues from the rows that are there. About
 fifteen minutes.
 """
 
@@ -137,21 +137,19 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     A mean counts less than `LOWEST` as that.
     """
     suite = results.read(results.CSV)
-    found: dict[tuple[str, str], list[float]] = {}
+    metrics: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         case = row["problem"], row["optimizer"]
-        found.setdefault(case, []).append(float(row["final_metric"]))
+        metrics.setdefault(case, []).append(float(row["final_metric"]))
     scores: dict[str, list[float]] = {}
-    for problem in dict.fromkeys(problem for problem, _ in found):
+    for problem in dict.fromkeys(problem for problem, _ in metrics):
         scores[problem] = []
         for optimizer in OPTIMIZERS:
             policies = suite[problem, optimizer]
             constant = results.best(policies["constant"]).mean
-            metrics = (
-                fmean(found[problem, optimizer]),
-                results.own(policies["walk"]),
-            )
-            scores[problem] += [metrics[0] - constant, metrics[1].mean - constant]
+            greedy = fmean(metrics[problem, optimizer])
+            walk = results.default_or_best(policies["walk"]).mean
+            scores[problem] += [greedy - constant, walk - constant]
     lowest = float(results.LOWEST)
     columns = zip(*scores.values(), strict=True)
     scores["mean"] = [fmean(max(each, lowest) for each in one) for one in columns]

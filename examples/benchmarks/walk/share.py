@@ -2,11 +2,11 @@
 
 `LearningRateWalk()` on the problems of the suite, with other shares than the root of
 1 - beta. Points are above the best constant rate of `results/suite.csv`, and so is the
-column of the walk's own share, of the same seeds.
+column of the walk's default share, of the same seeds.
 
     python examples/benchmarks/walk/share.py --jobs 2
 
-writes `results/walk_share.csv`, and goes on from the rows that are there. About six
+writes `results/walk_share.csv`, and continues from the rows that are there. About six
 minutes for a seed on two cores.
 """
 
@@ -46,7 +46,7 @@ class Walk(keras_lr.LearningRateWalk):
     """The walk to where a step takes away a given share.
 
     Args:
-        share: Of the slope.
+        share: Share of the slope.
     """
 
     def __init__(self, share: float) -> None:
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
             file.flush()
 
 
-def own_share(optimizer: str) -> float:
+def default_share(optimizer: str) -> float:
     """Return the share that the walk takes by itself."""
     return walk.share(memory_of(OPTIMIZERS[optimizer]()))
 
@@ -104,16 +104,16 @@ def table(rows: Sequence[Row], optimizer: str) -> list[list[str]]:
         constant = results.best(policies["constant"]).mean
         mine = [row for row in rows if row["problem"] == problem]
         seeds = {int(row["seed"]) for row in mine}
-        found: dict[float, list[float]] = {own_share(optimizer): []}
-        own = results.own(policies["walk"])
-        for seed, metric in zip(own.seeds, own.metrics, strict=True):
+        metrics: dict[float, list[float]] = {default_share(optimizer): []}
+        default = results.default_or_best(policies["walk"])
+        for seed, metric in zip(default.seeds, default.metrics, strict=True):
             if seed in seeds:
-                found[own_share(optimizer)].append(metric)
+                metrics[default_share(optimizer)].append(metric)
         for row in mine:
-            metrics = found.setdefault(float(row["share"]), [])
-            metrics.append(float(row["final_metric"]))
+            of_share = metrics.setdefault(float(row["share"]), [])
+            of_share.append(float(row["final_metric"]))
         scores[problem] = {
-            share: fmean(metrics) - constant for share, metrics in found.items()
+            share: fmean(of_share) - constant for share, of_share in metrics.items()
         }
     shares = sorted(next(iter(scores.values())))
     body = [

@@ -24,7 +24,7 @@ class Table:
     """The trainings of one task.
 
     Attributes:
-        name: Of the task.
+        name: Name of the task.
         rates: `(rates,)`, evenly spaced on a log axis.
         scores: `(rates, seeds, epochs)`; accuracies, or losses that may be NaN.
         signals: `(rates, seeds)`: 1 the loss blew up, -1 it never left, 0 it learned.
@@ -63,10 +63,10 @@ class Task:
         optimizer: `"sgd"`, `"momentum"` or `"adam"`.
         activation: `"relu"` or `"tanh"`.
         metric: `"accuracy"` or `"loss"`.
-        epochs: How many.
+        epochs: Number of epochs.
         batch_size: Rows of a batch.
-        seeds: How many; more where few rows are left to validate with. The best of 141
-            noisy means is better than its rate.
+        seeds: Number of seeds; more where few rows are left to validate with. The best
+            of 141 noisy means is better than its rate.
     """
 
     data: str

@@ -25,8 +25,8 @@ class Trial:
     """One training of a replay.
 
     Attributes:
-        position: Of its rate on the log axis, from 0 to 1.
-        score: As the searcher is told.
+        position: Position of its rate on the log axis, from 0 to 1.
+        score: Score that the searcher is told.
         has_diverged: Whether its loss blew up.
         spent: Trainings up to its end, this one included.
     """
@@ -44,8 +44,8 @@ class Replay:
     of the table's seeds, in random order, until all were used.
 
     Args:
-        table: What to ask.
-        seed: Of that order.
+        table: Table to ask.
+        seed: Seed of that order.
     """
 
     def __init__(self, table: Table, seed: int):
@@ -78,8 +78,8 @@ class Replay:
     ) -> float:
         """Train from one epoch to another, and return a score that is finite.
 
-        A training that does not start at epoch 0 goes on where the last one at the same
-        position ended.
+        A training that does not start at epoch 0 continues where the last one at the
+        same position ended.
         """
         stop = self.epochs if stop is None else stop
         seed = self._started[position] if start else self._next_seed(position)

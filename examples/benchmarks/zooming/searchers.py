@@ -1,6 +1,6 @@
 """The searchers of HyperOpt, Optuna and KerasTuner, on tables in place of trainings.
 
-They come with their authors' defaults but for what their names say. They minimize
+They come with their authors' defaults except for what their names say. They minimize
 or maximize a score that is always finite: a loss counts at most twice that of no
 training, and an accuracy that is not a number is 0. KerasTuner's `Hyperband` trains for
 parts of the epochs; its budget is counted in whole trainings.

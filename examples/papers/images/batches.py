@@ -1,8 +1,8 @@
 """Batches of images in random orders, each one moved a little, the same at each run.
 
 Order and augmentation of an epoch follow from the seed and the number of the epoch
-alone. So a training that `BackupAndRestore` resumes sees the batches that it would have
-seen.
+alone. So a training that `BackupAndRestore` resumes sees the same batches as if it had
+not been killed.
 """
 
 from collections.abc import Callable, Iterator
@@ -74,14 +74,14 @@ class EpochBatches:
     """The batches of one epoch after the other.
 
     Args:
-        images: For their normalization.
-        data: The part of them to train on.
-        batch_size: Of all batches but the last of an epoch.
-        seed: Of orders and augmentation.
+        images: Images whose statistics normalize the batches.
+        data: Part of them to train on.
+        batch_size: Rows of each batch except the last of an epoch.
+        seed: Seed of orders and augmentation.
         augment: Function of normalized images and a seed.
 
     Attributes:
-        epoch: Which one is next.
+        epoch: Number of the next epoch.
         steps: Batches of an epoch.
     """
 

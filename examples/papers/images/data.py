@@ -25,11 +25,11 @@ class Images:
     """Training and test images of one data set.
 
     Attributes:
-        name: Of the data set, or of the file.
+        name: Name of the data set, or of the file.
         train: Images, `(rows, height, width, channels)` in `uint8`, and class numbers.
-        test: The same.
-        mean: Of each channel of the training images, from 0 to 1.
-        deviation: The same, or 1 if it is not divided by.
+        test: Test images and classes, likewise.
+        mean: Mean of each channel of the training images, from 0 to 1.
+        deviation: Standard deviation likewise, or 1 if it is not divided by.
     """
 
     name: str

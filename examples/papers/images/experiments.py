@@ -1,7 +1,7 @@
 """Train a network on images under one policy after the other, and keep what came of it.
 
 A training is a row of a CSV, with the paper's accuracy in the next column; what is
-there already is not run again. One that was killed goes on at its epoch if the same
+there already is not run again. One that was killed resumes at its epoch if the same
 command is given again, see `images.fit`.
 """
 
@@ -59,12 +59,12 @@ class Context:
     """What a policy may need to know of a training.
 
     Attributes:
-        total_steps: Of the whole training.
-        batch_size: Of the training.
+        total_steps: Steps of the whole training.
+        batch_size: Rows of a batch.
         batches: Function which returns the training images of an epoch, normalized
             and not moved, as a `tf.data.Dataset`.
         held_out: Normalized images and classes that are not trained on.
-        backup_dir: For what a callback needs to resume.
+        backup_dir: Directory for what a callback needs to resume.
     """
 
     total_steps: int
@@ -98,14 +98,14 @@ class Experiment:
     Attributes:
         dataset: One of `images.data.DATASETS`.
         network: One of `images.networks.NETWORKS`.
-        policies: By name.
-        epochs: Of each training.
-        batch_size: The same.
-        weight_decay: See `images.networks`.
+        policies: Policies by name.
+        epochs: Epochs of each training.
+        batch_size: Rows of a batch.
+        weight_decay: Weight decay, see `images.networks`.
         augment: How images are moved.
         held_out: How many of the training images are not trained on.
         in_color: See `images.data.load`.
-        by_deviation: The same.
+        by_deviation: See `images.data.load`.
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""Keras's `fit` on batches of images, which goes on at its epoch after it was killed.
+"""Keras's `fit` on batches of images, which resumes at its epoch after it was killed.
 
 The checkpoint is in a directory, the log of each epoch in a CSV beside it, which stays.
 """
@@ -19,11 +19,11 @@ from images.data import Arrays
 class EpochLog(keras.callbacks.Callback):
     """Append each epoch to a CSV, and stop at a second one without a finite loss.
 
-    Not at the first: a policy may put the training back. Unlike Keras's `CSVLogger` it
+    Not at the first: a policy may roll the training back. Unlike Keras's `CSVLogger` it
     also notes the seconds, and leaves no file open if the training is interrupted.
 
     Args:
-        path: Of the CSV.
+        path: The CSV.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,16 +70,16 @@ def fit(
     backup_dir: Path,
     verbose: int = 0,
 ) -> list[dict[str, float]]:
-    """Train from the last epoch that was kept; return the logs of all epochs.
+    """Train from the last checkpoint; return the logs of all epochs.
 
     Args:
-        model: A compiled one.
-        batches: To train on.
-        validation: To judge by after each epoch.
-        callbacks: Of the policy.
-        epochs: How many in all.
-        backup_dir: For the checkpoint; the logs are in a CSV beside it.
-        verbose: Of Keras's `fit`.
+        model: Compiled model.
+        batches: Batches to train on.
+        validation: Images and classes to judge by after each epoch.
+        callbacks: Callbacks of the policy.
+        epochs: Number of epochs in all.
+        backup_dir: Directory of the checkpoint; the logs are in a CSV beside it.
+        verbose: Verbosity of Keras's `fit`.
     """
     log = backup_dir.with_name(f"{backup_dir.name}.csv")
     log.parent.mkdir(parents=True, exist_ok=True)

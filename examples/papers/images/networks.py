@@ -57,7 +57,7 @@ def resnet(
     Args:
         classes: Number of classes.
         widths: Filters of each stage; all but the first halve the image.
-        blocks: Of each stage.
+        blocks: Number of blocks in each stage.
         weight_decay: See above.
     """
     inputs = keras.Input(SHAPE)
