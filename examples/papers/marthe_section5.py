@@ -211,7 +211,7 @@ def results(path: Path) -> Results:
 
 
 def execute(run: Run, data: str) -> tuple[Run, dict[str, Any], np.ndarray]:
-    """Train once; return the row of the CSV, and the rate of each step."""
+    """Train once; return the run, its row of the CSV, and the rate of each step."""
     train, validation = section5.load(data)
     policy = POLICIES[run.policy]
     keras.backend.clear_session()
@@ -309,7 +309,7 @@ def keep(path: Path, run: Run, row: dict[str, Any], rates: np.ndarray) -> None:
 
 def run_all(runs: Iterable[Run], options: argparse.Namespace) -> None:
     """Train what is not done yet."""
-    todo = [run for run in runs if results(options.output).find(run) is None]
+    todo = results(options.output).missing(runs)
     train = functools.partial(execute, data=options.data)
     for progress, (run, row, rates) in in_processes(train, todo, options.jobs):
         keep(options.output, run, row, rates)

@@ -47,6 +47,11 @@ class Results:
         wanted = dict(zip(self._keys, map(str, identity), strict=True))
         return next(iter(self.rows(**wanted)), None)
 
+    def missing(self, trainings: Iterable[Sequence[Any]]) -> list[Any]:
+        """Return those of some trainings that have no row, in order."""
+        done = {tuple(row[key] for key in self._keys) for row in self.rows()}
+        return [each for each in trainings if tuple(map(str, each)) not in done]
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row."""
         self._write([row], "a")

@@ -243,7 +243,7 @@ def judge(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[str, str]:
 
 
 def execute(run: Run, data: str) -> tuple[Run, dict[str, Any], np.ndarray]:
-    """Train once; return the row of the CSV, and loss and rate of each step."""
+    """Train once; return the run, its row, and loss and rate of each step."""
     train, test = load(data)
     keras.backend.clear_session()
     keras.utils.set_random_seed(run.seed)
@@ -301,7 +301,7 @@ def run_missing(options: argparse.Namespace, data: str) -> None:
     """Train what is not done yet."""
     grid = itertools.product(range(options.seeds), options.policies, RATES)
     runs = [Run(policy, rate, seed, data) for seed, policy, rate in grid]
-    todo = [run for run in runs if results(options.output).find(run) is None]
+    todo = results(options.output).missing(runs)
     train = functools.partial(execute, data=options.data)
     for progress, (run, row, curves) in in_processes(train, todo, options.jobs):
         keep(options.output, run, row, curves)
