@@ -56,14 +56,14 @@ class Problem:
     """A function, where to start, and how to draw it.
 
     Attributes:
-        name: Of the function.
-        function: Of two coordinates.
+        name: Name of the function.
+        function: Function of two coordinates.
         start: The first point.
         learning_rate: The first rate.
         hyper_learning_rates: The grid that each method gets its own from.
         too_high: One at which RTHO fails.
-        x_limits: Of the picture.
-        y_limits: Of the picture.
+        x_limits: Limits of the picture.
+        y_limits: Limits of the picture.
         legend: Where it has a free corner.
     """
 
@@ -255,8 +255,8 @@ def train_all(problem: Problem) -> Runs:
 
 def best_run(runs: Runs, method: str) -> Run:
     """Return the run of a method that got lowest."""
-    own = [run for (name, _), run in runs.items() if name == method]
-    finite = [run for run in own if math.isfinite(run.best)]
+    of_method = [run for (name, _), run in runs.items() if name == method]
+    finite = [run for run in of_method if math.isfinite(run.best)]
     # Of those that are equal in three digits, that of the largest hyper-learning rate.
     return min(reversed(finite), key=lambda run: round(run.best, 3))
 

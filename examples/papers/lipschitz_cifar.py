@@ -17,25 +17,21 @@ there. So the baselines of ResNet20 are run both ways, and the paper's gaps betw
 baseline and adaptive rates are not only the method's.
 
 A training is a row of `results/lipschitz_cifar.csv`; what is there already is not run
-again, and one that was killed goes on at its epoch.
+again, and one that was killed resumes at its epoch.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_experiments
 import lipschitz_policies as policies
-from image_batches import crop_and_flip
-from image_experiments import Experiment, Policy
+from images.batches import crop_and_flip
+from images.experiments import Experiment, Policy, parser, run
 
-RESULTS = HERE / "results" / "lipschitz_cifar.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "lipschitz_cifar.csv"
 DATASETS = ("cifar10", "cifar100")
 
 
@@ -43,15 +39,15 @@ class Rows(NamedTuple):
     """Rows of table 3 that differ in the policy alone.
 
     Attributes:
-        dataset: To train on.
-        network: Its name.
-        optimizer: The same.
+        dataset: Data set to train on.
+        network: Name of the network.
+        optimizer: Name of the optimizer.
         weight_decay: Column WD.
-        baseline: Accuracy in percent, `None` where the table has no such row.
-        adaptive: The same.
+        baseline: Baseline's accuracy in percent, `None` if the table has no such row.
+        adaptive: Accuracy of the paper's method, likewise.
         first_rate: AdaMo's x.
         fixed: A rate and its accuracy.
-        decay: Of the rate, in `baseline, decayed`.
+        decay: Decay of the rate in `baseline, decayed`.
     """
 
     dataset: str
@@ -71,22 +67,22 @@ class Rows(NamedTuple):
 
     def policies(self) -> dict[str, Policy]:
         """Return the policies by name."""
-        found = {}
+        by_name = {}
         if self.baseline is not None:
-            found["baseline"] = policies.constant(
+            by_name["baseline"] = policies.constant(
                 self.optimizer, published=self.baseline
             )
         if self.decay is not None:
-            found["baseline, decayed"] = policies.decayed(
+            by_name["baseline, decayed"] = policies.decayed(
                 self.optimizer, self.decay, self.baseline
             )
         if self.fixed is not None:
-            found["fixed"] = policies.constant(self.optimizer, *self.fixed)
+            by_name["fixed"] = policies.constant(self.optimizer, *self.fixed)
         if self.adaptive is not None:
-            found["adaptive"] = policies.adaptive(
+            by_name["adaptive"] = policies.adaptive(
                 self.optimizer, self.adaptive, self.first_rate
             )
-        return found | policies.ours(self.optimizer)
+        return by_name | policies.ours(self.optimizer)
 
 
 # The fixed rate of SGD is the 1/L of section 7.4, that of Adam what Auto-Adam found in
@@ -135,16 +131,16 @@ def experiment(rows: Rows) -> Experiment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = image_experiments.parser(__doc__, RESULTS, seeds=1)
+    command = parser(__doc__, RESULTS, seeds=1)
     for name, choices in (
         ("datasets", DATASETS),
         ("networks", NETWORKS),
         ("optimizers", OPTIMIZERS),
     ):
-        parser.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
-    options = parser.parse_args(arguments)
+        command.add_argument(f"--{name}", nargs="+", choices=choices, default=choices)
+    options = command.parse_args(arguments)
     if options.data and len(options.datasets) > 1:
-        parser.error("--data is one data set: say which with --datasets")
+        command.error("--data is one data set: say which with --datasets")
     experiments = {
         rows.name: experiment(rows)
         for rows in TABLE
@@ -152,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         and rows.network in options.networks
         and rows.optimizer in options.optimizers
     }
-    image_experiments.run(experiments, options)
+    run(experiments, options)
 
 
 if __name__ == "__main__":

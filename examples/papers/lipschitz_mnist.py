@@ -13,24 +13,20 @@ shifted, zoomed and rotated a little, no penalty.
 The policies are explained in `lipschitz_policies.py`. The paper has no baselines here;
 those below are the ones of its other experiments. A training is a row of
 `results/lipschitz_mnist.csv`; what is there already is not run again, and one that was
-killed goes on at its epoch.
+killed resumes at its epoch.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_experiments
 import lipschitz_policies as policies
-from image_batches import shift_zoom_rotate
-from image_experiments import Experiment
+from images.batches import shift_zoom_rotate
+from images.experiments import Experiment, parser, run
 
-RESULTS = HERE / "results" / "lipschitz_mnist.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "lipschitz_mnist.csv"
 # The paper's accuracies on the test images, in percent.
 PUBLISHED = {"sgd": 99.5, "momentum": 99.57, "adam": 99.43}
 # AdaMo's x.
@@ -56,12 +52,12 @@ def experiment(optimizer: str) -> Experiment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = image_experiments.parser(__doc__, RESULTS, seeds=1)
-    add = parser.add_argument
+    command = parser(__doc__, RESULTS, seeds=1)
+    add = command.add_argument
     add("--optimizers", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
-    options = parser.parse_args(arguments)
+    options = command.parse_args(arguments)
     experiments = {f"mnist cnn {name}": experiment(name) for name in options.optimizers}
-    image_experiments.run(experiments, options)
+    run(experiments, options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from image_experiments import Context, Policy
+from images.experiments import Context, Policy
 from keras.optimizers import SGD, Adam, RMSprop
 from keras.optimizers.schedules import InverseTimeDecay
 
@@ -80,7 +80,7 @@ def adaptive(
 
 
 def ours(optimizer: str) -> dict[str, Policy]:
-    """Return what this package has in its place, untouched, by name."""
+    """Return what this package has in its place, with defaults, by name."""
     lipschitz = {
         "LipschitzLR()": Policy(
             lambda _: BASELINES[optimizer](DEFAULT_RATES[optimizer]),

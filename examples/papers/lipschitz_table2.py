@@ -29,13 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+# The example whose models and losses these are.
+sys.path.append(str(HERE.parent))
 
 import numpy as np
 import plot_lipschitz_classical as classical
-from paper_results import Results, grouped, markdown, spread, text
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
+from trainings import Results, command_line, grouped, markdown, spread, text
 
 import keras_lr
 
@@ -57,7 +58,7 @@ class Data:
     """What is trained on, and judged by.
 
     Attributes:
-        name: For the table.
+        name: Name in the table.
         train: Inputs, and the targets of the loss.
         test: Inputs and class numbers.
         lipschitz: L.
@@ -118,7 +119,7 @@ def breast_cancer(_: int, __: str | None) -> Data:
 
 def mnist(_: int, path: str | None) -> Data:
     """Return standardized pixels."""
-    import image_data
+    from images import data as image_data
 
     images = image_data.load("mnist", path, in_color=False)
     train, test = (
@@ -154,8 +155,8 @@ PROBLEMS = {
 
 def accuracy(outputs: np.ndarray, y: np.ndarray) -> float:
     """Return the percentage of rows that are classified as they should be."""
-    found = outputs.argmax(axis=1) if outputs.ndim > 1 else outputs > 0
-    return 100.0 * float(np.mean(found == y))
+    classes = outputs.argmax(axis=1) if outputs.ndim > 1 else outputs > 0
+    return 100.0 * float(np.mean(classes == y))
 
 
 def initial_weights(data: Data, kind: str, seed: int) -> np.ndarray:
@@ -225,22 +226,22 @@ def summary(output: Path) -> str:
     by = ("problem", "weights", "rate", "data")
     for (name, kind, _, __), rows in grouped(results.rows(), by).items():
         rate = spread(rows, "learning_rate", 3)
-        found = spread(rows, "accuracy")
+        accuracies = spread(rows, "accuracy")
         papers = rows[0]["paper_learning_rate"], rows[0]["paper_accuracy"]
-        lines.append((name, kind, rate, papers[0], found, papers[1], f"{len(rows)}"))
+        lines.append(
+            (name, kind, rate, papers[0], accuracies, papers[1], f"{len(rows)}")
+        )
     return markdown(header, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line(__doc__, RESULTS)
     add = parser.add_argument
     add("--data", metavar="FILE.npz", help="MNIST; default: that of `keras.datasets`")
     add("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     add("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS))
     add("--seeds", type=int, help="how many; default: 20, of MNIST 2")
-    add("--output", type=Path, default=RESULTS)
-    add("--summary", action="store_true", help="only print what there is")
     options = parser.parse_args(arguments)
     if not options.summary:
         run_missing(options)

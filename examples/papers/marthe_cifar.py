@@ -15,35 +15,31 @@ hyper-learning rates; with momentum those are PyTorch's, whose velocity has anot
 scale than Keras's. `adaptive MARTHE` has both of its adaptations and is started as it
 says: with a high step size, and with a tenth of it for as long as the training
 diverges. `MARTHE(E)` and `MARTHE()` are this package's own update, with and without
-validation data, untouched.
+validation data, with defaults.
 
 The paper does not say which images its E has. Here they are 5000 of those to train on,
 for all policies alike, and accuracies are those of the test images. Images are padded,
 cropped and flipped. The penalty of half of 0.0005 is on kernels, not on batch
 normalization. A training is a row of `results/marthe_cifar.csv`; what is there already
-is not run again, and one that was killed goes on at its epoch.
+is not run again, and one that was killed resumes at its epoch.
 """
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import image_experiments
 import keras
-from image_batches import crop_and_flip
-from image_experiments import Context, Experiment, Policy
+from images.batches import crop_and_flip
+from images.experiments import Context, Experiment, Policy, parser, run
 from keras.optimizers import SGD, Adam, schedules
 
 import keras_lr
 
-RESULTS = HERE / "results" / "marthe_cifar.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "marthe_cifar.csv"
 EPOCHS = 200
 HELD_OUT = 5000
 # Step sizes of the hyper-learning rate, one after the other until one does not diverge.
@@ -57,10 +53,10 @@ class Setting(NamedTuple):
     """One of the two experiments.
 
     Attributes:
-        dataset: To train on.
-        network: Its name.
+        dataset: Data set to train on.
+        network: Name of the network.
         optimizer: Function of a rate or a schedule.
-        learning_rate: To start from.
+        learning_rate: Rate to start from.
         published: The paper's accuracies in percent, by policy.
     """
 
@@ -138,8 +134,8 @@ def log_update(context: Context) -> list[keras.callbacks.Callback]:
     return [keras_lr.MARTHE(context.held_out, backup_dir=context.backup_dir)]
 
 
-def untouched(context: Context) -> list[keras.callbacks.Callback]:
-    """Return it without them."""
+def default_update(context: Context) -> list[keras.callbacks.Callback]:
+    """Return this package's own update without them."""
     return [keras_lr.MARTHE(backup_dir=context.backup_dir)]
 
 
@@ -156,7 +152,7 @@ def policies(setting: Setting, scale: str) -> dict[str, Policy]:
 
     hd = additive(keras_lr.HypergradientDescent, hyper_learning_rate=1e-6)
     rtho = additive(keras_lr.RTHO, hyper_learning_rate=1e-8, curvature_batch_size=None)
-    found = {
+    by_name = {
         "constant": Policy(plain),
         "exponential decay": Policy(scheduled(exponential_decay)),
         "staircase": Policy(
@@ -168,15 +164,15 @@ def policies(setting: Setting, scale: str) -> dict[str, Policy]:
         "HD": Policy(plain, hd),
         "RTHO": Policy(plain, rtho),
         "MARTHE(E)": Policy(plain, log_update),
-        "MARTHE()": Policy(plain, untouched),
+        "MARTHE()": Policy(plain, default_update),
     }
     before = None
     for step_size in ADAPTATIONS if scale == "paper" else SMALL_ADAPTATIONS:
         name = f"adaptive MARTHE {step_size:g}"
         published = setting.published["adaptive MARTHE"]
-        found[name] = Policy(plain, adaptive(step_size), published, answers=before)
+        by_name[name] = Policy(plain, adaptive(step_size), published, answers=before)
         before = name
-    return found
+    return by_name
 
 
 def experiment(setting: Setting, scale: str = "paper") -> Experiment:
@@ -196,17 +192,17 @@ def experiment(setting: Setting, scale: str = "paper") -> Experiment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = image_experiments.parser(__doc__, RESULTS, seeds=5)
-    add = parser.add_argument
+    command = parser(__doc__, RESULTS, seeds=5)
+    add = command.add_argument
     add("--experiments", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    options = parser.parse_args(arguments)
+    options = command.parse_args(arguments)
     if options.data and len(options.experiments) > 1:
-        parser.error("--data is one data set: say for which of --experiments")
+        command.error("--data is one data set: say for which of --experiments")
     experiments = {
         f"{SETTINGS[name].dataset} {name}": experiment(SETTINGS[name], options.scale)
         for name in options.experiments
     }
-    image_experiments.run(experiments, options)
+    run(experiments, options)
 
 
 if __name__ == "__main__":

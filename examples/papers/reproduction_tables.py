@@ -9,12 +9,8 @@ is replaced. A number that is not there is a "-".
 
 import argparse
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 
 import lipschitz_cifar
 import lipschitz_mnist
@@ -25,10 +21,10 @@ import marthe_section5
 import numpy as np
 import walk_mnist
 import zooming_networks
-from image_experiments import COLUMNS, Experiment, Run
-from paper_results import Results, grouped, markdown, spread
+from images.experiments import COLUMNS, Experiment, Run
+from trainings import Results, grouped, markdown, spread
 
-PAGE = HERE.parents[1] / "docs" / "reproduction.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reproduction.md"
 MNIST = "mnist"
 NONE = "-"
 
@@ -93,34 +89,30 @@ def _joined(lines: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
 
 def section5() -> str:
     """Return the accuracies of section 5 of MARTHE."""
-    rows = marthe_section5.read(marthe_section5.RESULTS, MNIST)
+    rows = marthe_section5.results(marthe_section5.RESULTS).rows(data=MNIST)
     lines = []
     for policy, own in marthe_section5.POLICIES.items():
         candidate = marthe_section5.choose(rows, policy)
         if candidate is None:
             continue
-        found = [*marthe_section5.accuracies(rows, candidate).values()]
-        ours = f"{np.mean(found):.1f} ± {np.std(found, ddof=1):.1f}"
+        chosen = [row for row in rows if marthe_section5.candidate_of(row) == candidate]
+        ours = spread(chosen, "final_accuracy", 1)
         published = NONE if own.published is None else f"{own.published}"
         label = marthe_section5.label(candidate)
-        lines.append((label, published, ours, f"{len(found)}"))
+        lines.append((label, published, ours, f"{len(chosen)}"))
     lines.append(("LRS-OPT, own weights", "96.2", *_lrs_opt()))
     return markdown(("policy", "paper, %", "ours, %", "trainings of ours"), lines)
 
 
 def _lrs_opt() -> tuple[str, str]:
-    wanted = {"schedule": "LRS-OPT", "weights": "own", "data": MNIST}
-    rows = [
-        row
-        for row in lrs_opt_section5.read(lrs_opt_section5.RESULTS)
-        if row.items() >= wanted.items()
-    ]
+    results = lrs_opt_section5.results(lrs_opt_section5.RESULTS)
+    rows = results.rows(schedule="LRS-OPT", weights="own", data=MNIST)
     return (spread(rows, "accuracy", 1) if rows else NONE), f"{len(rows)}"
 
 
 def walk() -> str:
     """Return the best and the worst initial rate of each table of the walk's source."""
-    found = walk_mnist.read(walk_mnist.RESULTS, MNIST)
+    runs = walk_mnist.results(walk_mnist.RESULTS).rows(data=MNIST)
     lines = []
     for policy, published in walk_mnist.TABLES:
         if not published:
@@ -128,11 +120,7 @@ def walk() -> str:
         means = [each[0] for each in published]
         for place in (int(np.argmax(means)), 0):
             rate = walk_mnist.RATES[place]
-            rows = [
-                row
-                for run, row in found.items()
-                if (run.policy, run.learning_rate) == (policy, rate)
-            ]
+            rows = walk_mnist.rows_at(runs, policy, rate)
             source = "{:.1f} ± {:.1f}".format(*published[place][:2])
             ours = spread(rows, "train_accuracy", 1) if rows else NONE
             lines.append((policy, f"{float(rate):g}", source, ours, f"{len(rows)}"))

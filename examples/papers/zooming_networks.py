@@ -14,21 +14,20 @@ HyperOpt, and ResNet20 learns CIFAR-10 and CIFAR-100 in 200 epochs of batches of
 
 The reward is the accuracy on the test images, or the mean squared error on the
 teacher's outputs. The paper's axis is the linear interval from 0 to 1; "log" is one
-from 0.0001 to 1. The searches are those of `examples/benchmarks/zooming_replay.py` and
-`zooming_searchers.py`, with networks in place of its tables; HyperOpt needs `pip
+from 0.0001 to 1. The searches are those of `examples/benchmarks/zooming/replay.py` and
+`searchers.py` beside it, with networks in place of its tables; HyperOpt needs `pip
 install "keras_lr[peers]"`. Not from the paper, but ours: 10 inputs and hidden layers of
 50, trained by full-batch gradient descent for 100 epochs, and for ResNet20 a momentum
 of 0.9, a weight decay of 0.0001, and images that are padded, cropped and flipped.
 
 A training is a row of `results/zooming_networks.csv`. A search that was killed asks the
-same rates again and is given what is there; a ResNet20 goes on at its epoch.
+same rates again and is given what is there; a ResNet20 resumes at its epoch.
 """
 
 import argparse
 import functools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,12 +35,13 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "benchmarks")]
+# The searches on tables.
+sys.path.append(str(HERE.parent / "benchmarks" / "zooming"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import zooming_replay
-from paper_results import Results, grouped, markdown, spread
-from zooming_replay import blie, zooming
+from images.experiments import parser_of_trainings
+from replay import Search, blie, zooming
+from trainings import Results, grouped, markdown, spread
 from zooming_tasks import Outcome, Training, load, train_resnet20, train_student
 
 from keras_lr.rules.bandit import Pull
@@ -69,9 +69,9 @@ class Task:
 
     Attributes:
         train: Function of a learning rate, a `Training` and the command line.
-        direction: Of the score, `"max"` or `"min"`.
+        direction: Direction of the score, `"max"` or `"min"`.
         published: The paper's numbers of trainings, by the first word of a searcher.
-        dataset: See `image_data.load`; `None` for a teacher.
+        dataset: See `images.data.load`; `None` for a teacher.
     """
 
     train: Callable[[float, Training, argparse.Namespace], Outcome]
@@ -108,14 +108,14 @@ TASKS = {
 def hyperopt(search: Any, budget: int, seed: int) -> None:
     """Search with HyperOpt and its own defaults."""
     try:
-        import zooming_searchers
+        import searchers
     except ImportError as error:
         raise ImportError(
             "HyperOpt comes with the other peers. "
             'Install them with `pip install "keras_lr[peers]"`, or leave it out with '
             "--searchers."
         ) from error
-    zooming_searchers.PEERS["HyperOpt TPE"](search, budget, seed)
+    searchers.PEERS["HyperOpt TPE"](search, budget, seed)
 
 
 def linear(position: float) -> float:
@@ -128,7 +128,7 @@ def logarithmic(position: float) -> float:
     return LOWEST ** (1 - position)
 
 
-SEARCHERS: dict[str, tuple[zooming_replay.Search, Callable[[float], float]]] = {
+SEARCHERS: dict[str, tuple[Search, Callable[[float], float]]] = {
     "Zooming, r as printed": (zooming(strategy="paper"), linear),
     "Zooming, r/10": (zooming(strategy="paper", radius_scale=0.1), linear),
     "BLiE, paper": (blie(strategy="paper"), linear),
@@ -139,17 +139,17 @@ SEARCHERS: dict[str, tuple[zooming_replay.Search, Callable[[float], float]]] = {
 
 
 class LiveSearch:
-    """Trainings in the place of a `zooming_replay.Replay`.
+    """Trainings in the place of a `replay.Replay`.
 
     Args:
-        task: Its name.
-        searcher: The same.
-        seed: Of the search and of its trainings.
-        options: Of the command line.
+        task: Name of the task.
+        searcher: Name of the searcher.
+        seed: Seed of the search and of its trainings.
+        options: Command line.
 
     Attributes:
-        table: What a search asks for the direction.
-        recommended: Where a search puts the position that it recommends.
+        table: Table that a search asks for the direction.
+        recommended: Position that a search recommends.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class LiveSearch:
         self.recommended: float | None = None
 
     def evaluate(self, position: float) -> float:
-        """Train, or take what there is, and return the score."""
+        """Train, or read the row that is there, and return the score."""
         return self._outcome(position).score
 
     def pull(self, position: float) -> Pull:
-        """Train, or take what there is, and return what a strategy of ours sees."""
+        """Train, or read the row that is there, and return what our strategies see."""
         return Pull(position, *self._outcome(position))
 
     def _outcome(self, position: float) -> Outcome:
@@ -225,18 +225,18 @@ def summary(output: Path) -> str:
     )
     rows = Results(output, COLUMNS, len(Training._fields)).rows()
     lines = []
-    for (task, scale, searcher), found in grouped(
+    for (task, scale, searcher), trainings in grouped(
         rows, ("task", "scale", "searcher")
     ).items():
         pick = max if TASKS[task].direction == "max" else min
         best = [
             pick(search, key=lambda row: float(row["score"]))
-            for search in grouped(found, ("seed",)).values()
+            for search in grouped(trainings, ("seed",)).values()
         ]
         counts = (
-            f"{len(found) / len(best):g}",
-            found[0]["trainings_paper"] or "-",
-            f"{sum(row['signal'] == '1' for row in found) / len(best):g}",
+            f"{len(trainings) / len(best):g}",
+            trainings[0]["trainings_paper"] or "-",
+            f"{sum(row['signal'] == '1' for row in trainings) / len(best):g}",
             f"{len(best)}",
         )
         names = (task, scale, searcher)
@@ -247,18 +247,11 @@ def summary(output: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not yet done, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of_trainings(__doc__, RESULTS)
     add = parser.add_argument
-    backup = Path(tempfile.gettempdir()) / RESULTS.stem
-    add("--data", metavar="FILE.npz", help="default: that of `keras.datasets`")
-    add("--scale", choices=("paper", "small"), default="paper")
     add("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     add("--searchers", nargs="+", choices=SEARCHERS, default=list(SEARCHERS))
     add("--seeds", type=int, default=1, help="how many searches of each")
-    add("--output", type=Path, default=RESULTS)
-    add("--backup-dir", type=Path, default=backup, help="where trainings go on from")
-    add("--quiet", action="store_true", help="no line for each epoch")
-    add("--summary", action="store_true", help="only print what there is")
     options = parser.parse_args(arguments)
     datasets = {TASKS[task].dataset for task in options.tasks} - {None}
     if options.data and len(datasets) > 1:

@@ -5,12 +5,12 @@ import functools
 import math
 from typing import NamedTuple
 
-import image_data
 import keras
 import numpy as np
-from image_batches import EpochBatches, crop_and_flip
-from image_fit import compile_model, fit
-from image_models import NETWORKS
+from images import data as image_data
+from images.batches import EpochBatches, crop_and_flip
+from images.fit import compile_model, fit
+from images.networks import NETWORKS
 
 from keras_lr.rules.loss_signal import loss_signal
 

@@ -1,12 +1,9 @@
-"""The scripts of the benchmarks as modules, and small CSVs of runs."""
-
-import importlib
-import sys
-from pathlib import Path
+"""The scripts of the suite as modules, and small CSVs of runs."""
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+from tests.example_scripts import scripts_of
+
 HEADER = (
     "problem,optimizer,policy,learning_rate,seed,final_metric,diverged,"
     "gradient_evaluations,error"
@@ -15,15 +12,9 @@ HEADER = (
 
 @pytest.fixture(scope="module")
 def script():
-    """Give a function that imports a script by its name; forget all of them after."""
-    before = set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield importlib.import_module
-    for name in set(sys.modules) - before:
-        path = getattr(sys.modules[name], "__file__", None)
-        if path and Path(path).parent == BENCHMARKS:
-            del sys.modules[name]
+    """Give a function that imports a script by its name."""
+    with scripts_of("benchmarks/suite") as scripts:
+        yield scripts
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ def table_of(script, tmp_path):
     def read(*lines):
         path = tmp_path / "suite.csv"
         path.write_text("\n".join([HEADER, *lines]) + "\n")
-        return script("suite_results").read(path)
+        return script("results").read(path)
 
     return read
 

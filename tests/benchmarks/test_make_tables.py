@@ -10,7 +10,7 @@ def tables(script):
 
 @pytest.fixture(scope="module")
 def results(script):
-    return script("suite_results")
+    return script("results")
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_points_have_a_sign(page, value, text):
 
 
 def test_page_holds_the_tables_of_the_committed_runs(page, script):
-    results = script("suite_results")
+    results = script("results")
     suite = results.read(results.CSV)
     make_tables = script("make_tables")
     made = {

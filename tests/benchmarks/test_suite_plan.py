@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def suite(script):
-    return script("suite_plan")
+    return script("plan")
 
 
 def runs(suite, *arguments):

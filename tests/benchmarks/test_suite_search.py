@@ -11,7 +11,7 @@ RATES = (0.001, 10.0)
 
 @pytest.fixture(scope="module")
 def suite_search(script):
-    return script("suite_search")
+    return script("search")
 
 
 class Trainings:

@@ -1,22 +1,22 @@
 """The benchmark of the cost runs; what it measures is not for a loaded machine."""
 
 import csv
-import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+from tests.example_scripts import scripts_of
 
 
 @pytest.fixture(scope="module")
 def benchmark_script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield importlib.import_module("lipschitz_overhead")
-    # `overhead` keeps the digits that it has read.
-    del sys.modules["lipschitz_overhead"], sys.modules["overhead"]
+    with scripts_of("benchmarks/overhead") as scripts:
+        yield scripts("lipschitz")
+
+
+@pytest.fixture(scope="module")
+def paired_epochs(benchmark_script):
+    return sys.modules["paired_epochs"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_quick_run_writes_a_row_for_each_variant(benchmark_script, tmp_path, cap
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
 
 
-def test_table_gives_medians_and_quartiles_over_the_rounds(benchmark_script):
+def test_table_gives_medians_and_quartiles_over_the_rounds(paired_epochs):
     fixed = {"model": "mlp", "jit_compile": True, "variant": "batch"}
     times = {"epoch_seconds": "0.25", "setup_seconds": "1.0"}
     # Peers of 1, 1, 1, 1 and 6 seconds.
@@ -57,7 +57,7 @@ def test_table_gives_medians_and_quartiles_over_the_rounds(benchmark_script):
             ("1.0", "1.1", "1.2", "1.5", "3.0"), processor, strict=True
         )
     ]
-    _, line = benchmark_script.overhead.table(rows)
+    _, line = paired_epochs.table(rows)
     assert line == (
         *("mlp", "True", "batch", "0.250", "1.200", "1.100 to 1.500"),
         *("1.500", "1.500 to 1.500", "1.200", "1.00"),

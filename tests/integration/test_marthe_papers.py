@@ -1,38 +1,25 @@
 """The examples beside the numbers of the MARTHE paper's experiments."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def imported(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.example_scripts import scripts_of
 
 
 @pytest.fixture(scope="module")
 def example():
-    yield imported(EXAMPLES / "plot_hypergradients.py")
-    del sys.modules["plot_hypergradients"]
+    with scripts_of(".") as scripts:
+        yield scripts("plot_hypergradients")
 
 
 @pytest.fixture(scope="module")
-def section5():
-    with pytest.MonkeyPatch.context() as patch:
-        # As a script it sets them for its workers.
-        patch.syspath_prepend(EXAMPLES)
-        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-            patch.setenv(name, "1")
-        yield imported(EXAMPLES / "papers" / "marthe_section5.py")
-    del sys.modules["marthe_section5"]
+def marthe(scripts):
+    return scripts("marthe_section5")
+
+
+@pytest.fixture(scope="module")
+def section5(scripts):
+    return scripts("section5")
 
 
 @pytest.fixture
@@ -135,35 +122,36 @@ def test_images_in_the_order_of_the_file(section5, tmp_path):
         x_test=images[-5:],
         y_test=labels[-5:],
     )
-    (_, first), (_, last) = section5.load(str(file), None)
+    (_, first), (_, last) = section5.load(str(file), "ordered")
     end = len(rows) - 5
     np.testing.assert_array_equal(first, labels[:train])
     np.testing.assert_array_equal(last, labels[end - validation : end])
 
 
 @pytest.fixture
-def few_images(section5, monkeypatch, rng):
+def few_images(marthe, section5, monkeypatch, rng):
     """Two looks at the accuracy, four steps apart."""
     x, y = rng.uniform(size=(250, 784)).astype("float32"), rng.integers(10, size=250)
     monkeypatch.setattr(section5, "STEPS", 8)
-    monkeypatch.setattr(section5, "INTERVAL", 4)
-    monkeypatch.setattr(section5, "load", lambda path: ((x, y), (x[:20], y[:20])))
+    monkeypatch.setattr(marthe, "INTERVAL", 4)
+    monkeypatch.setattr(section5, "load", lambda data: ((x, y), (x[:20], y[:20])))
 
 
-def rows_of(section5, accuracies):
-    """The rows of HD with two hyper-learning rates."""
-    return {
-        section5.Run("HD", "0.01", beta, seed, "mnist"): {"final_accuracy": accuracy}
+def rows_of(marthe, accuracies):
+    """The rows of HD with some hyper-learning rates."""
+    return [
+        marthe.Run("HD", "0.01", beta, str(seed), "mnist")._asdict()
+        | {"final_accuracy": str(accuracy)}
         for beta, values in accuracies.items()
         for seed, accuracy in enumerate(values)
-    }
+    ]
 
 
-def test_first_seeds_choose_the_hyper_learning_rate(section5):
+def test_first_seeds_choose_the_hyper_learning_rate(marthe):
     done = {"1e-05": [90, 91, 92], "0.0001": [93, 94, 89, 10], "0.001": [99, 99]}
-    rows = rows_of(section5, done)
-    assert section5.choose(rows, "HD") == ("HD", "0.01", "0.0001")
-    assert section5.choose(rows, "RTHO") is None
+    rows = rows_of(marthe, done)
+    assert marthe.choose(rows, "HD") == ("HD", "0.01", "0.0001")
+    assert marthe.choose(rows, "RTHO") is None
 
 
 @pytest.mark.usefixtures("few_images")
@@ -180,21 +168,21 @@ def test_batches_of_a_seed_are_whole_epochs_in_new_orders(section5):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
-def test_run_has_a_row_and_a_rate_for_each_step(section5, tmp_path):
-    run = section5.Run("HD", "0.01", "0.001", 0, "mnist")
-    row, rates = section5.execute(run, None)
+def test_run_has_a_row_and_a_rate_for_each_step(marthe, tmp_path):
+    run = marthe.Run("HD", "0.01", "0.001", 0, "mnist")
+    _, row, rates = marthe.execute(run, "any.npz")
     assert len(rates) == 8
     assert rates[0] == pytest.approx(0.01, rel=1e-6)
-    section5.keep(tmp_path / "runs.csv", run, row, rates)
-    (found,) = section5.read(tmp_path / "runs.csv", "mnist").items()
-    assert found[0] == run
-    assert float(found[1]["last_learning_rate"]) == pytest.approx(rates[-1], rel=1e-5)
-    (schedule,) = section5.read_schedules(tmp_path / "runs_schedules.npz").values()
+    marthe.keep(tmp_path / "runs.csv", run, row, rates)
+    read = marthe.results(tmp_path / "runs.csv").find(run)
+    assert float(read["last_learning_rate"]) == pytest.approx(rates[-1], rel=1e-5)
+    (schedule,) = marthe.read_arrays(tmp_path / "runs_schedules.npz").values()
     np.testing.assert_allclose(schedule, rates, rtol=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
-def test_run_that_diverges_has_a_row_that_says_so(section5):
-    row, _ = section5.execute(section5.Run("constant", "1e6", "", 0, "mnist"), None)
+def test_run_that_diverges_has_a_row_that_says_so(marthe):
+    run = marthe.Run("constant", "1e6", "", 0, "mnist")
+    _, row, _ = marthe.execute(run, "any.npz")
     assert row["diverged"] == 1

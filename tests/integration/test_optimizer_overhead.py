@@ -1,16 +1,14 @@
 """The benchmark of the step runs; what it measures is not for a loaded machine."""
 
 import csv
-import importlib
 import sys
-from pathlib import Path
 
 import keras
 import pytest
 
 import keras_lr
+from tests.example_scripts import scripts_of
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
 PEERS = {
     "sgd_momentum": "sgd_momentum",
     "sgd_nesterov": "sgd_momentum",
@@ -27,11 +25,13 @@ PEERS = {
 
 @pytest.fixture(scope="module")
 def benchmark_script():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield importlib.import_module("optimizer_overhead")
-    # `overhead` keeps the digits that it has read.
-    del sys.modules["optimizer_overhead"], sys.modules["overhead"]
+    with scripts_of("benchmarks/overhead") as scripts:
+        yield scripts("optimizer")
+
+
+@pytest.fixture(scope="module")
+def paired_epochs(benchmark_script):
+    return sys.modules["paired_epochs"]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_each_optimizer_is_measured_as_it_comes_and_as_printed(benchmark_script)
 
 
 @pytest.fixture
-def noted(benchmark_script, rng):
+def noted(paired_epochs, rng):
     """A contestant, and a list with an entry for each trace of its step."""
     traces = []
 
@@ -87,12 +87,11 @@ def noted(benchmark_script, rng):
             traces.append(grads)
             super().apply(grads, trainable_variables)
 
-    overhead = benchmark_script.overhead
     data = rng.uniform(size=(200, 784)).astype("float32"), rng.integers(10, size=200)
-    variant = overhead.Variant("noted", Noted)
+    variant = paired_epochs.Variant("noted", Noted)
     settings = {"jit_compile": False, "epochs": 4}
-    return overhead.Contestant(
-        variant, overhead.PROBLEMS["mlp"], data, **settings
+    return paired_epochs.Contestant(
+        variant, paired_epochs.PROBLEMS["mlp"], data, **settings
     ), traces
 
 
@@ -118,16 +117,15 @@ def test_a_turn_is_an_epoch_and_a_fit_ends_early(noted):
     assert [*steps, int(contestant._model.optimizer.iterations.numpy())] == [2, 4, 6, 6]
 
 
-def test_an_error_of_a_fit_is_raised_in_its_turn(benchmark_script, rng):
+def test_an_error_of_a_fit_is_raised_in_its_turn(paired_epochs, rng):
     class Failing(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             raise ValueError("Not today.")
 
-    overhead = benchmark_script.overhead
     data = rng.uniform(size=(200, 784)).astype("float32"), rng.integers(10, size=200)
-    variant = overhead.Variant("a", keras.optimizers.SGD, lambda *_: Failing())
-    contestant = overhead.Contestant(
-        variant, overhead.PROBLEMS["mlp"], data, jit_compile=False, epochs=2
+    variant = paired_epochs.Variant("a", keras.optimizers.SGD, lambda *_: Failing())
+    contestant = paired_epochs.Contestant(
+        variant, paired_epochs.PROBLEMS["mlp"], data, jit_compile=False, epochs=2
     )
     with pytest.raises(ValueError, match="Not today"):
         contestant.epoch()

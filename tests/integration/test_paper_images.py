@@ -10,17 +10,17 @@ import tensorflow as tf
 
 @pytest.fixture
 def image_data(scripts):
-    return scripts("image_data")
+    return scripts("images.data")
 
 
 @pytest.fixture
 def image_batches(scripts):
-    return scripts("image_batches")
+    return scripts("images.batches")
 
 
 @pytest.fixture
 def image_fit(scripts):
-    return scripts("image_fit")
+    return scripts("images.fit")
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def few_images(image_data, rng):
     ],
 )
 def test_network_has_the_known_number_of_weights(scripts, network, classes, weights):
-    model = scripts("image_models").PAPER[network](classes)
+    model = scripts("images.networks").PAPER[network](classes)
     found = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     assert found == weights
 
 
 def test_weight_decay_is_half_of_it_times_the_squares_of_all_kernels(scripts):
-    model = scripts("image_models").SMALL["resnet20"](10, weight_decay=0.5)
+    model = scripts("images.networks").SMALL["resnet20"](10, weight_decay=0.5)
     kernels = [w for w in model.trainable_weights if w.path.endswith("kernel")]
     squares = sum(float(np.sum(np.square(kernel))) for kernel in kernels)
     assert float(sum(model.losses)) == pytest.approx(0.25 * squares, rel=1e-5)

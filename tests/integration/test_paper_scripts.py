@@ -9,13 +9,13 @@ import pytest
 
 @pytest.fixture
 def experiments(scripts):
-    return scripts("image_experiments")
+    return scripts("images.experiments")
 
 
 @pytest.fixture
 def options(scripts, tmp_path):
     """The command line of `lipschitz_mnist.py` at small scale."""
-    module = scripts("image_experiments")
+    module = scripts("images.experiments")
     options = module.parser("", tmp_path / "rows.csv", seeds=1).parse_args(
         ["--scale", "small", "--backup-dir", str(tmp_path / "backup"), "--seeds", "1"]
     )

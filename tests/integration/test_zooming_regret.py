@@ -1,10 +1,7 @@
 """The replays of learning-rate searches: their tables, their budget, their numbers."""
 
 import csv
-import importlib
 import math
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,18 +9,15 @@ import pytest
 
 from keras_lr.rules.bandit import Pull
 from keras_lr.rules.zooming import Zooming
+from tests.example_scripts import EXAMPLES, scripts_of
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
-MODULES = ("zooming_tables", "zooming_replay", "zooming_regret")
+MODULES = ("rate_tables", "replay", "regret")
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield [importlib.import_module(name) for name in MODULES]
-    for name in MODULES:
-        del sys.modules[name]
+    with scripts_of("benchmarks/zooming") as scripts:
+        yield [scripts(name) for name in MODULES]
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +218,7 @@ def test_mean_is_over_tasks_and_the_error_that_of_replays(regret):
 
 
 def test_stored_tables_are_those_of_the_tasks(tables):
-    stored = tables.load(BENCHMARKS / "results" / "zooming_tables.npz")
+    stored = tables.load(EXAMPLES / "benchmarks" / "results" / "zooming_tables.npz")
     assert {table.name for table in stored} == set(tables.TASKS)
     for table in stored:
         assert table.scores.shape[:2] == (141, tables.TASKS[table.name].seeds)

@@ -1,0 +1,54 @@
+"""Tables in Markdown, and where they go on a page of the documentation."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from results import CSV, LOWEST
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+BENCHMARKS = DOCS / "benchmarks.md"
+END = "<!-- end of the tables -->"
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a script that makes tables of the suite's runs."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=CSV)
+    parser.add_argument("--page", type=Path, default=BENCHMARKS)
+    return parser
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose first row is the header."""
+    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([header, "|---" * len(rows[0]) + "|", *body])
+
+
+def replace_tables(page: str, tables: str, script: str) -> str:
+    """Return the page with new text between the markers of a script."""
+    begin = marker(script)
+    before, is_there, rest = page.partition(begin)
+    _, end, after = rest.partition(END)
+    if not is_there or not end:
+        raise ValueError(f"The page must hold the lines {begin} and {END}.")
+    return f"{before}{begin}\n\n{tables}\n\n{END}{after}"
+
+
+def marker(script: str) -> str:
+    """Return the line behind which the tables of a script begin."""
+    return f"<!-- begin of the tables made by examples/benchmarks/suite/{script} -->"
+
+
+def rewrite(page: Path, tables: str, script: str) -> None:
+    """Put tables between the markers of a page."""
+    text = page.read_text(encoding="utf-8")
+    page.write_text(replace_tables(text, tables, script), encoding="utf-8")
+
+
+def signed(value: float) -> str:
+    """Return points with their sign; a number below -100 says nothing more."""
+    if math.isnan(value):
+        return ""
+    return f"{value:+.1f}" if value > LOWEST else f"below {LOWEST}"

@@ -1,0 +1,1 @@
+"""Networks on images, trained under one policy after the other."""
