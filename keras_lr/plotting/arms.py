@@ -51,7 +51,7 @@ def plot_arms(search: Any, ax: Any = None) -> Any:
         )
     if ax is None:
         ax = new_axes("plot_arms")
-    axis = oracle.space.axis
+    axis = oracle.axis()
     ax.set_xscale("log" if axis.is_log else "linear")
     ax.set_xlim(axis.low, axis.high)
     _draw_cuts(ax, axis, oracle.live_interval())
@@ -94,9 +94,7 @@ def _draw_trainings(ax: Any, trainings: Sequence[Any]) -> None:
         if score is None:
             continue
         marker, y, place = (
-            ("o", score, {})
-            if np.isfinite(score)
-            else (*("x", 0.04), {"transform": edge})
+            ("o", score, {}) if np.isfinite(score) else ("x", 0.04, {"transform": edge})
         )
         ax.plot(
             rate, y, marker, color=COLORS[0], label=labels.pop(marker, None), **place

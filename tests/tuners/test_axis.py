@@ -30,8 +30,8 @@ def test_rate_that_is_known_is_met_to_the_last_bit():
     known = axis().learning_rate(0.3)
     position = axis().position(known) + 1e-9
     assert axis().learning_rate(position) != known
-    assert axis().same(position, [0.5, known]) == known
-    assert axis().same(0.31, [known]) == axis().learning_rate(0.31)
+    assert axis().learning_rate_among([0.5, known], position) == known
+    assert axis().learning_rate_among([known], 0.31) == axis().learning_rate(0.31)
 
 
 def test_rate_outside_of_the_range_is_refused():

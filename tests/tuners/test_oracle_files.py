@@ -137,7 +137,7 @@ def test_arguments_are_those_of_the_constructor_not_of_the_file(tmp_path):
     run(tmp_path, seed=1, noise=0.01)
     tuner = FakeZooming(directory=tmp_path, seed=2, noise=0.5)
     assert tuner.oracle.seed == 2
-    assert tuner.oracle.strategy_for(None).noise == 0.5
+    assert tuner.oracle.rule().noise == 0.5
 
 
 def test_seed_that_was_drawn_is_the_one_of_the_file(tmp_path):
