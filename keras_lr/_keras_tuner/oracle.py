@@ -212,7 +212,7 @@ class DurableOracle(keras_tuner.Oracle):
         """Give each trial its place: ended, at a worker, or to be run.
 
         A process may have been killed after it wrote the file of a trial, and before
-        its own.
+        it wrote `oracle.json`.
         """
         order = sorted(self.trials, key=int)
         ended = [i for i in order if self.trials[i].status in FINISHED]

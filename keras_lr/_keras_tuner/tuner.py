@@ -103,7 +103,7 @@ class TrialRunner(keras_tuner.Tuner):
         return results
 
     def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:
-        """Return our own callbacks for an execution of a trial."""
+        """Return our callbacks for an execution of a trial."""
         raise NotImplementedError
 
     def training_seed(self, trial: Any, execution: int) -> int:

@@ -62,7 +62,7 @@ class Zooming(Bandit):
         - Kleinberg, Slivkins and Upfal, [Multi-Armed Bandits in Metric
           Spaces](https://arxiv.org/abs/0809.4882), 2008.
         - [Learning Rate Optimization for Deep Neural Networks Using Lipschitz
-          Bandits](https://arxiv.org/abs/2409.09783), 2024: the radius by 10.
+          Bandits](https://arxiv.org/abs/2409.09783), 2024: a tenth of the radius.
     """
 
     radius_scale: float = 1.0
@@ -116,7 +116,7 @@ class Zooming(Bandit):
         if self._is_settled(live, gaps):
             return None
         options = [(self._bound(gap), True, gap.center) for gap in gaps]
-        # A second training at a rate waits for the first: its seed alone would be new.
+        # A second training at a rate waits for the first: only its seed would be new.
         options += [
             (self.arm(arm).index, False, arm.position)
             for arm in live
@@ -132,7 +132,7 @@ class Zooming(Bandit):
         )
 
     def _bound(self, gap: "Gap") -> float:
-        """Return the most that the mean reward in a gap can be."""
+        """Return an upper bound of the mean reward in a gap."""
         means = [arm.estimate + self.radius(arm.count) for arm in gap.neighbors]
         mean = bandit.larger(means)
         return (0.0 if math.isnan(mean) else mean) + self.lipschitz * gap.width / 2

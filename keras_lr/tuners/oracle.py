@@ -185,7 +185,7 @@ class LearningRateOracle(DurableOracle):
         return axis.learning_rate(low), axis.learning_rate(high)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the best trials: by the mean of their arms, not by their own luck.
+        """Return the best trials: by the mean of their arms, not by single scores.
 
         Within an arm they are sorted by score. Trials that have not finished, or that
         failed, come last.

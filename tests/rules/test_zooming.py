@@ -133,12 +133,12 @@ def test_search_ends_when_no_gap_and_no_arm_can_be_better():
     assert Zooming(20).propose(history) is None
 
 
-def test_search_goes_on_while_two_arms_cannot_be_told_apart():
+def test_search_continues_while_two_arms_cannot_be_told_apart():
     history = [Pull(place / 64, 0.9) for place in range(65)]
     assert Zooming(20).propose(history) is not None
 
 
-def test_search_goes_on_while_a_bound_reaches_the_lower_bound_of_the_best():
+def test_search_continues_while_a_bound_reaches_the_lower_bound_of_the_best():
     """m + 2 r = 0.898 is below the best mean, 0.9, but not by its radius, 0.005."""
     lower = 0.898 - 2 * bandit.confidence_radius(1, 20, 0.01)
     history = [Pull(place / 64, lower) for place in range(65) if place != 32]
@@ -276,13 +276,13 @@ def test_pending_position_is_not_proposed_again_by_the_default(history, horizon)
 def test_no_point_is_uncovered_after_activation(history, horizon, scale):
     """New arms end, and then every point of a fine grid is in a ball."""
     rule = Zooming(horizon, strategy="paper", radius_scale=scale)
-    seen = {pull.position for pull in history}
-    while (position := rule.propose(history)) not in seen:
+    pulled = {pull.position for pull in history}
+    while (position := rule.propose(history)) not in pulled:
         assert all(
             abs(arm.position - position) > arm.radius for arm in rule.arms(history)
         )
         history = [*history, Pull(position)]
-        seen.add(position)
+        pulled.add(position)
     arms = rule.arms(history)
     # The sweep leaves out parts shorter than a billionth.
     for place in range(513):

@@ -25,7 +25,7 @@ def test_initial_loss_is_that_of_the_first_batch_before_any_update(steps):
     watch = LossWatch()
     model = compiled(optimizer=keras.optimizers.SGD(1.0), steps_per_execution=steps)
     fit(model, [watch], 1)
-    # One rounding of float32 in the mean over the batch.
+    # One rounding of float32 in the average over the batch.
     assert watch.initial == pytest.approx(first_loss(), rel=1e-6)
 
 
@@ -50,14 +50,14 @@ def test_model_is_as_before_after_the_fit():
 )
 def test_signal_and_stop_follow_from_the_loss(rate, signal, epochs):
     watch, history = watched(rate)
-    found = watch.measurements()
-    assert found[trial_keys.SIGNAL] == signal
-    assert found[trial_keys.EPOCHS] == len(history.epoch)
+    measured = watch.measurements()
+    assert measured[trial_keys.SIGNAL] == signal
+    assert measured[trial_keys.EPOCHS] == len(history.epoch)
     assert epochs in (None, len(history.epoch))
-    assert found[trial_keys.FINAL_LOSS] == pytest.approx(
+    assert measured[trial_keys.FINAL_LOSS] == pytest.approx(
         history.history["loss"][-1], nan_ok=True
     )
-    assert all(type(value) is float for value in found.values())
+    assert all(type(value) is float for value in measured.values())
 
 
 def test_hopeless_training_goes_on_if_told_so():

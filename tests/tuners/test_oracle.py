@@ -25,9 +25,9 @@ def made(tmp_path):
 
 def searched(directory, cls=keras_lr.ZoomingOracle, **kwargs):
     """Return an oracle in a directory, as a tuner makes it."""
-    found = oracle(cls, **kwargs)
-    keras_tuner.engine.base_tuner.BaseTuner(found, directory=directory)
-    return found
+    made = oracle(cls, **kwargs)
+    keras_tuner.engine.base_tuner.BaseTuner(made, directory=directory)
+    return made
 
 
 @pytest.mark.parametrize(

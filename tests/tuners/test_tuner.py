@@ -107,16 +107,16 @@ def test_rates_that_blow_up_or_stand_still_are_flagged_and_stopped(tmp_path):
 
 
 @pytest.mark.slow
-def test_second_execution_has_a_seed_of_its_own(tmp_path):
-    seen = []
+def test_second_execution_has_another_seed(tmp_path):
+    seeds = []
 
     class Seeds(keras_lr.Zooming):
         def training_seed(self, trial, execution):
-            seen.append(super().training_seed(trial, execution))
-            return seen[-1]
+            seeds.append(super().training_seed(trial, execution))
+            return seeds[-1]
 
     search(tmp_path, cls=Seeds, max_trials=2, executions_per_trial=2)
-    assert len(set(seen)) == 4
+    assert len(set(seeds)) == 4
 
 
 def test_measurements_do_not_change_the_history_of_a_fit(searched):
@@ -214,8 +214,9 @@ def test_hypermodel_may_return_what_kerastuner_takes(tmp_path, result):
 
         def fit(self, hp, model, *args, **kwargs):
             loss = model.fit(*args, **kwargs).history["val_loss"][-1]
-            found = {"val_loss": loss}
-            return {"dictionary": found, "number": loss, "list": [found, found]}[result]
+            losses = {"val_loss": loss}
+            results = {"dictionary": losses, "number": loss, "list": [losses] * 2}
+            return results[result]
 
     tuner = search(tmp_path, Model(), max_trials=1)
     (arm,) = tuner.arms()
