@@ -1,7 +1,8 @@
 """Searches on several machines: nobody waits without saying so.
 
 KerasTuner's chief waits for workers that were killed, and its workers wait for a chief
-that is gone, both in silence. It is imported where it is used, for it loads KerasTuner.
+that is gone, both in silence. It is imported where it is used, because it loads
+KerasTuner.
 """
 
 import contextlib
@@ -34,11 +35,11 @@ def _address() -> str:
 class PatientClient(OracleClient):
     """An `OracleClient` that outlives its chief: it says that it waits, and repeats.
 
-    A call that was cut off is made again. The chief takes a second report of the same
-    trial as the first one.
+    A call that was cut off is made again. A second report of the same trial changes
+    nothing at the chief.
 
     Args:
-        client: The client that KerasTuner made.
+        client: Client that KerasTuner made.
     """
 
     def __init__(self, client: Any) -> None:
@@ -73,7 +74,7 @@ for _name in _CALLS:
 
 @contextlib.contextmanager
 def _announced() -> Iterator[None]:
-    """Say so if what is inside takes long."""
+    """Print a message if the block takes long."""
     message = (
         f"No answer from the chief at {_address()} for {CHIEF_IS_LATE:.0f} seconds. "
         "This worker waits for up to an hour. Start the chief again, or stop this "
@@ -93,7 +94,7 @@ class ChiefWatch:
 
     Args:
         oracle: A `DurableOracle`.
-        is_over: Whether all trials that there will be have ended.
+        is_over: Function that tells whether all trials of the search have ended.
     """
 
     def __init__(self, oracle: Any, is_over: Callable[[], bool]) -> None:

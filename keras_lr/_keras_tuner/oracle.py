@@ -1,6 +1,6 @@
 """A `keras_tuner.Oracle` that survives: kills, broken files, failures, lost workers.
 
-What KerasTuner 1.4 does otherwise, and why each method is overridden:
+What KerasTuner 1.4 does differently, and why each method is overridden:
 
 - An exception inside the oracle leaves its lock held: every worker waits forever.
 - Files are written in place: a process that is killed leaves a truncated one, which
@@ -10,7 +10,7 @@ What KerasTuner 1.4 does otherwise, and why each method is overridden:
 - A chief that is started again gives trials away that its workers still run.
 - `seed=0` means no seed.
 
-It is imported where it is used, for it loads KerasTuner.
+It is imported where it is used, because it loads KerasTuner.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ from keras_tuner.src.engine import metrics_tracking
 from keras_tuner.src.engine import oracle as oracle_module
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
-from keras_lr._keras_tuner.search_files import is_readable, write_json
+from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _JOURNAL = "trial_values"
 
 
 class DurableOracle(keras_tuner.Oracle):
-    """Base of our oracles: everything but what to try next.
+    """Base of our oracles: everything except what to try next.
 
     Args:
-        objective: As for `keras_tuner.Oracle`.
-        max_trials: As for `keras_tuner.Oracle`.
-        seed: As for `keras_tuner.Oracle`; 0 is a seed.
-        **kwargs: As for `keras_tuner.Oracle`.
+        objective: Metric to optimize, or a `keras_tuner.Objective`.
+        max_trials: Number of trials.
+        seed: Seed of the search. 0 is a seed too.
+        **kwargs: More arguments of `keras_tuner.Oracle`.
 
     Attributes:
         stop_reason: Why no more trials are given out, `None` if they are.
@@ -156,7 +156,7 @@ class DurableOracle(keras_tuner.Oracle):
         return super().get_state() | {_JOURNAL: values}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore the state, but for what the constructor was given."""
+        """Restore the state, except for what the constructor was given."""
         space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
         for trial_id, values in state.get(_JOURNAL, {}).items():
             if trial_id not in self.trials:
@@ -185,16 +185,16 @@ class DurableOracle(keras_tuner.Oracle):
         write_json(path, trial.get_state())
 
     def reload(self) -> None:
-        """Read the files of a search, and put right what they disagree on."""
+        """Read the files of a search, and correct what they disagree on."""
         import tensorflow as tf
 
         trials = {}
         for path in tf.io.gfile.glob(f"{self._project_dir}/trial_*/trial.json"):
-            if is_readable(path, Trial.from_state):
+            if keep_if_whole(path, Trial.from_state):
                 trial = Trial.load(path)
                 trials[trial.trial_id] = trial
         needed = super().get_state().keys()
-        if not is_readable(
+        if not keep_if_whole(
             self._get_oracle_fname(), lambda state: [state[key] for key in needed]
         ):
             self._write_state_of(trials)
@@ -202,7 +202,7 @@ class DurableOracle(keras_tuner.Oracle):
         self._settle()
 
     def _write_state_of(self, trials: dict[str, Any]) -> None:
-        """Write an `oracle.json` that says what the files of the trials say."""
+        """Write an `oracle.json` that agrees with the files of the trials."""
         self.trials = trials
         for trial in trials.values():
             self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
@@ -212,12 +212,12 @@ class DurableOracle(keras_tuner.Oracle):
         """Give each trial its place: ended, at a worker, or to be run.
 
         A process may have been killed after it wrote the file of a trial, and before
-        its own.
+        it wrote `oracle.json`.
         """
         order = sorted(self.trials, key=int)
         ended = [i for i in order if self.trials[i].status in FINISHED]
         if distribution.is_chief_oracle():
-            # The workers may be alive and well. KerasTuner has queued their trials.
+            # The workers may be alive. KerasTuner has queued their trials.
             state = self._ongoing_in_file()
             self.ongoing_trials = {
                 tuner_id: self.trials[trial_id]
@@ -230,7 +230,7 @@ class DurableOracle(keras_tuner.Oracle):
         self.start_order += [i for i in order if i not in self.start_order]
         self.end_order = [i for i in self.end_order if i in ended]
         self.end_order += [i for i in ended if i not in self.end_order]
-        # The last one is taken first.
+        # The last one is given out first.
         waiting = [i for i in order if i not in held and i not in ended]
         self._retry_queue = waiting[::-1]
 
@@ -241,10 +241,11 @@ class DurableOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def overdue(self, least: float) -> dict[str, tuple[str, float]]:
-        """Return workers that are silent for long: their trials, and how long.
+        """Return the workers that take long: the trial of each, and the seconds.
 
         Args:
-            least: Seconds that are not long; nor is three times the longest trial.
+            least: Seconds that are not long. Three times the longest trial is not
+                either.
         """
         now = time.monotonic()
         return {
@@ -256,7 +257,7 @@ class DurableOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def dismiss_silent(self, seconds: float) -> list[str]:
-        """Forget workers that did not come back for another trial, and name them."""
+        """Forget workers that asked for no other trial, and return their names."""
         now = time.monotonic()
         idle = self.tuner_ids - set(self.ongoing_trials)
         silent = [i for i in idle if now - self._last_heard.get(i, 0.0) > seconds]

@@ -1,4 +1,4 @@
-"""Files of a KerasTuner search: written whole or not at all, put aside if broken."""
+"""Files of a KerasTuner search: written whole or not at all, set aside if broken."""
 
 import json
 import warnings
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_json(path: str, state: Any) -> None:
-    """Write a file that a process which is killed never leaves half written."""
+    """Write a file such that a process that is killed never leaves half of it."""
     import tensorflow as tf
 
     partial = f"{path}.partial"
@@ -16,12 +16,15 @@ def write_json(path: str, state: Any) -> None:
     tf.io.gfile.rename(partial, path, overwrite=True)
 
 
-def is_readable(path: str, parse: Callable[[Any], Any]) -> bool:
-    """Tell whether a file is there and whole; a broken one is put aside.
+def keep_if_whole(path: str, parse: Callable[[Any], Any]) -> bool:
+    """Set a file aside if it is broken, and warn.
 
     Args:
-        path: Of a JSON file.
-        parse: Called with what is in it; any error that it raises means broken.
+        path: Path of a JSON file.
+        parse: Function of its content. An error that it raises means broken.
+
+    Returns:
+        Whether the file is there and whole.
     """
     import tensorflow as tf
 
@@ -34,7 +37,7 @@ def is_readable(path: str, parse: Callable[[Any], Any]) -> bool:
         tf.io.gfile.rename(path, f"{path}.corrupt", overwrite=True)
         warnings.warn(
             f"{path} cannot be read ({type(error).__name__}: {error}). It is kept as "
-            f"{path}.corrupt, and the search goes on without it.",
+            f"{path}.corrupt, and the search continues without it.",
             stacklevel=2,
         )
         return False

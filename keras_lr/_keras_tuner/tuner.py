@@ -1,11 +1,11 @@
 """A `keras_tuner.Tuner` whose trials are seeded, watched and can be resumed.
 
-It is imported where it is used, for it loads KerasTuner.
+It is imported where it is used, because it loads KerasTuner.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,17 +16,17 @@ from keras_tuner.src.engine import tuner_utils
 
 from keras_lr._keras_tuner.chief import ChiefWatch, PatientClient
 from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
-from keras_lr._keras_tuner.search_files import is_readable, write_json
+from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 
 
 class TrialRunner(keras_tuner.Tuner):
-    """Base of our tuners: runs trials, and finds a search that was cut off again.
+    """Base of our tuners: runs trials, and continues a search that was cut off.
 
     Args:
-        oracle: A `DurableOracle`.
-        hypermodel: As for `keras_tuner.Tuner`.
-        overwrite: As for `keras_tuner.Tuner`.
-        **kwargs: As for `keras_tuner.Tuner`.
+        oracle: Oracle of the search.
+        hypermodel: Function that builds a model, or a `keras_tuner.HyperModel`.
+        overwrite: Whether to start anew where files of a search are.
+        **kwargs: More arguments of `keras_tuner.Tuner`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrialRunner(keras_tuner.Tuner):
         return self._is_worker()
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Search; see `keras_tuner.Tuner`. The chief says whom it waits for."""
+        """Search, as `keras_tuner.Tuner`. The chief says whom it waits for."""
         if not distribution.is_chief_oracle():
             super().search(*fit_args, **fit_kwargs)
             return
@@ -81,29 +81,29 @@ class TrialRunner(keras_tuner.Tuner):
         return bool(all_begun) and len(oracle.end_order) == len(oracle.trials)
 
     def on_search_begin(self) -> None:
-        """Write the files that a search which is cut off is found by."""
+        """Write the files by which a search that was cut off is recognized."""
         self.save()
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Build and train the model of a trial, each time with a seed of its own.
+        """Build and train the model of a trial, each time with another seed.
 
         Returns:
-            What each execution returned, with what was measured besides.
+            The result of each execution, with what our callbacks measured.
         """
         callbacks = kwargs.pop("callbacks", None) or []
         results = []
         for execution in range(self.executions_per_trial):
-            own = self.make_callbacks(trial)
+            ours = self.make_callbacks(trial)
             copied = self._deepcopy_callbacks(callbacks)
             self._configure_tensorboard_dir(copied, trial, execution)
-            copied += [tuner_utils.TunerCallback(self, trial), *own]
+            copied += [tuner_utils.TunerCallback(self, trial), *ours]
             keras.utils.set_random_seed(self.training_seed(trial, execution))
             result = self._build_and_fit_model(trial, *args, callbacks=copied, **kwargs)
-            results.append(self.complete_result(result, own))
+            results.append(self.complete_result(result, ours))
         return results
 
     def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:
-        """Return our own callbacks for an execution of a trial."""
+        """Return our callbacks for an execution of a trial."""
         raise NotImplementedError
 
     def training_seed(self, trial: Any, execution: int) -> int:
@@ -119,7 +119,7 @@ class TrialRunner(keras_tuner.Tuner):
     def _configure_tensorboard_dir(
         self, callbacks: list[Any], trial: Any, execution: int = 0
     ) -> None:
-        # KerasTuner imports tensorboard, for a second or more, if there is none too.
+        # KerasTuner imports TensorBoard for it, which takes a second or more.
         if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
             super()._configure_tensorboard_dir(callbacks, trial, execution)
 
@@ -135,18 +135,18 @@ class TrialRunner(keras_tuner.Tuner):
             )
 
     def load_model(self, trial: Any) -> keras.Model:
-        """Return the model of a trial with the weights that were kept."""
+        """Return the model of a trial with its weights from disk."""
         with warnings.catch_warnings():
-            # The file holds the state of the optimizer too, which is not wanted.
+            # The file also holds the state of the optimizer, which is not wanted.
             warnings.filterwarnings("ignore", "Skipping variable loading")
             return super().load_model(trial)
 
     def checkpoint_path(self, trial_id: str) -> str:
-        """Return where the weights of a trial are kept."""
+        """Return the path of the weights of a trial."""
         return self._get_checkpoint_fname(trial_id)
 
     def has_checkpoint(self, trial_id: str) -> bool:
-        """Tell whether the weights of a trial are kept."""
+        """Tell whether the weights of a trial are on disk."""
         return os.path.exists(self.checkpoint_path(trial_id))
 
     def finished_trials(self, number: int) -> list[Any]:
@@ -163,7 +163,6 @@ class TrialRunner(keras_tuner.Tuner):
     def reload(self) -> None:
         """Read the files of the search."""
         path = self._get_tuner_fname()
-        parse: Callable[[Any], Any] = self.set_state
-        if not is_readable(path, parse):
+        if not keep_if_whole(path, self.set_state):
             write_json(path, self.get_state())
         super().reload()

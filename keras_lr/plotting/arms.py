@@ -1,4 +1,4 @@
-"""`plot_arms`: what a search over learning rates tried, and found."""
+"""`plot_arms`: the trials of a search over learning rates, and its result."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from keras_lr.plotting.axes import COLORS, new_axes
 
 
 def plot_arms(search: Any, ax: Any = None) -> Any:
-    """Draw the trials of a search over learning rates: what was tried, and found.
+    """Draw the trials of a search over learning rates, and its result.
 
     A point is a trial, at its learning rate and its score, with its number in the order
-    of the search. The bar through it is the arm's ball: rates that are not told apart
+    of the search. The bar through it is the arm's ball: rates that cannot be told apart
     from it. Trials without a finite score are crosses at the lower edge. What the
     search has cut off, because the loss blew up or never moved, is gray; the range of
     rates that are as good as the best one within 2 % is orange.
 
     Args:
-        search: A `keras_lr.Zooming` or `keras_lr.BLiE`, or their oracle.
-        ax: The matplotlib axes to draw on. Defaults to those of a new figure.
+        search: `keras_lr.Zooming`, `keras_lr.BLiE`, or one of their oracles.
+        ax: Matplotlib axes to draw on. Defaults to those of a new figure.
 
     Returns:
         The axes.
 
     Raises:
         ValueError: If the search has no trials yet.
-        ImportError: Without matplotlib.
+        ImportError: If matplotlib is not installed.
 
     Example:
         >>> import keras_lr, keras_tuner
@@ -51,7 +51,7 @@ def plot_arms(search: Any, ax: Any = None) -> Any:
         )
     if ax is None:
         ax = new_axes("plot_arms")
-    axis = oracle.space.axis
+    axis = oracle.axis()
     ax.set_xscale("log" if axis.is_log else "linear")
     ax.set_xlim(axis.low, axis.high)
     _draw_cuts(ax, axis, oracle.live_interval())
@@ -94,9 +94,7 @@ def _draw_trainings(ax: Any, trainings: Sequence[Any]) -> None:
         if score is None:
             continue
         marker, y, place = (
-            ("o", score, {})
-            if np.isfinite(score)
-            else (*("x", 0.04), {"transform": edge})
+            ("o", score, {}) if np.isfinite(score) else ("x", 0.04, {"transform": edge})
         )
         ax.plot(
             rate, y, marker, color=COLORS[0], label=labels.pop(marker, None), **place
@@ -112,7 +110,7 @@ def _draw_trainings(ax: Any, trainings: Sequence[Any]) -> None:
 
 
 def _draw_best(ax: Any, best: Any, arms: Sequence[Any]) -> None:
-    # With KerasTuner, which is loaded by now.
+    # It imports KerasTuner, which is loaded by now.
     from keras_lr.tuners.arms import near_best
 
     if best is None or not np.isfinite(best.mean_score):

@@ -1,19 +1,23 @@
-"""What learning-rate bandits have in common: pulls, rewards, arms, radius and cuts.
+"""Bandits over learning rates: pulls, rewards, arms, and what failures cut off.
 
 An arm is a position on the axis of the learning rate, scaled to the unit interval. A
-pull is one training at it. Numbers on the host; every function takes the whole history,
-so that a search which was stopped, replayed or run in parallel needs no state of its
-own.
+pull is one training at it. `Bandit` is the base of the rules that choose where to train
+next. Numbers on the host; every function takes the whole history, so that a search
+which is stopped, replayed or run in parallel needs no state.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
+from keras_lr import _checks
+
 SAME_POSITION = 1e-6
 """Positions no further apart are one arm: they travel through a float and back."""
-DIGITS = 12
-"""Of scaled rewards."""
+REWARD_DIGITS = 12
+"""Digits to which scaled rewards are rounded."""
+EQUAL_DIGITS = 9
+"""Bounds and means that agree to so many are equal."""
 HOPELESS = 0.7
 """A flagged arm cuts the axis if its mean is below this part of the best one."""
 NARROW = 0.2
@@ -22,11 +26,11 @@ NARROW = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Pull:
-    """One training, as a strategy sees it.
+    """One training, as a rule sees it.
 
     Attributes:
-        position: Of its learning rate on the axis, from 0 to 1.
-        score: Of the objective; `None` while the training runs. It may be NaN or
+        position: Position of its learning rate on the axis, from 0 to 1.
+        score: Value of the objective; `None` while the training runs. It may be NaN or
             infinite, for a training that failed or diverged.
         signal: 1 if the loss blew up, -1 if it never left its initial value, 0 if it
             learned.
@@ -38,36 +42,14 @@ class Pull:
 
 
 @dataclasses.dataclass(frozen=True)
-class Arm:
-    """All trainings at one position, and what a strategy makes of them.
-
-    Attributes:
-        position: On the axis, from 0 to 1.
-        pulls: How many of its trainings are finished.
-        mean: Of their rewards, from 0 to 1; NaN if none is finished.
-        signal: Of its pulls if they agree, otherwise 0.
-        radius: The confidence radius.
-        index: The upper bound `mean + 2 * radius`. An arm without a finished training
-            has the larger of its neighbors' means in place of its own.
-    """
-
-    position: float
-    pulls: int
-    mean: float
-    signal: int
-    radius: float
-    index: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Visits:
     """The pulls of one arm.
 
     Attributes:
-        position: Of the arm.
-        rewards: Of the finished pulls, in ascending order.
+        position: Position of the arm.
+        rewards: Rewards of the finished pulls, in ascending order.
         pending: How many pulls are not finished.
-        signal: See `Arm`.
+        signal: Signal of the finished pulls if they agree, otherwise 0.
         estimate: Mean of the rewards, or without any the larger of the neighbors'; NaN
             if nothing at all is finished.
     """
@@ -91,14 +73,134 @@ class Visits:
         return math.fsum(self.rewards) / len(self.rewards)
 
 
-def rewards(pulls: Sequence[Pull], direction: str) -> list[float | None]:
-    """Return the reward of each pull, from 0 (worst) to 1, `None` if it is pending.
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """All trainings at one position, and what a rule makes of them.
+
+    Attributes:
+        position: Position on the axis, from 0 to 1.
+        pulls: How many of its trainings are finished.
+        mean: Mean of their rewards, from 0 to 1; NaN if none is finished.
+        signal: Signal of its pulls if they agree, otherwise 0.
+        radius: The confidence radius.
+        index: The upper bound `mean + 2 * radius`. An arm without a finished training
+            has the larger of its neighbors' means in place of its own.
+    """
+
+    position: float
+    pulls: int
+    mean: float
+    signal: int
+    radius: float
+    index: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bandit:
+    """Base of the rules: the arms, and which of them is the best.
+
+    Attributes:
+        horizon: T, how many trainings the search will have.
+        direction: `"max"` or `"min"`: what is best among the scores.
+        lipschitz: L, by how much the reward changes over the axis at most.
+        noise: Scale of the confidence radius: about the standard deviation of the
+            reward of one rate from seed to seed.
+    """
+
+    horizon: int
+    direction: str = "max"
+    lipschitz: float = 1.0
+    noise: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(
+                f"`horizon` must be at least 1. Received: horizon={self.horizon}."
+            )
+        _checks.one_of("direction", self.direction, ("max", "min"))
+        _checks.positive_number("lipschitz", self.lipschitz)
+        _checks.positive_number("noise", self.noise)
+
+    def propose(self, pulls: Sequence[Pull]) -> float | None:
+        """Return the position of the next training, `None` if the search is over.
+
+        Args:
+            pulls: All trainings so far, in any order.
+        """
+        raise NotImplementedError
+
+    def live_interval(self, pulls: Sequence[Pull]) -> tuple[float, float]:
+        """Return the interval that is still searched; (0, 1) if nothing is cut off."""
+        raise NotImplementedError
+
+    def arms(self, pulls: Sequence[Pull]) -> list[Arm]:
+        """Return the arms that have been pulled, from the left to the right."""
+        return [self.arm(arm) for arm in visits(pulls, self.direction)]
+
+    def best(self, pulls: Sequence[Pull]) -> Arm | None:
+        """Return the arm with the largest mean, `None` if no training is finished.
+
+        Of equal means the one with more trainings counts, then the smaller rate: an
+        accuracy that cannot rise any more falls steeply on the side of the large rates.
+        """
+        finished = [arm for arm in self.arms(pulls) if arm.pulls]
+        return max(finished, key=_rank, default=None)
+
+    def arm(self, visits: Visits) -> Arm:
+        """Return an arm with its radius and its index."""
+        radius = self.radius(visits.count)
+        return Arm(
+            position=visits.position,
+            pulls=len(visits.rewards),
+            mean=visits.mean,
+            signal=visits.signal,
+            radius=radius,
+            index=visits.estimate + 2 * radius,
+        )
+
+    def radius(self, count: int) -> float:
+        """Return the confidence radius of an arm with so many pulls."""
+        return confidence_radius(count, self.horizon, self.noise)
+
+
+def _rank(arm: Arm) -> tuple[float, int, float]:
+    return round(arm.mean, EQUAL_DIGITS), arm.pulls, -arm.position
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardScale:
+    """How the scores of a search become rewards, from 0 (worst) to 1.
+
+    Attributes:
+        worst: The score with reward 0.
+        best: The score with reward 1.
+    """
+
+    worst: float
+    best: float
+
+    def reward(self, score: float) -> float:
+        """Return the reward of a score; 0 if it is not finite."""
+        if not math.isfinite(score):
+            return 0.0
+        if score == self.best:
+            return 1.0
+        # All trainings that did not blow up had the same score.
+        if self.worst == self.best:
+            return 0.0
+        # Halves, because the range of two large numbers may overflow.
+        share = (score / 2 - self.worst / 2) / (self.best / 2 - self.worst / 2)
+        # Losses of any scale and offset have the same rewards, whatever their rounding.
+        return round(min(max(share, 0.0), 1.0), REWARD_DIGITS)
+
+
+def reward_scale(pulls: Sequence[Pull], direction: str) -> RewardScale:
+    """Return the scale of the rewards of a history.
 
     Scores to be maximized that all lie between 0 and 1, such as accuracies, are their
     own rewards. All others are scaled so that the worst finite score has reward 0 and
     the best 1. Scores of trainings whose loss blew up do not count for the worst one: a
-    single huge loss would make all others look the same. A score that is not finite has
-    reward 0.
+    single huge loss would make all others look the same.
 
     Args:
         pulls: The history.
@@ -111,30 +213,12 @@ def rewards(pulls: Sequence[Pull], direction: str) -> list[float | None]:
     ]
     scores = [score for score, _ in finite]
     if not scores or (direction == "max" and all(0 <= score <= 1 for score in scores)):
-        worst, best = 0.0, 1.0
-    else:
-        # If all of them blew up, they are all that there is.
-        sane = [score for score, signal in finite if signal <= 0] or scores
-        best, worst = (max(scores), min(sane))
-        if direction == "min":
-            best, worst = (min(scores), max(sane))
-    return [_reward(pull.score, worst, best) for pull in pulls]
-
-
-def _reward(score: float | None, worst: float, best: float) -> float | None:
-    if score is None:
-        return None
-    if not math.isfinite(score):
-        return 0.0
-    if score == best:
-        return 1.0
-    # Of trainings that did not blow up, all had the same score.
-    if worst == best:
-        return 0.0
-    # Halves, because the range of two large numbers may overflow.
-    share = (score / 2 - worst / 2) / (best / 2 - worst / 2)
-    # Losses of any scale and offset have the same rewards, whatever their rounding.
-    return round(min(max(share, 0.0), 1.0), DIGITS)
+        return RewardScale(worst=0.0, best=1.0)
+    # If all of them blew up, they are all that there is.
+    sane = [score for score, signal in finite if signal <= 0] or scores
+    if direction == "min":
+        return RewardScale(worst=max(sane), best=min(scores))
+    return RewardScale(worst=min(sane), best=max(scores))
 
 
 def visits(pulls: Sequence[Pull], direction: str) -> list[Visits]:
@@ -142,26 +226,23 @@ def visits(pulls: Sequence[Pull], direction: str) -> list[Visits]:
 
     The order of the pulls makes no difference.
     """
-    paired = sorted(
-        zip(pulls, rewards(pulls, direction), strict=True),
-        key=lambda pair: pair[0].position,
-    )
-    groups: list[list[tuple[Pull, float | None]]] = []
-    for pull, reward in paired:
-        if groups and pull.position - groups[-1][0][0].position <= SAME_POSITION:
-            groups[-1].append((pull, reward))
+    scale = reward_scale(pulls, direction)
+    groups: list[list[Pull]] = []
+    for pull in sorted(pulls, key=lambda pull: pull.position):
+        if groups and pull.position - groups[-1][0].position <= SAME_POSITION:
+            groups[-1].append(pull)
         else:
-            groups.append([(pull, reward)])
-    return _with_estimates([_visits_of(group) for group in groups])
+            groups.append([pull])
+    return _with_estimates([_visits_of(group, scale) for group in groups])
 
 
-def _visits_of(group: Sequence[tuple[Pull, float | None]]) -> Visits:
-    finished = sorted(reward for _, reward in group if reward is not None)
-    signals = {pull.signal for pull, reward in group if reward is not None}
+def _visits_of(group: Sequence[Pull], scale: RewardScale) -> Visits:
+    rewards = [scale.reward(pull.score) for pull in group if pull.score is not None]
+    signals = {pull.signal for pull in group if pull.score is not None}
     return Visits(
-        position=group[0][0].position,
-        rewards=tuple(finished),
-        pending=len(group) - len(finished),
+        position=group[0].position,
+        rewards=tuple(sorted(rewards)),
+        pending=len(group) - len(rewards),
         signal=signals.pop() if len(signals) == 1 else 0,
     )
 
@@ -191,7 +272,7 @@ def confidence_radius(count: int, horizon: int, scale: float = 1.0) -> float:
     """Return scale sqrt(2 ln T / (n + 1)).
 
     Args:
-        count: n, the trainings of the arm.
+        count: n, the number of trainings of the arm.
         horizon: T.
         scale: 1 as printed, 0.1 for the paper's ReLU networks.
     """

@@ -24,8 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from keras_lr import _checks
 from keras_lr.rules import bandit
-from keras_lr.rules.bandit import Arm, Pull, Visits
-from keras_lr.rules.zooming import Zooming
+from keras_lr.rules.bandit import Bandit, Pull, Visits
 
 STRATEGIES = ("thirds", "paper")
 
@@ -35,9 +34,10 @@ class Cell:
     """The part number `place` of `parts` equal parts of the axis.
 
     Attributes:
-        place: From 0.
-        parts: How many there are.
-        promise: The mean of the cell that it is a part of.
+        place: Number of the part, from 0.
+        parts: Number of parts.
+        promise: Mean reward of the last cell around this one that was tried, or of this
+            one; NaN if there is none.
     """
 
     place: int
@@ -49,35 +49,31 @@ class Cell:
         """Return the position in the middle."""
         return (self.place + 0.5) / self.parts
 
-    def divided(self, parts: int, promise: float) -> "list[Cell]":
+    def divided(self, parts: int) -> "list[Cell]":
         """Return the cells that it consists of if the axis has `parts` parts."""
         share = parts // self.parts
         first = self.place * share
-        return [Cell(place, parts, promise) for place in range(first, first + share)]
+        places = range(first, first + share)
+        return [Cell(place, parts, self.promise) for place in places]
 
 
 @dataclasses.dataclass(frozen=True)
-class BLiE:
+class BLiE(Bandit):
     """Narrow the axis batch by batch.
 
     Attributes:
-        horizon: T, how many trainings the search will have.
-        direction: `"max"` or `"min"`, of the scores.
-        lipschitz: L, by how much the reward changes over the axis at most.
-        noise: Scale of the confidence radius: about the standard deviation of the
-            reward of one rate from seed to seed.
-        strategy: `"thirds"` or `"paper"`.
+        strategy: `"thirds"` or `"paper"`: how cells are divided and eliminated.
 
     Notes:
-        - A cell is tried once, at its center. The paper allots r_m^-beta of a budget to
-          it, BLiN 16 ln T / r_m^2 trainings at random positions in it: far more than a
+        - A cell is tried once, at its center. The paper gives it r_m^-beta of a budget,
+          BLiN 16 ln T / r_m^2 trainings at random positions in it: far more than a
           search of 20 trainings has.
         - The edges, and the factor 4 of the elimination, are BLiN's. Among centers, a
           difference of L r_m / 2 and of twice the confidence radius is enough: this is
           what the strategy `"thirds"` asks for.
         - The strategy `"thirds"` also leaves out cells beyond a failure, as `Zooming`
           does.
-        - Where the ACE sequence ends, the edges are halved on.
+        - Where the ACE sequence ends, each edge is half of the one before.
 
     References:
         - Feng, Luo, Huang and Wang, [A Lipschitz Bandits Approach for Continuous
@@ -86,16 +82,11 @@ class BLiE:
           Feedback](https://arxiv.org/abs/2110.09722) (BLiN), 2022.
     """
 
-    horizon: int
-    direction: str = "max"
-    lipschitz: float = 1.0
-    noise: float = 0.01
     strategy: str = "thirds"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _checks.one_of("strategy", self.strategy, STRATEGIES)
-        # What both have in common is checked there.
-        self._ranking()
 
     def propose_batch(self, pulls: Sequence[Pull]) -> list[float]:
         """Return the positions of the current batch, the most promising ones first.
@@ -106,7 +97,7 @@ class BLiE:
         Args:
             pulls: All trainings so far, in any order.
         """
-        return [cell.center for cell, _ in self._batch(pulls)]
+        return [cell.center for cell in self._batch(self._visits(pulls))]
 
     def propose(self, pulls: Sequence[Pull]) -> float | None:
         """Return the next position of the batch that has not been pulled.
@@ -120,23 +111,13 @@ class BLiE:
         Returns:
             The position, or `None` if the cells are as small as the noise lets them be.
         """
-        new = (cell.center for cell, arm in self._batch(pulls) if arm is None)
-        return next(new, None)
+        visits = self._visits(pulls)
+        centers = (cell.center for cell in self._batch(visits))
+        return next((each for each in centers if arm_at(each, visits) is None), None)
 
-    def arms(self, pulls: Sequence[Pull]) -> list[Arm]:
-        """Return the arms that have been pulled, from the left to the right."""
-        return self._ranking().arms(pulls)
-
-    def best(self, pulls: Sequence[Pull]) -> Arm | None:
-        """Return the arm with the largest mean, `None` if no training is finished.
-
-        Of equal means the one with more trainings counts, then the larger rate.
-        """
-        return self._ranking().best(pulls)
-
-    def cuts(self, pulls: Sequence[Pull]) -> tuple[float, float]:
+    def live_interval(self, pulls: Sequence[Pull]) -> tuple[float, float]:
         """Return the smallest interval that holds the cells of the current batch."""
-        cells = [cell for cell, _ in self._batch(pulls)]
+        cells = self._batch(self._visits(pulls))
         if not cells:
             return 0.0, 1.0
         return (
@@ -144,31 +125,26 @@ class BLiE:
             max((cell.place + 1) / cell.parts for cell in cells),
         )
 
-    def _ranking(self) -> Zooming:
-        return Zooming(self.horizon, self.direction, self.lipschitz, self.noise)
+    def _visits(self, pulls: Sequence[Pull]) -> list[Visits]:
+        return bandit.visits(pulls, self.direction)
 
-    def _batch(self, pulls: Sequence[Pull]) -> list[tuple[Cell, Visits | None]]:
-        """Return the cells of the first batch with new ones, and the arms there."""
-        visits = bandit.visits(pulls, self.direction)
+    def _batch(self, visits: Sequence[Visits]) -> list[Cell]:
+        """Return the cells of the first batch with new ones."""
         live = (0.0, 1.0) if self.strategy == "paper" else bandit.live_interval(visits)
         cells = [Cell(0, 1)]
-        radius = bandit.confidence_radius(1, self.horizon, self.noise)
         for parts in self._parts():
-            if self.lipschitz / (2 * parts) <= radius:
+            if self.lipschitz / (2 * parts) <= self.radius(1):
                 return []
-            cells = [
-                part for cell in cells for part in cell.divided(parts, cell.promise)
-            ]
+            cells = [part for cell in cells for part in cell.divided(parts)]
             cells = [cell for cell in cells if live[0] <= cell.center <= live[1]]
-            found = {cell: arm_at(cell.center, visits) for cell in cells}
-            if None in found.values():
-                promising = sorted(cells, key=_by_promise)
-                return [(cell, found[cell]) for cell in promising]
-            cells = self._survivors(found)
+            arms = [(cell, arm_at(cell.center, visits)) for cell in cells]
+            means = {cell: arm.estimate for cell, arm in arms if arm is not None}
+            if len(means) < len(cells):
+                return sorted(cells, key=_by_promise)
+            cells = self._survivors(means)
         return []
 
-    def _survivors(self, found: Mapping[Cell, Visits | None]) -> list[Cell]:
-        means = {cell: arm.estimate for cell, arm in found.items() if arm is not None}
+    def _survivors(self, means: Mapping[Cell, float]) -> list[Cell]:
         best = bandit.larger(means.values())
         return [
             dataclasses.replace(cell, promise=mean)
@@ -177,12 +153,11 @@ class BLiE:
         ]
 
     def _limit(self, cell: Cell) -> float:
-        """Return by how much less than the best a cell's mean may not be."""
+        """Return how far behind the best mean a cell is eliminated."""
         edge = 1.0 / cell.parts
         if self.strategy == "paper":
             return 4.0 * self.lipschitz * edge
-        noise = bandit.confidence_radius(1, self.horizon, self.noise)
-        return self.lipschitz * edge / 2 + 2 * noise
+        return self.lipschitz * edge / 2 + 2 * self.radius(1)
 
     def _parts(self) -> Iterator[int]:
         """Yield into how many parts the axis is divided, batch after batch."""
@@ -204,7 +179,7 @@ def arm_at(position: float, visits: Sequence[Visits]) -> Visits | None:
 
 
 def ace_parts(horizon: int, dimension: float = 0.0) -> Iterator[int]:
-    """Yield 1 / r_m of the ACE sequence, each number once, and then go on by halves.
+    """Yield 1 / r_m of the ACE sequence, each number once, and then double it.
 
     Args:
         horizon: T.

@@ -1,28 +1,28 @@
 """What the loss of a training says about its learning rate, whatever the metric says.
 
-A loss that blew up means a rate too high, one that never left its initial value
-mostly a rate too low. Metrics hide both: a model whose weights are NaN scores at
-chance. Numbers on the host. For losses that may be negative, the shares below are of
-the absolute value of the initial loss.
+A loss that blew up means that the rate is too high, one that never left its initial
+value mostly that it is too low. Metrics hide both: a model whose weights are NaN scores
+at chance. Numbers on the host. For losses that may be negative, the shares below are
+shares of the absolute value of the initial loss.
 """
 
 import math
 from collections.abc import Sequence
 
 BLOW_UP = 0.1
-"""A loss has blown up if it ends by more than this share above its initial value."""
+"""A loss has blown up if it ends more than this share above its initial value."""
 DEPARTURE = 0.1
-"""It has never left if it is not at least by this share below."""
+"""A loss has never left its initial value if it is not this share below it."""
 HOPE = 0.02
-"""A training is given up if its loss is not by this share below after a quarter."""
+"""A training is given up if its loss is not this share below after a quarter."""
 EARLY_BATCHES = 10
 """Batches whose mean loss is still about the initial one, unless it blew up in them."""
 EXPLOSION = 1.0
-"""By more than this share above the first loss, the mean of these says that it did."""
+"""If the mean of these is more than this share above the first loss, it blew up."""
 
 
 def initial_loss(first: float, early: float) -> float:
-    """Return the loss before any update, which the first batch alone tells badly.
+    """Return the loss before any update, of which the first batch is a poor estimate.
 
     An easy first batch would make a loss that never moved look as if it had blown up.
 
@@ -40,7 +40,7 @@ def loss_signal(initial: float, final: float) -> int:
 
     Args:
         initial: Loss before any update.
-        final: Mean loss of the last epoch. Not finite is a blow-up.
+        final: Mean loss of the last epoch. If it is not finite, the loss blew up.
     """
     if not (math.isfinite(initial) and math.isfinite(final)):
         return 1
@@ -52,7 +52,7 @@ def loss_signal(initial: float, final: float) -> int:
 
 
 def decision_epoch(epochs: int) -> int:
-    """Return after how many epochs a training is given up or not: a quarter of all.
+    """Return after how many epochs a training may be given up: a quarter of all.
 
     Never after the first one, whose mean loss is mostly that of an untrained model.
     """
@@ -62,12 +62,12 @@ def decision_epoch(epochs: int) -> int:
 def is_hopeless(initial: float, losses: Sequence[float]) -> bool:
     """Tell whether a loss, after a quarter of the epochs, is where it began.
 
-    Ten batches are few to tell 2 % by. So unless the loss blew up, a fall since the
-    first epoch counts too.
+    Ten batches are too few to recognize 2 %. So unless the loss blew up, a fall since
+    the first epoch counts too.
 
     Args:
         initial: Loss before any update.
-        losses: Mean losses of the epochs until then.
+        losses: Mean losses of the epochs so far.
     """
     start = initial
     if loss_signal(initial, losses[0]) <= 0:

@@ -25,27 +25,21 @@ from collections.abc import Sequence
 
 from keras_lr import _checks
 from keras_lr.rules import bandit
-from keras_lr.rules.bandit import Arm, Pull, Visits
+from keras_lr.rules.bandit import Arm, Bandit, Pull, Visits
 
 STRATEGIES = ("gap", "paper")
-DIGITS = 9
-"""Bounds that agree to so many are equal: positions travel through a float."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Zooming:
+class Zooming(Bandit):
     """Choose the position of the next training from the history of a search.
 
     Attributes:
-        horizon: T, how many trainings the search will have.
-        direction: `"max"` or `"min"`, of the scores.
-        lipschitz: L, by how much the reward changes over the axis at most.
-        noise: Scale of the confidence radius of the strategy `"gap"`: about the
-            standard deviation of the reward of one rate from seed to seed.
-        radius_scale: Scale of the confidence radius of the strategy `"paper"`: 1 is the
-            radius as printed, 0.1 the paper's variant for ReLU networks.
+        radius_scale: Scale of the confidence radius of the strategy `"paper"`, in place
+            of `noise`: 1 is the radius as printed, 0.1 the paper's variant for ReLU
+            networks.
         strategy: `"gap"` or `"paper"`.
-        first: Position of the first arm; `None` is the middle.
+        first: Position of the first arm.
 
     Notes:
         The strategy `"paper"` settles what the book leaves open, or what a pure
@@ -59,8 +53,8 @@ class Zooming:
           its neighbors' means.
         - Of equal indices the larger rate is played.
 
-        The strategy `"gap"` is not of the book. It has no bound on its regret: noise is
-        a guess, and the reward falls off more steeply than L where a training diverges.
+        The strategy `"gap"` is not from the book. It has no bound on its regret: noise
+        is a guess, and the reward falls more steeply than L where a training diverges.
 
     References:
         - Slivkins, [Introduction to Multi-Armed
@@ -68,29 +62,18 @@ class Zooming:
         - Kleinberg, Slivkins and Upfal, [Multi-Armed Bandits in Metric
           Spaces](https://arxiv.org/abs/0809.4882), 2008.
         - [Learning Rate Optimization for Deep Neural Networks Using Lipschitz
-          Bandits](https://arxiv.org/abs/2409.09783), 2024: the radius by 10.
+          Bandits](https://arxiv.org/abs/2409.09783), 2024: a tenth of the radius.
     """
 
-    horizon: int
-    direction: str = "max"
-    lipschitz: float = 1.0
-    noise: float = 0.01
     radius_scale: float = 1.0
     strategy: str = "gap"
-    first: float | None = None
+    first: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(
-                f"`horizon` must be at least 1. Received: horizon={self.horizon}."
-            )
-        _checks.one_of("direction", self.direction, ("max", "min"))
+        super().__post_init__()
         _checks.one_of("strategy", self.strategy, STRATEGIES)
-        _checks.positive_number("lipschitz", self.lipschitz)
-        _checks.positive_number("noise", self.noise)
         _checks.positive_number("radius_scale", self.radius_scale)
-        if self.first is not None:
-            _checks.fraction("first", self.first)
+        _checks.fraction("first", self.first)
 
     def propose(self, pulls: Sequence[Pull]) -> float | None:
         """Return the position of the next training.
@@ -108,44 +91,21 @@ class Zooming:
         """
         visits = bandit.visits(pulls, self.direction)
         if not visits:
-            return 0.5 if self.first is None else self.first
+            return self.first
         if self.strategy == "paper":
             return self._paper(visits)
         return self._gap(visits)
 
-    def arms(self, pulls: Sequence[Pull]) -> list[Arm]:
-        """Return the arms that have been pulled, from the left to the right."""
-        return [self._arm(arm) for arm in bandit.visits(pulls, self.direction)]
-
-    def best(self, pulls: Sequence[Pull]) -> Arm | None:
-        """Return the arm with the largest mean, `None` if no training is finished.
-
-        Of equal means the one with more trainings counts, then the smaller rate: an
-        accuracy that cannot rise any more falls steeply on the side of the large rates.
-        """
-        finished = [arm for arm in self.arms(pulls) if arm.pulls]
-        return max(finished, key=_rank, default=None)
-
-    def cuts(self, pulls: Sequence[Pull]) -> tuple[float, float]:
+    def live_interval(self, pulls: Sequence[Pull]) -> tuple[float, float]:
         """Return the interval that is still searched; (0, 1) if nothing is cut off."""
         if self.strategy == "paper":
             return 0.0, 1.0
         return bandit.live_interval(bandit.visits(pulls, self.direction))
 
-    def _radius(self, count: int) -> float:
+    def radius(self, count: int) -> float:
+        """Return the confidence radius of an arm with so many pulls."""
         scale = self.noise if self.strategy == "gap" else self.radius_scale
         return bandit.confidence_radius(count, self.horizon, scale)
-
-    def _arm(self, visits: Visits) -> Arm:
-        radius = self._radius(visits.count)
-        return Arm(
-            position=visits.position,
-            pulls=len(visits.rewards),
-            mean=visits.mean,
-            signal=visits.signal,
-            radius=radius,
-            index=visits.estimate + 2 * radius,
-        )
 
     def _gap(self, visits: Sequence[Visits]) -> float | None:
         low, high = bandit.live_interval(visits)
@@ -156,9 +116,9 @@ class Zooming:
         if self._is_settled(live, gaps):
             return None
         options = [(self._bound(gap), True, gap.center) for gap in gaps]
-        # A second training at a rate waits for the first: its seed alone would be new.
+        # A second training at a rate waits for the first: only its seed would be new.
         options += [
-            (self._arm(arm).index, False, arm.position)
+            (self.arm(arm).index, False, arm.position)
             for arm in live
             if not arm.pending
         ]
@@ -167,13 +127,13 @@ class Zooming:
     def _is_open(self, gap: "Gap", visits: Sequence[Visits]) -> bool:
         """Tell whether the center of a gap is in no ball."""
         return not any(
-            self.lipschitz * abs(gap.center - arm.position) <= self._radius(arm.count)
+            self.lipschitz * abs(gap.center - arm.position) <= self.radius(arm.count)
             for arm in visits
         )
 
     def _bound(self, gap: "Gap") -> float:
-        """Return the most that the mean reward in a gap can be."""
-        means = [arm.estimate + self._radius(arm.count) for arm in gap.neighbors]
+        """Return an upper bound of the mean reward in a gap."""
+        means = [arm.estimate + self.radius(arm.count) for arm in gap.neighbors]
         mean = bandit.larger(means)
         return (0.0 if math.isnan(mean) else mean) + self.lipschitz * gap.width / 2
 
@@ -183,34 +143,30 @@ class Zooming:
         if not known:
             return False
         best = max(known, key=lambda arm: arm.estimate)
-        limit = best.estimate - self._radius(best.count)
+        limit = best.estimate - self.radius(best.count)
         bounds = [self._bound(gap) for gap in gaps]
-        bounds += [self._arm(arm).index for arm in known if arm is not best]
+        bounds += [self.arm(arm).index for arm in known if arm is not best]
         return all(bound < limit for bound in bounds)
 
     def _paper(self, visits: Sequence[Visits]) -> float:
         point = uncovered_point(
-            [(arm.position, self._radius(arm.count) / self.lipschitz) for arm in visits]
+            [(arm.position, self.radius(arm.count) / self.lipschitz) for arm in visits]
         )
         if point is not None:
             return point
-        arms = [self._arm(arm) for arm in visits]
+        arms = [self.arm(arm) for arm in visits]
         return max(arms, key=_optimism).position
 
 
 def _preference(option: tuple[float, bool, float]) -> tuple[float, bool, float]:
     bound, is_new, position = option
-    return round(bound, DIGITS), is_new, position
-
-
-def _rank(arm: Arm) -> tuple[float, int, float]:
-    return round(arm.mean, DIGITS), arm.pulls, -arm.position
+    return round(bound, bandit.EQUAL_DIGITS), is_new, position
 
 
 def _optimism(arm: Arm) -> tuple[float, float]:
     # Without a finished training anywhere, the radii alone decide.
     index = 2 * arm.radius if math.isnan(arm.index) else arm.index
-    return round(index, DIGITS), arm.position
+    return round(index, bandit.EQUAL_DIGITS), arm.position
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,9 +174,9 @@ class Gap:
     """A part of the axis between neighboring arms, or between an arm and the end.
 
     Attributes:
-        low: Its left end.
-        high: Its right end.
-        neighbors: The arms at its ends, one or two.
+        low: Left end.
+        high: Right end.
+        neighbors: Arms at the ends, one or two.
     """
 
     low: float
@@ -260,7 +216,7 @@ def uncovered_point(balls: Sequence[tuple[float, float]]) -> float | None:
     Of equally wide parts the one on the right counts.
 
     Args:
-        balls: Centers and radii, by center. A ball holds its boundary.
+        balls: Centers and radii. The boundary belongs to a ball.
 
     Returns:
         The position, or `None` if everything is covered.
@@ -272,6 +228,6 @@ def uncovered_point(balls: Sequence[tuple[float, float]]) -> float | None:
         free.append((reached, low))
         reached = max(reached, high)
     free.append((reached, 1.0))
-    wide = [(round(high - low, DIGITS), low, high) for low, high in free]
+    wide = [(round(high - low, bandit.EQUAL_DIGITS), low, high) for low, high in free]
     width, low, high = max(wide)
     return (low + high) / 2 if width > 0 else None

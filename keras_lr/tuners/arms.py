@@ -1,4 +1,4 @@
-"""Arms of a search in learning rates and scores, and what to say of them."""
+"""Arms of a search in learning rates and scores, and their summary in words."""
 
 import dataclasses
 import math
@@ -18,10 +18,10 @@ class Training:
     """One trial of a search.
 
     Attributes:
-        trial_id: Its name in KerasTuner.
-        learning_rate: That it was trained with.
-        score: Of the objective; `None` while it runs, infinite if it diverged, NaN if
-            it failed.
+        trial_id: Name of the trial in KerasTuner.
+        learning_rate: Learning rate of the training.
+        score: Value of the objective; `None` while it runs, infinite if it diverged,
+            NaN if it failed.
         signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
     """
 
@@ -37,15 +37,15 @@ class LearningRateArm:
 
     Attributes:
         learning_rate: The rate.
-        scores: Of the objective, in the order of the trials; infinite for those that
-            diverged, NaN for those that failed.
-        mean_score: Their mean.
+        scores: Values of the objective, in the order of the trials; infinite for those
+            that diverged, NaN for those that failed.
+        mean_score: Mean of the scores.
         reward: Mean reward, from 0 (worst) to 1; NaN if no trial has finished.
         signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
         low: Smallest rate of the arm's ball.
         high: Largest rate of the arm's ball.
-        index: The upper bound of the reward that the search goes by.
-        trial_ids: The names of its trials, also of those that run.
+        index: Upper bound of the reward, by which the search chooses.
+        trial_ids: Names of its trials, also of those that run.
     """
 
     learning_rate: float
@@ -74,10 +74,10 @@ def describe_arms(
     """Return the arms of a rule in learning rates, from the smallest rate up.
 
     Args:
-        arms: Of the rule.
-        trainings: Those that the rule has seen, in order.
-        axis: Of the learning rate.
-        lipschitz: L of the rule: a ball is as wide as its radius divided by it.
+        arms: Arms on the axis.
+        trainings: All trials at a known learning rate, in order.
+        axis: Axis of the learning rate.
+        lipschitz: L: a ball reaches as far as the radius of its arm divided by L.
     """
     return [_describe(arm, trainings, axis, lipschitz) for arm in arms]
 
@@ -85,15 +85,15 @@ def describe_arms(
 def _describe(
     arm: Arm, trainings: Sequence[Training], axis: Axis, lipschitz: float
 ) -> LearningRateArm:
-    own = [
+    at_arm = [
         training
         for training in trainings
         if abs(axis.position(training.learning_rate) - arm.position) <= SAME_POSITION
     ]
-    scores = tuple(each.score for each in own if each.score is not None)
+    scores = tuple(each.score for each in at_arm if each.score is not None)
     reach = arm.radius / lipschitz
     return LearningRateArm(
-        learning_rate=own[0].learning_rate,
+        learning_rate=at_arm[0].learning_rate,
         scores=scores,
         mean_score=math.fsum(scores) / len(scores) if scores else math.nan,
         reward=arm.mean,
@@ -101,7 +101,7 @@ def _describe(
         low=axis.learning_rate(arm.position - reach),
         high=axis.learning_rate(arm.position + reach),
         index=arm.index,
-        trial_ids=tuple(each.trial_id for each in own),
+        trial_ids=tuple(each.trial_id for each in at_arm),
     )
 
 
@@ -125,12 +125,12 @@ def near_best(
 def summary_lines(
     arms: Sequence[LearningRateArm], best: LearningRateArm | None, objective: str
 ) -> list[str]:
-    """Return what a search found, in sentences.
+    """Return the result of a search, in sentences.
 
     Args:
         arms: All arms, by rate.
-        best: The recommended one.
-        objective: Its name.
+        best: The recommended arm, `None` if no trial has finished.
+        objective: Name of the objective.
     """
     finished = [arm for arm in arms if arm.scores]
     if best is None or not any(math.isfinite(score) for score in best.scores):

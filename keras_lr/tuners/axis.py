@@ -1,6 +1,7 @@
 """The learning rate of a search space, as an axis of unit length."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
@@ -13,7 +14,7 @@ class Axis:
     """A `Float` hyperparameter as an axis from 0 to 1.
 
     Attributes:
-        hyperparameter: Says how learning rates are laid out: `sampling` and the ends.
+        hyperparameter: Range of learning rates, with its `sampling`.
     """
 
     hyperparameter: Any
@@ -54,15 +55,14 @@ class Axis:
             )
         return self.position(learning_rate)
 
-    def same(self, position: float, known: list[float]) -> float:
-        """Return the rate at a position, to the last bit one that is already there."""
-        rate = self.learning_rate(position)
-        near = [
-            other
-            for other in known
-            if abs(self.position(other) - position) <= SAME_POSITION
-        ]
-        return near[0] if near else rate
+    def learning_rate_among(self, tried: Sequence[float], position: float) -> float:
+        """Return the rate at a position, to the last bit one of those tried there."""
+        near = (
+            rate
+            for rate in tried
+            if abs(self.position(rate) - position) <= SAME_POSITION
+        )
+        return next(near, self.learning_rate(position))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +71,8 @@ class SearchSpace:
 
     Attributes:
         learning_rate: The hyperparameter, `None` if it is not there, or not active.
-        others: The values of all others, by name: fixed ones, and defaults.
-        tunable: Names of those of them that are not fixed.
+        others: Values of all others by name: fixed ones, and defaults.
+        tunable: Names of the others that are not fixed.
     """
 
     learning_rate: Any
@@ -95,20 +95,20 @@ def read_space(space: Any, name: str) -> SearchSpace:
 
     Args:
         space: A `keras_tuner.HyperParameters`.
-        name: Of the learning rate.
+        name: Name of the learning rate.
     """
-    seen = keras_tuner.HyperParameters()
+    merged = keras_tuner.HyperParameters()
     learning_rate, tunable = None, []
     for hyperparameter in space.space:
         # Of two with one name and no condition between them, the first one counts.
-        seen.merge([hyperparameter], overwrite=False)
-        if not seen.is_active(hyperparameter):
+        merged.merge([hyperparameter], overwrite=False)
+        if not merged.is_active(hyperparameter):
             continue
         if hyperparameter.name == name:
             learning_rate = learning_rate or hyperparameter
-        elif not any(_is_fixed(twin) for twin in _active(seen, hyperparameter.name)):
+        elif not any(_is_fixed(twin) for twin in _active(merged, hyperparameter.name)):
             tunable.append(hyperparameter.name)
-    others = {key: value for key, value in seen.values.items() if key != name}
+    others = {key: value for key, value in merged.values.items() if key != name}
     return SearchSpace(learning_rate, others, tuple(dict.fromkeys(tunable)))
 
 

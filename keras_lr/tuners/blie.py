@@ -1,9 +1,9 @@
 """`BLiEOracle` and `BLiE`: batched Lipschitz narrowing over learning rates."""
 
+import functools
 from typing import Any
 
-from keras_lr.rules import blie as rule
-from keras_lr.tuners.axis import Axis
+from keras_lr.rules import blie as rules
 from keras_lr.tuners.oracle import LearningRateOracle
 from keras_lr.tuners.tuner import LearningRateTuner
 
@@ -15,21 +15,27 @@ class BLiEOracle(LearningRateOracle):
     another. With one worker, `keras_lr.ZoomingOracle` needs fewer trainings.
 
     Args:
-        objective: As for `keras_tuner.Oracle`.
-        max_trials: The number of trainings, T in the paper.
+        objective: Metric to optimize, such as `"val_accuracy"`, or a
+            `keras_tuner.Objective`.
+        max_trials: Number of trainings, T in the paper.
         hyperparameter: Name of the learning rate, a `Float` of the search space.
         lipschitz: How much the reward, from 0 to 1, changes over the axis at most.
         noise: About the standard deviation of the reward from seed to seed.
         strategy: `"thirds"`, or `"paper"` for the paper's edge lengths and elimination.
-        seed: Of the search: each trial has a seed of its own that follows from it.
-        hyperparameters: As for `keras_tuner.Oracle`.
-        tune_new_entries: As for `keras_tuner.Oracle`.
-        allow_new_entries: As for `keras_tuner.Oracle`.
-        max_retries_per_trial: As for `keras_tuner.Oracle`.
-        max_consecutive_failed_trials: As for `keras_lr.ZoomingOracle`.
+        seed: Seed of the search. Each trial has a seed that follows from it.
+        hyperparameters: Search space, a `keras_tuner.HyperParameters`; also to fix
+            others than the learning rate.
+        tune_new_entries: Whether hyperparameters that only the model's function
+            declares belong to the search space.
+        allow_new_entries: Whether the model's function may declare hyperparameters
+            that are not in `hyperparameters`.
+        max_retries_per_trial: How often a trial that could not be run is run again.
+        max_consecutive_failed_trials: Number of trials in a row that could not be run
+            after which the search ends. A training that diverges is not one of them.
 
     Raises:
-        ValueError: As `keras_lr.ZoomingOracle`.
+        ValueError: If an argument is wrong. In `update_space`, which tuners call first
+            of all, if the space holds something else to tune than the learning rate.
 
     Example:
         >>> import keras_lr, keras_tuner
@@ -47,7 +53,7 @@ class BLiEOracle(LearningRateOracle):
 
     Notes:
         `keras_lr.rules.blie` has the algorithm and its deviations from the paper. The
-        rest is as for `keras_lr.ZoomingOracle`.
+        notes of `keras_lr.ZoomingOracle` on trials and scores apply.
 
     References:
         - BLiE: Feng, Luo, Huang and Wang, [A Lipschitz Bandits Approach for Continuous
@@ -70,10 +76,10 @@ class BLiEOracle(LearningRateOracle):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
     ) -> None:
-        self.lipschitz = lipschitz
-        self.noise = noise
-        self.strategy = strategy
         super().__init__(
+            functools.partial(
+                rules.BLiE, lipschitz=lipschitz, noise=noise, strategy=strategy
+            ),
             objective,
             max_trials,
             hyperparameter=hyperparameter,
@@ -85,48 +91,43 @@ class BLiEOracle(LearningRateOracle):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
 
-    def strategy_for(self, axis: Axis | None) -> rule.BLiE:
-        """Return the rule that chooses learning rates."""
-        return rule.BLiE(
-            horizon=self.max_trials,
-            direction=self.objective.direction,
-            lipschitz=self.lipschitz,
-            noise=self.noise,
-            strategy=self.strategy,
-        )
-
 
 class BLiE(LearningRateTuner):
     """Find the learning rate of a Keras model in batches of parallel trainings.
 
     It is used as `keras_tuner.BayesianOptimization` is, and searches the learning rate
-    alone, as `keras_lr.BLiEOracle` says. What else it does is what `keras_lr.Zooming`
-    does.
+    alone, as `keras_lr.BLiEOracle` says. The rest is as in `keras_lr.Zooming`.
 
     Args:
-        hypermodel: See `keras_lr.Zooming`.
-        objective: As for `keras_tuner.Oracle`, such as `"val_accuracy"`.
-        max_trials: The number of trainings.
-        hyperparameter: See `keras_lr.BLiEOracle`; so for all that follow.
+        hypermodel: Function that takes hyperparameters and returns a compiled model,
+            whose learning rate is the hyperparameter, or a `keras_tuner.HyperModel`.
+        objective: Metric to optimize, such as `"val_accuracy"`, or a
+            `keras_tuner.Objective`.
+        max_trials: Number of trainings.
+        hyperparameter: Name of the learning rate, a `Float` of the search space.
         lipschitz: How much the reward changes over the axis at most.
         noise: Standard deviation of the reward from seed to seed.
         strategy: `"thirds"` or `"paper"`.
-        seed: Of the search.
-        hyperparameters: As for `keras_tuner.Oracle`.
-        tune_new_entries: As for `keras_tuner.Oracle`.
-        allow_new_entries: As for `keras_tuner.Oracle`.
-        max_retries_per_trial: As for `keras_tuner.Oracle`.
-        max_consecutive_failed_trials: As for `keras_tuner.Oracle`.
-        search_epochs: See `keras_lr.Zooming`; so for all that follow.
+        seed: Seed of the search.
+        hyperparameters: Search space, a `keras_tuner.HyperParameters`.
+        tune_new_entries: Whether hyperparameters that only `hypermodel` declares belong
+            to the search space.
+        allow_new_entries: Whether `hypermodel` may declare hyperparameters that are not
+            in `hyperparameters`.
+        max_retries_per_trial: How often a trial that could not be run is run again.
+        max_consecutive_failed_trials: Number of failed trials in a row that ends the
+            search.
+        search_epochs: Epochs of each trial, in place of those given to `search`.
         stop_hopeless: Whether to stop trials whose loss does not move.
-        checkpoint: `"all"`, `"best"` or `"none"`.
-        **kwargs: As for `keras_tuner.Tuner`.
+        checkpoint: Which weights to keep: `"all"`, `"best"` or `"none"`.
+        **kwargs: More arguments of `keras_tuner.Tuner`.
 
     Attributes:
         oracle: The `keras_lr.BLiEOracle`.
 
     Raises:
-        ValueError: As `keras_lr.Zooming`.
+        ValueError: If an argument is wrong, if there is no learning rate in the search
+            space, or something else to tune.
 
     Example:
         >>> import keras, keras_lr, numpy as np
@@ -144,7 +145,7 @@ class BLiE(LearningRateTuner):
         ['6.8e-05', '0.0032', '0.15']
 
     Notes:
-        As for `keras_lr.Zooming`.
+        The notes of `keras_lr.Zooming` apply.
 
     References:
         - See `keras_lr.BLiEOracle`.

@@ -16,8 +16,8 @@ class BestEpochWeights(keras.callbacks.Callback):
 
     Args:
         objective: The `keras_tuner.Objective`. If the logs do not have it, the weights
-            at the end of the fit are kept.
-        path: Of the file.
+            at the end of the fit are written.
+        path: Path of the file.
     """
 
     def __init__(self, objective: Any, path: str) -> None:
@@ -30,7 +30,7 @@ class BestEpochWeights(keras.callbacks.Callback):
         self._knows_objective = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start over, but for the best objective of earlier executions."""
+        """Start over, except for the best objective of earlier executions."""
         self._weights, self._is_last, self._knows_objective = None, False, False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -15,16 +15,16 @@ from keras_lr.rules.loss_signal import (
     is_hopeless,
     loss_signal,
 )
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
 
 
 class LossWatch(keras.callbacks.Callback):
     """Measure the loss before the first update and at the end, and stop the hopeless.
 
     A training whose loss is not finite is stopped at once. Costs nothing: Keras has the
-    loss of the first batch anyway, taken before its update. With
-    `steps_per_execution` above 1 Keras only shows the mean over several batches, so the
-    first loss is noted inside of the step.
+    loss of the first batch anyway, from before its update. With `steps_per_execution`
+    above 1 Keras only shows the mean over several batches, so the first loss is noted
+    inside the step.
 
     Args:
         stop_hopeless: Whether to stop a training whose loss after a quarter of the
@@ -32,8 +32,8 @@ class LossWatch(keras.callbacks.Callback):
 
     Attributes:
         initial: Loss of the first batch, before its update.
-        final: Mean loss of the last epoch, or the one that was not finite.
-        epochs: How many were trained.
+        final: Mean loss of the last epoch, or the loss that was not finite.
+        epochs: Number of epochs that were trained.
     """
 
     def __init__(self, *, stop_hopeless: bool = True) -> None:
@@ -102,19 +102,19 @@ class LossWatch(keras.callbacks.Callback):
         )
 
     def measurements(self) -> dict[str, float]:
-        """Return what was seen, as metrics of a trial; empty if there was no loss."""
+        """Return the losses as metrics of a trial; empty if there was no loss."""
         if self.initial is None or self.final is None:
             return {}
         return {
-            keys.SIGNAL: float(loss_signal(self.start, self.final)),
-            keys.INITIAL_LOSS: self.start,
-            keys.FINAL_LOSS: self.final,
-            keys.EPOCHS: float(self.epochs),
+            trial_keys.SIGNAL: float(loss_signal(self.start, self.final)),
+            trial_keys.INITIAL_LOSS: self.start,
+            trial_keys.FINAL_LOSS: self.final,
+            trial_keys.EPOCHS: float(self.epochs),
         }
 
 
 def _first_loss(model: keras.Model) -> tuple[keras.Variable, step_hook.Wrapper]:
-    """Return a variable for the loss of the first batch, and what puts it there."""
+    """Return a variable for the loss of the first batch, and a wrapper that sets it."""
     with model.distribute_strategy.scope():
         first = replicas.shared_scalar("first_loss")
         is_noted = replicas.shared_scalar("first_loss_is_noted")

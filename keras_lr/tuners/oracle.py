@@ -2,61 +2,36 @@
 
 import math
 import warnings
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
-from keras_lr.rules.bandit import Arm, Pull
+from keras_lr.rules.bandit import EQUAL_DIGITS, Bandit, Pull
 from keras_lr.tuners import axis as axes
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
 from keras_lr.tuners.arms import LearningRateArm, Training, describe_arms
-
-_DIGITS = 9
-
-
-@runtime_checkable
-class Strategy(Protocol):
-    """A rule that chooses positions on an axis; see `keras_lr.rules.zooming`."""
-
-    @property
-    def lipschitz(self) -> float:
-        """L, by how much the reward changes over the axis at most."""
-        ...
-
-    def propose(self, pulls: list[Pull]) -> float | None:
-        """Return the position of the next training."""
-        ...
-
-    def arms(self, pulls: list[Pull]) -> list[Arm]:
-        """Return the arms, from the left to the right."""
-        ...
-
-    def best(self, pulls: list[Pull]) -> Arm | None:
-        """Return the recommended arm."""
-        ...
-
-    def cuts(self, pulls: list[Pull]) -> tuple[float, float]:
-        """Return the interval that is still searched."""
-        ...
 
 
 class LearningRateOracle(DurableOracle):
-    """Base of `ZoomingOracle` and `BLiEOracle`: everything but the strategy.
+    """Base of `ZoomingOracle` and `BLiEOracle`: everything except the rule.
 
     Args:
-        objective: As for `keras_tuner.Oracle`.
-        max_trials: The number of trainings.
+        make_rule: Function of the horizon and the direction that returns the rule.
+        objective: Metric to optimize, or a `keras_tuner.Objective`.
+        max_trials: Number of trainings, the horizon of the rule.
         hyperparameter: Name of the learning rate in the search space.
-        **kwargs: As for `keras_tuner.Oracle`.
+        **kwargs: More arguments of `keras_tuner.Oracle`.
     """
 
     def __init__(
         self,
-        objective: Any = None,
-        max_trials: int = 10,
+        make_rule: Callable[[int, str], Bandit],
+        objective: Any,
+        max_trials: int,
         *,
-        hyperparameter: str = "learning_rate",
+        hyperparameter: str,
         **kwargs: Any,
     ) -> None:
         if isinstance(max_trials, bool) or not isinstance(max_trials, int):
@@ -67,15 +42,13 @@ class LearningRateOracle(DurableOracle):
         super().__init__(objective, max_trials, **kwargs)
         self.hyperparameter = hyperparameter
         self._is_in_trial = False
-        self.strategy_for(None)  # Raises if an argument is wrong.
+        self._make_rule = make_rule
+        # Raises if an argument is wrong.
+        make_rule(max_trials, self.objective.direction)
 
-    def strategy_for(self, axis: axes.Axis | None) -> Strategy:
-        """Return the rule that chooses learning rates.
-
-        Args:
-            axis: Of the learning rate, `None` while it is not known.
-        """
-        raise NotImplementedError
+    def rule(self) -> Bandit:
+        """Return the rule that chooses learning rates."""
+        return self._make_rule(self.max_trials, self.objective.direction)
 
     @property
     def space(self) -> axes.SearchSpace:
@@ -87,7 +60,7 @@ class LearningRateOracle(DurableOracle):
 
         Raises:
             ValueError: If there is another hyperparameter to tune than the learning
-                rate, or that is no range of floats.
+                rate, or if the learning rate is not a range of floats.
         """
         super().update_space(hyperparameters)
         problem = self.problem()
@@ -95,23 +68,30 @@ class LearningRateOracle(DurableOracle):
             return
         if not self._is_in_trial:
             raise ValueError(problem)
-        # An exception would leave a chief without workers; the default is taken.
+        # An exception would leave a chief without workers. The default is used.
         warnings.warn(problem, stacklevel=2)
 
     def problem(self) -> str | None:
         """Return what is wrong with the search space, `None` if nothing is."""
-        space = self.space
-        problem = axes.problem_with(space, self.hyperparameter)
-        if problem is None and space.axis is not None:
-            try:
-                self.strategy_for(space.axis)
-            except ValueError as error:
-                return str(error)
-        return problem
+        problem = axes.problem_with(self.space, self.hyperparameter)
+        if problem is not None:
+            return problem
+        try:
+            self.rule()
+        except ValueError as error:
+            return str(error)
+        return None
 
-    def require_learning_rate(self) -> None:
-        """Raise if there is no learning rate in the search space."""
-        self._axis()
+    def axis(self) -> axes.Axis:
+        """Return the axis of the learning rate.
+
+        Raises:
+            ValueError: If there is no learning rate in the search space.
+        """
+        axis = self.space.axis
+        if axis is None:
+            raise ValueError(axes.missing(self.hyperparameters, self.hyperparameter))
+        return axis
 
     def end_trial(self, trial: Any) -> None:
         """End a trial; new hyperparameters that turned up in it keep their defaults."""
@@ -134,18 +114,18 @@ class LearningRateOracle(DurableOracle):
                 return self._stop(self.problem() or reason)
             return {"status": "RUNNING", "values": dict(space.others)}
         try:
-            strategy = self.strategy_for(space.axis)
+            rule = self.rule()
         except ValueError as error:
             return self._stop(str(error))
-        position = strategy.propose(self.pulls())
+        position = rule.propose(self.pulls())
         if position is None:
             return {"status": "STOPPED"}
-        known = [training.learning_rate for training in self.trainings()]
-        rate = space.axis.same(position, known)
+        tried = [training.learning_rate for training in self.trainings()]
+        rate = space.axis.learning_rate_among(tried, position)
         values = dict(space.others) | {
             self.hyperparameter: rate,
-            keys.PULL: known.count(rate),
-            keys.SEED: training_seed(self.seed, len(self.trials)),
+            trial_keys.PULL: tried.count(rate),
+            trial_keys.SEED: training_seed(self.seed, len(self.trials)),
         }
         return {"status": "RUNNING", "values": values}
 
@@ -158,7 +138,7 @@ class LearningRateOracle(DurableOracle):
         name = self.objective.name
         metrics = trial.metrics
         value = metrics.get_best_value(name) if metrics.exists(name) else None
-        loss = _last(metrics, keys.FINAL_LOSS, default=0.0)
+        loss = _last(metrics, trial_keys.FINAL_LOSS, default=0.0)
         trial.score, trial.best_step = self.worst(name), 0
         if value is not None and math.isfinite(value) and math.isfinite(loss):
             trial.score = float(value)
@@ -174,49 +154,41 @@ class LearningRateOracle(DurableOracle):
 
     def pulls(self) -> list[Pull]:
         """Return the history of the search, as its rule sees it."""
-        axis = self._axis()
+        axis = self.axis()
         return [
             Pull(axis.position(each.learning_rate), each.score, each.signal)
             for each in self.trainings()
         ]
 
-    def _axis(self) -> axes.Axis:
-        axis = self.space.axis
-        if axis is None:
-            raise ValueError(axes.missing(self.hyperparameters, self.hyperparameter))
-        return axis
-
     def arms(self) -> list[LearningRateArm]:
         """Return the learning rates that have been tried, from the smallest up."""
-        axis = self._axis()
-        strategy = self.strategy_for(axis)
-        arms = strategy.arms(self.pulls())
-        return describe_arms(arms, self.trainings(), axis, strategy.lipschitz)
+        rule, axis = self.rule(), self.axis()
+        arms = rule.arms(self.pulls())
+        return describe_arms(arms, self.trainings(), axis, rule.lipschitz)
 
     def best_arm(self) -> LearningRateArm | None:
-        """Return the recommended learning rate: the one of the best mean reward.
+        """Return the recommended learning rate: that with the best mean reward.
 
         Returns:
             `None` if no trial has finished.
         """
-        axis = self._axis()
-        best = self.strategy_for(axis).best(self.pulls())
+        best = self.rule().best(self.pulls())
         if best is None:
             return None
-        rate = axis.learning_rate(best.position)
+        rate = self.axis().learning_rate(best.position)
         return min(self.arms(), key=lambda arm: abs(arm.learning_rate - rate))
 
     def live_interval(self) -> tuple[float, float]:
         """Return the smallest and the largest rate that are still searched."""
-        axis = self._axis()
-        low, high = self.strategy_for(axis).cuts(self.pulls())
+        axis = self.axis()
+        low, high = self.rule().live_interval(self.pulls())
         return axis.learning_rate(low), axis.learning_rate(high)
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
-        """Return the best trials: by the mean of their arms, not by their own luck.
+        """Return the best trials: by the mean of their arms, not by single scores.
 
-        Within an arm they are sorted by their own scores. Trials that have not
-        finished, or that failed, come last.
+        Within an arm they are sorted by score. Trials that have not finished, or that
+        failed, come last.
         """
         rank = self._ranks()
         sign = -1.0 if self.objective.direction == "max" else 1.0
@@ -241,7 +213,7 @@ class LearningRateOracle(DurableOracle):
         arms = sorted(
             (arm for arm in self.arms() if arm.scores),
             # The rule breaks ties.
-            key=lambda arm: (arm != best, -round(arm.reward, _DIGITS)),
+            key=lambda arm: (arm != best, -round(arm.reward, EQUAL_DIGITS)),
         )
         return {i: place for place, arm in enumerate(arms) for i in arm.trial_ids}
 
@@ -258,7 +230,7 @@ def _training(trial: Any, name: str) -> Training:
     elif trial.status == "FAILED":
         score = math.nan
     # The mean over executions; those that do not agree say nothing.
-    signal = _last(trial.metrics, keys.SIGNAL, default=0.0)
+    signal = _last(trial.metrics, trial_keys.SIGNAL, default=0.0)
     return Training(
         trial_id=trial.trial_id,
         learning_rate=float(trial.hyperparameters.values[name]),

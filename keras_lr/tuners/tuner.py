@@ -1,5 +1,6 @@
 """`LearningRateTuner`: what `Zooming` and `BLiE` share."""
 
+import copy
 import csv
 import os
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import keras
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.tuner import TrialRunner
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
 from keras_lr.tuners.arms import LearningRateArm, summary_lines
 from keras_lr.tuners.checkpoints import BestEpochWeights
 from keras_lr.tuners.loss_watch import LossWatch
@@ -23,12 +24,12 @@ class LearningRateTuner(TrialRunner):
     """Base of `Zooming` and `BLiE`.
 
     Args:
-        oracle: A `LearningRateOracle`.
-        hypermodel: As for `keras_tuner.Tuner`.
+        oracle: Oracle of the search.
+        hypermodel: Function that builds a model, or a `keras_tuner.HyperModel`.
         search_epochs: Epochs of each trial, in place of those given to `search`.
         stop_hopeless: Whether to stop trials whose loss does not move.
         checkpoint: Which weights to keep: `"all"`, `"best"` or `"none"`.
-        **kwargs: As for `keras_tuner.Tuner`.
+        **kwargs: More arguments of `keras_tuner.Tuner`.
     """
 
     def __init__(
@@ -50,18 +51,18 @@ class LearningRateTuner(TrialRunner):
         self.search_epochs = search_epochs
         self.stop_hopeless = stop_hopeless
         self.checkpoint = checkpoint
-        self._arms_of = oracle
+        self._local_oracle = oracle
         self._weights: dict[str, BestEpochWeights] = {}
         super().__init__(oracle, hypermodel, **kwargs)
         if hypermodel is not None and not self.is_worker:
-            oracle.require_learning_rate()
+            oracle.axis()  # Raises if there is no learning rate.
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Search for the best learning rate.
 
         Args:
-            *fit_args: As for `fit`.
-            **fit_kwargs: As for `fit`. With `verbose=0` nothing is printed.
+            *fit_args: Positional arguments of `fit`.
+            **fit_kwargs: Other arguments of `fit`. With `verbose=0` nothing is printed.
         """
         if self.search_epochs is not None:
             fit_kwargs["epochs"] = self.search_epochs
@@ -70,33 +71,31 @@ class LearningRateTuner(TrialRunner):
             print_message("\n".join(self.summary()))
 
     def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:
-        """Return the callbacks of an execution; the one for weights is the trial's."""
+        """Return the callbacks of an execution; executions share that for weights."""
         watch = LossWatch(stop_hopeless=self.stop_hopeless)
         if self.checkpoint == "none":
             return [watch]
         path = self.checkpoint_path(trial.trial_id)
         weights = BestEpochWeights(self.oracle.objective, path)
-        # The best of all executions is kept.
+        # The weights of the best of all executions count.
         return [watch, self._weights.setdefault(trial.trial_id, weights)]
 
     def training_seed(self, trial: Any, execution: int) -> int:
         """Return the seed of an execution of a trial."""
         number = int(trial.trial_id)
-        seed = trial.hyperparameters.values.get(keys.SEED)
+        seed = trial.hyperparameters.values.get(trial_keys.SEED)
         return (training_seed(0, number) if seed is None else int(seed)) + execution
 
     def complete_result(
         self, result: Any, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Any:
         """Return a result of `fit` with what the loss said about the learning rate."""
-        found = {}
-        for callback in callbacks:
-            if isinstance(callback, LossWatch):
-                found = callback.measurements()
-        return _with_metrics(result, found, self.oracle.objective.name)
+        watches = (each for each in callbacks if isinstance(each, LossWatch))
+        measured = next((watch.measurements() for watch in watches), {})
+        return _with_metrics(result, measured, self.oracle.objective.name)
 
     def on_trial_end(self, trial: Any) -> None:
-        """Report a trial, and drop weights that are not kept."""
+        """Report a trial, and drop weights that are not needed."""
         self._weights.clear()
         super().on_trial_end(trial)
         if self.checkpoint == "best":
@@ -107,18 +106,22 @@ class LearningRateTuner(TrialRunner):
 
         The arm that is the best may change with one more trial at it.
         """
-        trials = [t for t in self._ranked() if self.has_checkpoint(t.trial_id)]
+        trials = self._trials_with_weights()
         if len(trials) < 2:
             return
         pick = max if self.oracle.objective.direction == "max" else min
-        kept = {trials[0].trial_id, pick(trials, key=lambda t: t.score).trial_id}
+        best_single = pick(trials, key=lambda trial: trial.score)
         for trial in trials:
-            if trial.trial_id not in kept:
+            if trial.trial_id not in (trials[0].trial_id, best_single.trial_id):
                 os.remove(self.checkpoint_path(trial.trial_id))
 
-    def _ranked(self) -> list[Any]:
-        trials = self.finished_trials(self.oracle.max_trials)
-        return [trial for trial in trials if trial.score is not None]
+    def _trials_with_weights(self) -> list[Any]:
+        """Return the scored trials that have weights, the best first."""
+        return [
+            trial
+            for trial in self.finished_trials(self.oracle.max_trials)
+            if trial.score is not None and self.has_checkpoint(trial.trial_id)
+        ]
 
     def get_best_models(self, num_models: int = 1) -> list[Any]:
         """Return models with the weights of the best epochs of the best trials.
@@ -126,15 +129,15 @@ class LearningRateTuner(TrialRunner):
         Raises:
             ValueError: If no weights were kept.
         """
-        kept = [t for t in self._ranked() if self.has_checkpoint(t.trial_id)]
-        if not kept:
+        trials = self._trials_with_weights()
+        if not trials:
             raise ValueError(
                 "No weights of a trial were kept. Received: "
                 f"checkpoint={self.checkpoint!r}. Build the model anew, with "
                 "`tuner.hypermodel.build(tuner.get_best_hyperparameters()[0])`, and "
                 "train it; or search with `checkpoint='best'`."
             )
-        return [self.load_model(trial) for trial in kept[:num_models]]
+        return [self.load_model(trial) for trial in trials[:num_models]]
 
     @property
     def bandit(self) -> LearningRateOracle:
@@ -148,7 +151,7 @@ class LearningRateTuner(TrialRunner):
                 "Only the chief knows the arms of a search. Ask it, or open the "
                 "search again, without the environment variables of KerasTuner."
             )
-        return self._arms_of
+        return self._local_oracle
 
     def best_arm(self) -> LearningRateArm | None:
         """Return the recommended learning rate, `None` before a trial has finished."""
@@ -159,11 +162,11 @@ class LearningRateTuner(TrialRunner):
         return self.bandit.arms()
 
     def summary(self) -> list[str]:
-        """Return what the search found, in sentences."""
+        """Return the result of the search, in sentences."""
         return summary_lines(self.arms(), self.best_arm(), self.bandit.objective.name)
 
     def results_summary(self, num_trials: int = 10) -> None:
-        """Print what the search found, and the best trials."""
+        """Print the result of the search, and the best trials."""
         print_message("\n".join(self.summary()))
         super().results_summary(num_trials)
 
@@ -182,7 +185,7 @@ class LearningRateTuner(TrialRunner):
         """Write the arms to a CSV file, a row each, from the smallest up.
 
         Args:
-            path: Of the file.
+            path: Path of the file.
         """
         rows = [arm.row() for arm in self.arms()]
         with open(path, "w", newline="", encoding="utf-8") as file:
@@ -191,16 +194,18 @@ class LearningRateTuner(TrialRunner):
             writer.writerows(rows)
 
 
-def _with_metrics(result: Any, found: dict[str, float], objective: str) -> Any:
-    if not found:
+def _with_metrics(result: Any, measured: dict[str, float], objective: str) -> Any:
+    if not measured:
         return result
     if isinstance(result, list):
-        return [_with_metrics(each, found, objective) for each in result]
+        return [_with_metrics(each, measured, objective) for each in result]
     if isinstance(result, keras.callbacks.History):
         # In every epoch: KerasTuner takes the metrics of the best one.
         epochs = max(map(len, result.history.values()), default=0)
-        result.history |= {name: [value] * epochs for name, value in found.items()}
-        return result
+        rows = {name: [value] * epochs for name, value in measured.items()}
+        completed = copy.copy(result)
+        completed.history = result.history | rows
+        return completed
     if isinstance(result, dict):
-        return result | found
-    return {objective: float(result)} | found
+        return result | measured
+    return {objective: float(result)} | measured

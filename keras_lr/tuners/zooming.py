@@ -1,9 +1,11 @@
 """`ZoomingOracle` and `Zooming`: a Lipschitz bandit over learning rates."""
 
+import dataclasses
+import functools
 from typing import Any
 
-from keras_lr.rules import zooming as rule
-from keras_lr.tuners.axis import Axis
+from keras_lr.rules import zooming as rules
+from keras_lr.rules.bandit import Bandit
 from keras_lr.tuners.oracle import LearningRateOracle
 from keras_lr.tuners.tuner import LearningRateTuner
 
@@ -18,9 +20,10 @@ class ZoomingOracle(LearningRateOracle):
     `keras_lr.Zooming` tells it.
 
     Args:
-        objective: As for `keras_tuner.Oracle`. Scores to maximize that lie between 0
-            and 1 count as they are; others are scaled by the best and the worst so far.
-        max_trials: The number of trainings, T in the paper.
+        objective: Metric to optimize, such as `"val_accuracy"`, or a
+            `keras_tuner.Objective`. Scores to maximize that lie between 0 and 1 count
+            as they are; others are scaled by the best and the worst so far.
+        max_trials: Number of trainings, T in the paper.
         hyperparameter: Name of the learning rate, a `Float` of the search space. Its
             `sampling` is the axis: `"log"` is what works, `"linear"` the paper's.
         first: Learning rate of the first trial. Defaults to the middle of the axis.
@@ -29,14 +32,16 @@ class ZoomingOracle(LearningRateOracle):
         strategy: `"gap"`, or `"paper"` for the algorithm as printed.
         radius_scale: Factor of the confidence radius of `"paper"`: 1 is the radius as
             printed, 0.1 the paper's for networks with ReLU.
-        seed: Of the search: each trial has a seed of its own that follows from it.
-        hyperparameters: As for `keras_tuner.Oracle`; also to fix others than the
-            learning rate.
-        tune_new_entries: As for `keras_tuner.Oracle`.
-        allow_new_entries: As for `keras_tuner.Oracle`.
-        max_retries_per_trial: As for `keras_tuner.Oracle`.
-        max_consecutive_failed_trials: After so many trials in a row that could not be
-            run the search stops. A training that diverges is none of them.
+        seed: Seed of the search. Each trial has a seed that follows from it.
+        hyperparameters: Search space, a `keras_tuner.HyperParameters`; also to fix
+            others than the learning rate.
+        tune_new_entries: Whether hyperparameters that only the model's function
+            declares belong to the search space.
+        allow_new_entries: Whether the model's function may declare hyperparameters
+            that are not in `hyperparameters`.
+        max_retries_per_trial: How often a trial that could not be run is run again.
+        max_consecutive_failed_trials: Number of trials in a row that could not be run
+            after which the search ends. A training that diverges is not one of them.
 
     Raises:
         ValueError: If an argument is wrong. In `update_space`, which tuners call first
@@ -61,7 +66,7 @@ class ZoomingOracle(LearningRateOracle):
         `keras_lr.rules.zooming` has the algorithm and its deviations from the paper. A
         trial carries `zooming/pull`, which tells trials at one rate apart, and
         `zooming/seed` among its values. A score that is not finite is the worst score,
-        not a failure. The best trials are those of the best arm, by its mean.
+        not a failure. The best trials are those of the arm with the best mean.
 
     References:
         - Zooming: [Learning Rate Optimization for Deep Neural Networks Using Lipschitz
@@ -89,11 +94,14 @@ class ZoomingOracle(LearningRateOracle):
         max_consecutive_failed_trials: int = 3,
     ) -> None:
         self.first = first
-        self.lipschitz = lipschitz
-        self.noise = noise
-        self.strategy = strategy
-        self.radius_scale = radius_scale
         super().__init__(
+            functools.partial(
+                rules.Zooming,
+                lipschitz=lipschitz,
+                noise=noise,
+                radius_scale=radius_scale,
+                strategy=strategy,
+            ),
             objective,
             max_trials,
             hyperparameter=hyperparameter,
@@ -105,20 +113,12 @@ class ZoomingOracle(LearningRateOracle):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
 
-    def strategy_for(self, axis: Axis | None) -> rule.Zooming:
+    def rule(self) -> Bandit:
         """Return the rule that chooses learning rates."""
-        first = None
-        if axis is not None and self.first is not None:
-            first = axis.require(self.first, "first")
-        return rule.Zooming(
-            horizon=self.max_trials,
-            direction=self.objective.direction,
-            lipschitz=self.lipschitz,
-            noise=self.noise,
-            radius_scale=self.radius_scale,
-            strategy=self.strategy,
-            first=first,
-        )
+        rule, axis = super().rule(), self.space.axis
+        if self.first is None or axis is None:
+            return rule
+        return dataclasses.replace(rule, first=axis.require(self.first, "first"))
 
 
 class Zooming(LearningRateTuner):
@@ -130,32 +130,36 @@ class Zooming(LearningRateTuner):
     them early. Costs the trainings, and next to nothing besides.
 
     Args:
-        hypermodel: As for `keras_tuner.Tuner`: a function that takes hyperparameters
-            and returns a compiled model, whose learning rate is the hyperparameter.
-        objective: As for `keras_tuner.Oracle`, such as `"val_accuracy"`.
-        max_trials: The number of trainings.
-        hyperparameter: See `keras_lr.ZoomingOracle`; so for all that follow.
-        first: Learning rate of the first trial.
+        hypermodel: Function that takes hyperparameters and returns a compiled model,
+            whose learning rate is the hyperparameter, or a `keras_tuner.HyperModel`.
+        objective: Metric to optimize, such as `"val_accuracy"`, or a
+            `keras_tuner.Objective`.
+        max_trials: Number of trainings.
+        hyperparameter: Name of the learning rate, a `Float` of the search space.
+        first: Learning rate of the first trial. Defaults to the middle of the axis.
         lipschitz: How much the reward changes over the axis at most.
         noise: Standard deviation of the reward from seed to seed.
         strategy: `"gap"` or `"paper"`.
         radius_scale: Factor of the confidence radius of `"paper"`.
-        seed: Of the search.
-        hyperparameters: As for `keras_tuner.Oracle`.
-        tune_new_entries: As for `keras_tuner.Oracle`.
-        allow_new_entries: As for `keras_tuner.Oracle`.
-        max_retries_per_trial: As for `keras_tuner.Oracle`.
-        max_consecutive_failed_trials: As for `keras_tuner.Oracle`.
+        seed: Seed of the search.
+        hyperparameters: Search space, a `keras_tuner.HyperParameters`.
+        tune_new_entries: Whether hyperparameters that only `hypermodel` declares belong
+            to the search space.
+        allow_new_entries: Whether `hypermodel` may declare hyperparameters that are not
+            in `hyperparameters`.
+        max_retries_per_trial: How often a trial that could not be run is run again.
+        max_consecutive_failed_trials: Number of failed trials in a row that ends the
+            search.
         search_epochs: Epochs of each trial, in place of those given to `search`. Short
             trials are cheap, and biased: what is best for a few epochs is often higher
             than what is best for many.
         stop_hopeless: Whether to stop a trial whose loss, after a quarter of its
             epochs, is not 2 % below its initial value. A trial whose loss is not finite
             is always stopped.
-        checkpoint: Whose weights to keep for `get_best_models`: of `"all"` trials, as
-            KerasTuner does, of the `"best"`, or `"none"`.
-        **kwargs: As for `keras_tuner.Tuner`: `directory`, `project_name`, `overwrite`,
-            `executions_per_trial`, `distribution_strategy`, and others.
+        checkpoint: Which weights to keep for `get_best_models`: those of `"all"`
+            trials, as KerasTuner does, of the `"best"`, or `"none"`.
+        **kwargs: More arguments of `keras_tuner.Tuner`: `directory`, `project_name`,
+            `overwrite`, `executions_per_trial`, `distribution_strategy`, and others.
 
     Attributes:
         oracle: The `keras_lr.ZoomingOracle`.
@@ -182,7 +186,7 @@ class Zooming(LearningRateTuner):
     Notes:
         Sets the global seed of Keras, NumPy and Python before each training. The score
         of a trial is that of its best epoch, as in KerasTuner; a loss that is not
-        finite at the end makes it the worst score. Weights of the best epoch are
+        finite at the end makes it the worst score. The weights of the best epoch are
         written once, when a training ends. Results can be read in the process that
         searched, or in one that opens the same `directory` and `project_name`; not on a
         worker.

@@ -83,7 +83,7 @@ def wait_until(condition, processes=()):
 
 def outcome(directory):
     """Return id, rate, pull and score of each trial, from the files."""
-    found = []
+    rows = []
     for path in sorted((directory / "untitled_project").glob("trial_*/trial.json")):
         trial = json.loads(path.read_text())
         assert trial["status"] == "COMPLETED", trial
@@ -91,13 +91,13 @@ def outcome(directory):
         (loss,) = trial["metrics"]["metrics"].values()
         # Counted twice, it would have two values.
         assert [len(each["value"]) for each in loss["observations"]] == [1]
-        found.append(
+        rows.append(
             (
                 *(trial["trial_id"], values["learning_rate"], values["zooming/pull"]),
                 trial["score"],
             )
         )
-    return found
+    return rows
 
 
 def check_order(directory, trials):
@@ -156,9 +156,9 @@ class Cluster:
 
     def __init__(self, *arguments):
         self.arguments = arguments
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.members = {}
 
     def start(self, name):
@@ -198,10 +198,10 @@ def lines(directory, text):
 
 
 def check_all_are_there(directory, trials):
-    found = outcome(directory)
-    assert [int(trial_id) for trial_id, *_ in found] == list(range(trials))
-    rates = {(rate, pull) for _, rate, pull, _ in found}
-    assert len(rates) == trials  # No rate twice but as a second pull.
+    rows = outcome(directory)
+    assert [int(trial_id) for trial_id, *_ in rows] == list(range(trials))
+    rates = {(rate, pull) for _, rate, pull, _ in rows}
+    assert len(rates) == trials  # No rate twice except as a second pull.
     check_order(directory, trials)
 
 
@@ -279,8 +279,8 @@ def test_batches_are_shared_by_two_workers(batches, tmp_path, killed):
         batches.start(name)
     batches.finish()
     check_all_are_there(cluster, 6)
-    found, alone = (outcome(tmp_path / name) for name in ("cluster", "alone"))
-    assert {each[1] for each in found[:3]} == {each[1] for each in alone[:3]}
+    shared, alone = (outcome(tmp_path / name) for name in ("cluster", "alone"))
+    assert {each[1] for each in shared[:3]} == {each[1] for each in alone[:3]}
     ends = lines(cluster, " ends ")
     assert len({line.split()[-1] for line in ends}) == 6
     if "worker1" not in killed:

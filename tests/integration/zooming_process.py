@@ -1,8 +1,9 @@
-"""A search in a process of its own, to be killed; see `test_zooming_faults.py`.
+"""A search in a separate process, to be killed; see `test_zooming_faults.py`.
 
     python zooming_process.py DIRECTORY TRIALS SECONDS [real] [blie]
 
-A trial takes so many seconds and returns a formula, or with `real` trains a network.
+A trial takes so many seconds and returns the value of a formula, or with `real` trains
+a network.
 The search is by `Zooming`, or with `blie` by `BLiE`.
 Each that begins or ends is a line of `DIRECTORY/log`.
 """
@@ -71,7 +72,7 @@ class BLiE(Watched, keras_lr.BLiE):
 
 
 def main(directory, trials, seconds, *options):
-    """Search, or go on with the search that is there."""
+    """Search, or continue the search that is there."""
     import numpy as np
 
     chief.CHIEF_LOOKS_EVERY, chief.WORKER_IS_LATE = 0.5, 5.0

@@ -32,10 +32,10 @@ def batches(
     """The new centers of each batch, from the left to the right.
 
     Args:
-        reward: Of a position.
-        parts: Into how many cells the whole axis is divided, batch after batch.
-        limit: By how much worse than the best of its batch a cell of that edge is
-            eliminated.
+        reward: Function from a position to its reward.
+        parts: Number of cells that the whole axis is divided into, batch after batch.
+        limit: Function from an edge to the distance from the best mean of the batch
+            at which a cell is eliminated.
     """
     alive: list[Cell] = [(Fraction(0), Fraction(1))]
     known: dict[Fraction, float] = {}

@@ -7,13 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_lr.rules import bandit
-from keras_lr.rules.bandit import Pull, rewards
+from keras_lr.rules.bandit import Pull
 
 NOT_FINITE = [math.nan, math.inf, -math.inf]
 
 
 def pulls_of(scores):
     return [Pull(0.5, score) for score in scores]
+
+
+def rewards(pulls, direction):
+    scale = bandit.reward_scale(pulls, direction)
+    return [scale.reward(pull.score) for pull in pulls if pull.score is not None]
 
 
 def test_accuracy_is_its_own_reward():
@@ -39,7 +44,8 @@ def test_score_that_is_not_finite_has_reward_0(value, direction):
 
 
 def test_pending_pull_has_no_reward():
-    assert rewards(pulls_of([None, 0.5]), "max") == [None, 0.5]
+    (arm,) = bandit.visits(pulls_of([None, 0.5]), "max")
+    assert (arm.rewards, arm.pending) == ((0.5,), 1)
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
@@ -93,8 +99,8 @@ def test_offset_and_scale_of_a_loss_make_no_difference(losses, shift, factor):
 def test_rewards_lie_between_0_and_1(scores):
     for direction in ("max", "min"):
         values = rewards(pulls_of(scores), direction)
-        assert [value is None for value in values] == [s is None for s in scores]
-        assert all(0.0 <= value <= 1.0 for value in values if value is not None)
+        assert len(values) == sum(score is not None for score in scores)
+        assert all(0.0 <= value <= 1.0 for value in values)
 
 
 def test_pulls_at_a_rounded_position_are_one_arm():

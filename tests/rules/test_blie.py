@@ -112,14 +112,20 @@ def test_search_ends_where_cells_are_as_small_as_the_noise():
 
 def test_interval_holds_the_cells_of_the_batch():
     pulls = [Pull(1 / 6, 0.1), Pull(0.5, 0.8), Pull(5 / 6, 0.9)]
-    assert BLiE(10).cuts(pulls) == pytest.approx((1 / 3, 1.0))
-    assert BLiE(10).cuts([]) == (0.0, 1.0)
+    assert BLiE(10).live_interval(pulls) == pytest.approx((1 / 3, 1.0))
+    assert BLiE(10).live_interval([]) == (0.0, 1.0)
 
 
 def test_best_arm_is_that_of_the_largest_mean():
     pulls = [Pull(0.25, 0.95), Pull(0.25, 0.75), Pull(0.75, 0.9)]
     assert BLiE(10).best(pulls).position == 0.75
     assert [arm.position for arm in BLiE(10).arms(pulls)] == [0.25, 0.75]
+
+
+def test_best_of_equal_arms_has_more_pulls_or_else_the_smaller_rate():
+    pulls = [Pull(0.25, 0.9), Pull(0.5, 0.9), Pull(0.75, 0.9)]
+    assert BLiE(10).best(pulls).position == 0.25
+    assert BLiE(10).best([*pulls, Pull(0.75, 0.9)]).position == 0.75
 
 
 @pytest.mark.parametrize("options", [{"horizon": 0}, {"noise": 0.0}, {"strategy": "?"}])

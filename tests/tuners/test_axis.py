@@ -15,10 +15,10 @@ def axis(sampling="log", low=1e-4, high=1.0):
     [("log", 0.5, 0.01), ("log", 0.25, 0.001), ("linear", 0.5, 0.50005)],
 )
 def test_position_and_rate_are_each_other_s_inverse(sampling, position, rate):
-    found = axis(sampling).learning_rate(position)
-    assert found == pytest.approx(rate, rel=1e-12)
-    assert axis(sampling).position(found) == pytest.approx(position, abs=1e-12)
-    assert type(found) is float
+    actual = axis(sampling).learning_rate(position)
+    assert actual == pytest.approx(rate, rel=1e-12)
+    assert axis(sampling).position(actual) == pytest.approx(position, abs=1e-12)
+    assert type(actual) is float
 
 
 @pytest.mark.parametrize(("position", "rate"), [(-0.1, 1e-4), (1.1, 1.0), (1.0, 1.0)])
@@ -30,8 +30,8 @@ def test_rate_that_is_known_is_met_to_the_last_bit():
     known = axis().learning_rate(0.3)
     position = axis().position(known) + 1e-9
     assert axis().learning_rate(position) != known
-    assert axis().same(position, [0.5, known]) == known
-    assert axis().same(0.31, [known]) == axis().learning_rate(0.31)
+    assert axis().learning_rate_among([0.5, known], position) == known
+    assert axis().learning_rate_among([known], 0.31) == axis().learning_rate(0.31)
 
 
 def test_rate_outside_of_the_range_is_refused():
@@ -40,7 +40,7 @@ def test_rate_outside_of_the_range_is_refused():
 
 
 def conditional(optimizer):
-    """A space with a learning rate of its own for each of two optimizers."""
+    """A space with a separate learning rate for each of two optimizers."""
     space = keras_tuner.HyperParameters()
     if optimizer is None:
         space.Choice("optimizer", ["sgd", "adam"])
@@ -74,13 +74,13 @@ def test_other_hyperparameters_that_are_not_fixed_are_named():
     space.Choice("activation", ["relu"])
     space.Int("layers", 2, 2)
     space.Float("learning_rate", 1e-5, 1.0, sampling="log")
-    found = read_space(space, "learning_rate")
-    assert found.tunable == ("units", "bias")
-    assert found.others == {
+    active = read_space(space, "learning_rate")
+    assert active.tunable == ("units", "bias")
+    assert active.others == {
         **{"units": 8, "bias": False},
         **{"activation": "relu", "layers": 2},
     }
-    assert "units=8, bias=False" in problem_with(found, "learning_rate")
+    assert "units=8, bias=False" in problem_with(active, "learning_rate")
 
 
 @pytest.mark.parametrize(

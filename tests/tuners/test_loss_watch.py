@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
 from keras_lr.tuners.loss_watch import LossWatch
 from tests.small_problem import BATCH, compiled, data, fit
 
@@ -25,7 +25,7 @@ def test_initial_loss_is_that_of_the_first_batch_before_any_update(steps):
     watch = LossWatch()
     model = compiled(optimizer=keras.optimizers.SGD(1.0), steps_per_execution=steps)
     fit(model, [watch], 1)
-    # One rounding of float32 in the mean over the batch.
+    # One rounding of float32 in the average over the batch.
     assert watch.initial == pytest.approx(first_loss(), rel=1e-6)
 
 
@@ -50,14 +50,14 @@ def test_model_is_as_before_after_the_fit():
 )
 def test_signal_and_stop_follow_from_the_loss(rate, signal, epochs):
     watch, history = watched(rate)
-    found = watch.measurements()
-    assert found[keys.SIGNAL] == signal
-    assert found[keys.EPOCHS] == len(history.epoch)
+    measured = watch.measurements()
+    assert measured[trial_keys.SIGNAL] == signal
+    assert measured[trial_keys.EPOCHS] == len(history.epoch)
     assert epochs in (None, len(history.epoch))
-    assert found[keys.FINAL_LOSS] == pytest.approx(
+    assert measured[trial_keys.FINAL_LOSS] == pytest.approx(
         history.history["loss"][-1], nan_ok=True
     )
-    assert all(type(value) is float for value in found.values())
+    assert all(type(value) is float for value in measured.values())
 
 
 def test_hopeless_training_goes_on_if_told_so():
@@ -72,7 +72,7 @@ def test_loss_that_is_not_finite_stops_at_once():
     watch = LossWatch(stop_hopeless=False)
     history = model.fit(x, y, batch_size=1, epochs=5, verbose=0, callbacks=[watch])
     assert len(history.epoch) == 1
-    assert watch.measurements()[keys.SIGNAL] == 1.0
+    assert watch.measurements()[trial_keys.SIGNAL] == 1.0
 
 
 def test_second_fit_is_measured_anew():
@@ -82,8 +82,8 @@ def test_second_fit_is_measured_anew():
     first = watch.measurements()
     fit(model, [watch], 1)
     second = watch.measurements()
-    assert second[keys.INITIAL_LOSS] < first[keys.INITIAL_LOSS]
-    assert second[keys.EPOCHS] == 1
+    assert second[trial_keys.INITIAL_LOSS] < first[trial_keys.INITIAL_LOSS]
+    assert second[trial_keys.EPOCHS] == 1
 
 
 def test_nothing_is_measured_without_a_loss():

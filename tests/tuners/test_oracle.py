@@ -8,7 +8,7 @@ import pytest
 import keras_lr
 from keras_lr.rules.bandit import Pull
 from keras_lr.rules.zooming import Zooming
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
 from tests.tuners.fake_search import accuracy, oracle, play, report, space
 
 
@@ -25,9 +25,9 @@ def made(tmp_path):
 
 def searched(directory, cls=keras_lr.ZoomingOracle, **kwargs):
     """Return an oracle in a directory, as a tuner makes it."""
-    found = oracle(cls, **kwargs)
-    keras_tuner.engine.base_tuner.BaseTuner(found, directory=directory)
-    return found
+    made = oracle(cls, **kwargs)
+    keras_tuner.engine.base_tuner.BaseTuner(made, directory=directory)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_search_is_the_rule_played_on_its_own_history(tmp_path, cls, options):
     made = searched(tmp_path, cls, max_trials=9, **options)
     rates = play(made)
     axis = made.space.axis
-    rule, pulls = made.strategy_for(axis), []
+    rule, pulls = made.rule(), []
     for rate in rates:
         assert rate == pytest.approx(axis.learning_rate(rule.propose(pulls)), rel=1e-6)
         pulls.append(Pull(axis.position(rate), accuracy(rate)))
@@ -62,7 +62,7 @@ def test_rule_gets_the_arguments():
     made = oracle(
         lipschitz=2.0, noise=0.1, strategy="paper", radius_scale=0.1, first=1.0
     )
-    assert made.strategy_for(made.space.axis) == Zooming(
+    assert made.rule() == Zooming(
         horizon=5,
         lipschitz=2.0,
         noise=0.1,
@@ -71,7 +71,7 @@ def test_rule_gets_the_arguments():
         first=1.0,
     )
     minimizing = oracle(objective="val_loss")
-    assert minimizing.strategy_for(None).direction == "min"
+    assert minimizing.rule().direction == "min"
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_second_trial_at_a_rate_has_the_same_float_another_pull_and_seed(tmp_pat
     made = searched(tmp_path, strategy="paper")  # One ball covers the axis.
     assert len(set(play(made))) == 1
     values = [made.trials[i].hyperparameters.values for i in sorted(made.trials)]
-    assert [value[keys.PULL] for value in values] == [0, 1, 2, 3, 4]
-    assert len({v[keys.SEED] for v in values}) == len(values)
+    assert [value[trial_keys.PULL] for value in values] == [0, 1, 2, 3, 4]
+    assert len({v[trial_keys.SEED] for v in values}) == len(values)
     for value in values:
         assert type(value["learning_rate"]) is float
-        assert {type(value[keys.PULL]), type(value[keys.SEED])} == {int}
+        assert {type(value[trial_keys.PULL]), type(value[trial_keys.SEED])} == {int}
 
 
 def test_values_survive_json_and_grpc(made):
@@ -119,7 +119,10 @@ def test_seed_zero_is_a_seed_and_seeds_follow_from_it(tmp_path):
         made = searched(tmp_path / name, seed=seed)
         play(made)
         seeds.append(
-            [made.trials[i].hyperparameters.values[keys.SEED] for i in made.trials]
+            [
+                made.trials[i].hyperparameters.values[trial_keys.SEED]
+                for i in made.trials
+            ]
         )
     assert seeds[0] == seeds[1]
     assert not set(seeds[0]) & set(seeds[2])
@@ -161,20 +164,24 @@ def test_search_in_which_everything_diverges_ends_by_itself(made):
 
 def test_loss_that_is_not_finite_makes_the_best_metric_the_worst_score(made):
     trial = made.create_trial("tuner0")
-    report(made, trial, {"score": 0.99, keys.FINAL_LOSS: math.nan, keys.SIGNAL: 1.0})
+    report(
+        made,
+        trial,
+        {"score": 0.99, trial_keys.FINAL_LOSS: math.nan, trial_keys.SIGNAL: 1.0},
+    )
     assert made.trials[trial.trial_id].score == -math.inf
     assert made.arms()[0].signal == 1
 
 
 def test_signal_of_executions_that_disagree_is_none(made):
-    report(made, made.create_trial("tuner0"), {"score": 0.5, keys.SIGNAL: 0.5})
+    report(made, made.create_trial("tuner0"), {"score": 0.5, trial_keys.SIGNAL: 0.5})
     assert made.arms()[0].signal == 0
 
 
 def test_signals_cut_the_axis(made):
     def results(rate):
         signal = 1.0 if rate > 0.05 else -1.0 if rate < 1e-4 else 0.0
-        return {"score": 0.1 if signal else accuracy(rate), keys.SIGNAL: signal}
+        return {"score": 0.1 if signal else accuracy(rate), trial_keys.SIGNAL: signal}
 
     assert made.live_interval() == pytest.approx((1e-5, 1.0))
     play(made, results)

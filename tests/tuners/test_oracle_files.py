@@ -1,4 +1,4 @@
-"""What a search finds on disk after a process was killed, or a file broken.
+"""Files that a search reads after a process was killed, or a file broken.
 
 A kill between two writes is a file as it was before the second one.
 """
@@ -57,7 +57,7 @@ def test_search_of_five_trials_has_five_rates(whole):
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_killed_search_goes_on_as_if_nothing_had_happened(tmp_path, whole, number):
+def test_killed_search_continues_as_if_nothing_had_happened(tmp_path, whole, number):
     before = killed_in_trial(tmp_path, number)
     tuner = run(tmp_path)
     assert outcome(tuner) == whole
@@ -81,10 +81,10 @@ def test_search_killed_in_every_trial_comes_to_the_same(tmp_path, whole):
     ],
 )
 @pytest.mark.parametrize("earlier", [1, 2])
-def test_files_that_disagree_are_put_right(tmp_path, whole, lost, earlier):
+def test_files_that_disagree_are_corrected(tmp_path, whole, lost, earlier):
     """Killed between the writes of a trial's file and of the oracle's."""
     killed_in_trial(tmp_path, earlier)
-    kept = shutil.copytree(project(tmp_path), tmp_path / "kept")
+    earlier_files = shutil.copytree(project(tmp_path), tmp_path / "earlier_files")
     killed_in_trial(tmp_path, 1)
     names = {
         "trial.json": f"trial_{earlier}/trial.json",
@@ -95,7 +95,7 @@ def test_files_that_disagree_are_put_right(tmp_path, whole, lost, earlier):
     if lost.endswith("never written"):
         (project(tmp_path) / name).unlink()
     else:
-        shutil.copy(kept / name, project(tmp_path) / name)
+        shutil.copy(earlier_files / name, project(tmp_path) / name)
     tuner = run(tmp_path)
     assert outcome(tuner) == whole
     assert sorted(tuner.oracle.end_order) == ["0", "1", "2", "3", "4"]
@@ -103,7 +103,7 @@ def test_files_that_disagree_are_put_right(tmp_path, whole, lost, earlier):
 
 @pytest.mark.parametrize("content", ["", '{"trial_id": "2", "hyperp', "[]", "null"])
 @pytest.mark.parametrize("name", ["trial_1/trial.json", "oracle.json", "tuner0.json"])
-def test_broken_file_is_put_aside_with_a_warning(tmp_path, whole, name, content):
+def test_broken_file_is_set_aside_with_a_warning(tmp_path, whole, name, content):
     killed_in_trial(tmp_path, 3)
     path = project(tmp_path) / name
     path.write_text(content)
@@ -124,7 +124,7 @@ def test_no_half_written_file_is_left(tmp_path):
         json.loads(path.read_text())
 
 
-def test_more_trials_go_on_from_those_that_were_run(tmp_path, whole):
+def test_more_trials_continue_those_that_were_run(tmp_path, whole):
     run(tmp_path)
     tuner = run(tmp_path, max_trials=12)  # Names get another digit.
     assert len(tuner.rates) == len(tuner.oracle.trials) - 5
@@ -137,7 +137,7 @@ def test_arguments_are_those_of_the_constructor_not_of_the_file(tmp_path):
     run(tmp_path, seed=1, noise=0.01)
     tuner = FakeZooming(directory=tmp_path, seed=2, noise=0.5)
     assert tuner.oracle.seed == 2
-    assert tuner.oracle.strategy_for(None).noise == 0.5
+    assert tuner.oracle.rule().noise == 0.5
 
 
 def test_seed_that_was_drawn_is_the_one_of_the_file(tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import keras_lr
-from keras_lr.tuners import keys
+from keras_lr.tuners import trial_keys
+from keras_lr.tuners.loss_watch import LossWatch
 from tests.small_problem import CLASSES, FEATURES, sequential
 
 EPOCHS = 4
@@ -85,7 +86,7 @@ def test_same_seed_gives_the_same_scores_and_another_one_others(tmp_path, search
 def test_score_is_that_of_a_training_with_the_seed_of_the_trial(searched):
     """What the search did can be done again by hand."""
     trial = searched.oracle.get_trial("0")
-    keras.utils.set_random_seed(trial.hyperparameters.values[keys.SEED])
+    keras.utils.set_random_seed(trial.hyperparameters.values[trial_keys.SEED])
     x, y = data()
     history = build(trial.hyperparameters).fit(
         x, y, batch_size=12, epochs=EPOCHS, validation_data=(x, y), verbose=0
@@ -97,8 +98,8 @@ def test_rates_that_blow_up_or_stand_still_are_flagged_and_stopped(tmp_path):
     tuner = search(tmp_path, first=1e-3)
     for trial in tuner.oracle.trials.values():
         rate = trial.hyperparameters.get("learning_rate")
-        epochs = trial.metrics.get_last_value(keys.EPOCHS)
-        signal = trial.metrics.get_last_value(keys.SIGNAL)
+        epochs = trial.metrics.get_last_value(trial_keys.EPOCHS)
+        signal = trial.metrics.get_last_value(trial_keys.SIGNAL)
         expected = (-1, 2) if rate < 0.01 else (0, EPOCHS) if rate < 10 else (1, 2)
         assert (signal, epochs) == expected
     assert tuner.arms()[0].signal == -1
@@ -106,21 +107,31 @@ def test_rates_that_blow_up_or_stand_still_are_flagged_and_stopped(tmp_path):
 
 
 @pytest.mark.slow
-def test_second_execution_has_a_seed_of_its_own(tmp_path):
-    seen = []
+def test_second_execution_has_another_seed(tmp_path):
+    seeds = []
 
     class Seeds(keras_lr.Zooming):
         def training_seed(self, trial, execution):
-            seen.append(super().training_seed(trial, execution))
-            return seen[-1]
+            seeds.append(super().training_seed(trial, execution))
+            return seeds[-1]
 
     search(tmp_path, cls=Seeds, max_trials=2, executions_per_trial=2)
-    assert len(set(seen)) == 4
+    assert len(set(seeds)) == 4
+
+
+def test_measurements_do_not_change_the_history_of_a_fit(searched):
+    watch, history = LossWatch(), keras.callbacks.History()
+    watch.initial, watch.final = 2.0, 1.0
+    history.history = {"val_loss": [2.0, 1.0]}
+    completed = searched.complete_result(history, [watch])
+    assert history.history == {"val_loss": [2.0, 1.0]}
+    assert completed.history["val_loss"] == [2.0, 1.0]
+    assert completed.history[trial_keys.SIGNAL] == [0.0, 0.0]
 
 
 def test_search_epochs_take_the_place_of_those_of_the_fit(tmp_path):
     tuner = search(tmp_path, max_trials=1, search_epochs=2, stop_hopeless=False)
-    assert tuner.oracle.get_trial("0").metrics.get_last_value(keys.EPOCHS) == 2
+    assert tuner.oracle.get_trial("0").metrics.get_last_value(trial_keys.EPOCHS) == 2
 
 
 def test_objective_to_maximize_is_taken_from_the_best_epoch(tmp_path):
@@ -203,13 +214,14 @@ def test_hypermodel_may_return_what_kerastuner_takes(tmp_path, result):
 
         def fit(self, hp, model, *args, **kwargs):
             loss = model.fit(*args, **kwargs).history["val_loss"][-1]
-            found = {"val_loss": loss}
-            return {"dictionary": found, "number": loss, "list": [found, found]}[result]
+            losses = {"val_loss": loss}
+            results = {"dictionary": losses, "number": loss, "list": [losses] * 2}
+            return results[result]
 
     tuner = search(tmp_path, Model(), max_trials=1)
     (arm,) = tuner.arms()
     assert arm.scores[0] > 0
-    assert tuner.oracle.get_trial("0").metrics.exists(keys.SIGNAL)
+    assert tuner.oracle.get_trial("0").metrics.exists(trial_keys.SIGNAL)
     assert tuner.has_checkpoint("0")
 
 

@@ -1,4 +1,8 @@
-"""Names under which a trial carries what a search needs to know of it."""
+"""Names under which a trial carries what a search needs to know of it.
+
+`Zooming` and `BLiE` share them. Files of searches, and tuners of users, have them, so
+they keep their prefix.
+"""
 
 # Among the values of a trial, beside its learning rate.
 PULL = "zooming/pull"
