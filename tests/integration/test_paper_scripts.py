@@ -115,12 +115,12 @@ def test_schedules_of_marthe_change_after_the_papers_epochs(scripts):
         made = schedule(0.1, 200 * steps)
         return [float(made(round(epoch * steps))) for epoch in epochs]
 
-    found = rates(marthe.exponential_decay, 0, 1, 200)
-    assert found == pytest.approx([0.1, 0.099, 0.1 * 0.99**200], rel=1e-4)
-    found = rates(marthe.staircase, 59.9, 60, 120, 199)
-    assert found == pytest.approx([0.1, 0.01, 0.001, 1e-4], rel=1e-4)
-    found = rates(marthe.warm_restarts, 5, 10, 20, 30, 50, 70)
-    assert found == pytest.approx([0.05, 0.1, 0.05, 0.1, 0.05, 0.1], rel=1e-4)
+    actual = rates(marthe.exponential_decay, 0, 1, 200)
+    assert actual == pytest.approx([0.1, 0.099, 0.1 * 0.99**200], rel=1e-4)
+    actual = rates(marthe.staircase, 59.9, 60, 120, 199)
+    assert actual == pytest.approx([0.1, 0.01, 0.001, 1e-4], rel=1e-4)
+    actual = rates(marthe.warm_restarts, 5, 10, 20, 30, 50, 70)
+    assert actual == pytest.approx([0.05, 0.1, 0.05, 0.1, 0.05, 0.1], rel=1e-4)
 
 
 def test_rows_of_lipschitz_table_3_are_all_there(scripts):
@@ -198,7 +198,7 @@ def search(module, searcher, output, budget=6):
 @pytest.mark.parametrize(
     "searcher", ["Zooming, r/10", "Zooming, default, log", "BLiE, paper"]
 )
-def test_search_that_was_killed_goes_on_with_the_same_rates(
+def test_search_that_was_killed_continues_with_the_same_rates(
     searches, tmp_path, searcher
 ):
     module, trained = searches
@@ -225,8 +225,8 @@ def test_axes_are_the_papers_and_a_logarithmic_one(scripts):
     module = scripts("zooming_networks")
     assert module.linear(0.25) == 0.25
     assert module.linear(0.0) == pytest.approx(1e-4)
-    found = [module.logarithmic(position) for position in (0, 0.5, 1)]
-    assert found == pytest.approx([1e-4, 1e-2, 1.0])
+    actual = [module.logarithmic(position) for position in (0, 0.5, 1)]
+    assert actual == pytest.approx([1e-4, 1e-2, 1.0])
 
 
 @pytest.mark.slow
