@@ -4,7 +4,7 @@
 A network for handwritten digits, trained by Adam from each of nine learning rates, and
 by the three optimizers of ``keras_lr``, whose rate follows from the norms of the
 gradients: :class:`keras_lr.AdaMo`, :class:`keras_lr.AdaptiveRMSprop` and
-:class:`keras_lr.AutoAdam`. They are used as they come; each is one line in ``compile``.
+:class:`keras_lr.AutoAdam`. They run with defaults; each is one line in ``compile``.
 
 ``python examples/plot_optimizers.py --save FILE.png`` writes the figure.
 """

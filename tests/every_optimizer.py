@@ -95,8 +95,8 @@ OPTIMIZERS = [
     ),
 ]
 every_optimizer = pytest.mark.parametrize("case", OPTIMIZERS, ids=lambda case: case.id)
-# For tests that train models, which take long. All that is kept by AdaptiveRMSprop is
-# kept by AutoAdam too.
+# For tests that train models, which take long. All that AdaptiveRMSprop stores is
+# stored by AutoAdam too.
 every_default = pytest.mark.parametrize(
     "case",
     [
@@ -148,10 +148,10 @@ def values(variables: Any) -> list[np.ndarray]:
 
 
 def state(optimizer: Any) -> dict[str, np.ndarray]:
-    """Fetch slots and scalars by name, without what Keras adds for its own use."""
-    keras_own = ("iteration", "learning_rate", "gradient_accumulator", "average")
-    kept = [v for v in optimizer.variables if not _ends_with(v.name, keras_own)]
-    return dict(zip([v.name for v in kept], values(kept), strict=True))
+    """Fetch slots and scalars by name, without what Keras adds for itself."""
+    of_keras = ("iteration", "learning_rate", "gradient_accumulator", "average")
+    ours = [v for v in optimizer.variables if not _ends_with(v.name, of_keras)]
+    return dict(zip([v.name for v in ours], values(ours), strict=True))
 
 
 def _ends_with(name: str, endings: tuple[str, ...]) -> bool:

@@ -58,8 +58,8 @@ every_class = pytest.mark.parametrize(
 
 
 def with_all_arguments(optimizer, clip):
-    own = set(inspect.signature(optimizer).parameters) - {"kwargs"}
-    arguments = {name: ARGUMENTS[name] for name in own | KERAS_ARGUMENTS}
+    names = set(inspect.signature(optimizer).parameters) - {"kwargs"}
+    arguments = {name: ARGUMENTS[name] for name in names | KERAS_ARGUMENTS}
     return arguments | {clip: 0.5}
 
 
@@ -184,12 +184,12 @@ def test_float64_weights_have_a_float64_state_and_step(case):
     optimizer = case()
     weight = keras.Variable([1.0, 2.0], dtype="float64")
     step(optimizer, [weight], [np.array([3.0, 4.0])])
-    own = state(optimizer)
-    assert {value.dtype.name for value in own.values()} == {"float64"}
+    held = state(optimizer)
+    assert {value.dtype.name for value in held.values()} == {"float64"}
     # 1 - 0.999, by which Auto-Adam divides, is off by up to 1e-13.
     expected = np.array([1.0, 2.0]) - case.step
     assert_same(values([weight]), [expected], rtol=1e-13)
-    assert float(own["effective_learning_rate"]) == pytest.approx(case.rate, rel=1e-13)
+    assert float(held["effective_learning_rate"]) == pytest.approx(case.rate, rel=1e-13)
 
 
 @every_optimizer
@@ -246,7 +246,7 @@ def test_learning_rate_can_be_set_between_steps(case):
 
 
 @every_optimizer
-def test_learning_rate_zero_moves_nothing_and_goes_on_measuring(case):
+def test_learning_rate_zero_moves_nothing_and_continues_measuring(case):
     optimizer, reference = case(learning_rate=0.0), case()
     raw = gradients(2)
     assert_same(step(optimizer, weights(), *raw), values(weights()), **EXACTLY)

@@ -69,7 +69,7 @@ def test_every_way_to_compile_trains_alike(case, compile_kwargs):
 
 
 @every_default
-def test_loaded_model_goes_on_as_the_saved_one(case, tmp_path):
+def test_loaded_model_continues_as_the_saved_one(case, tmp_path):
     model = train(case, epochs=2)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -153,8 +153,8 @@ def test_batch_with_a_nan_is_left_out_of_training(case):
     spoilt = x.copy()
     spoilt[BATCH + 1, 2] = np.nan
     fit(model, epochs=2, **EVEN | {"x": spoilt})
-    kept = np.r_[0:BATCH, 2 * BATCH : 20]
-    fit(reference, epochs=2, **EVEN | {"x": x[kept], "y": y[kept]})
+    others = np.r_[0:BATCH, 2 * BATCH : 20]
+    fit(reference, epochs=2, **EVEN | {"x": x[others], "y": y[others]})
     assert_same(result(model), result(reference), **EXACTLY)
     assert int(model.optimizer.iterations) == 2 * 5
 
@@ -180,14 +180,14 @@ def test_low_precision_follows_float32(case, policy):
         model.optimizer.build(model.trainable_variables)
         model.optimizer.dynamic_scale.assign(8.0)
     fit(model, epochs=1, **EVEN)
-    own = state(leaf(model))
+    low = state(leaf(model))
     for name in (*case.constants, "effective_learning_rate"):
-        assert own[name].dtype == "float32"
+        assert low[name].dtype == "float32"
         # bfloat16 has 8 bits: 0.4 % an operation, about five after each other.
-        np.testing.assert_allclose(own[name], float32[name], rtol=0.02)
-    assert own["observations"] == 5
+        np.testing.assert_allclose(low[name], float32[name], rtol=0.02)
+    assert low["observations"] == 5
     rate = leaf(model).effective_learning_rate
-    assert rate == float(own["effective_learning_rate"]) > 0.0
+    assert rate == float(low["effective_learning_rate"]) > 0.0
     for a, b in zip(model.get_weights(), weights, strict=True):
         # The weights themselves are rounded to 0.4 % of 1, five times.
         np.testing.assert_allclose(a.astype("float32"), b, atol=0.02)

@@ -53,7 +53,7 @@ def test_loss_scale_factor_divides_the_gradients(case):
 
 
 @every_optimizer
-def test_weight_decay_goes_by_the_effective_rate(case):
+def test_weight_decay_follows_the_effective_rate(case):
     decayed, plain = case(weight_decay=0.25), case()
     actual, expected = weights(), weights()
     for grads in gradients(3):
@@ -232,7 +232,7 @@ def test_first_step_with_a_non_finite_gradient_is_left_out(case, bad):
 
 
 @every_optimizer
-def test_moving_average_goes_on_over_a_step_left_out(case):
+def test_moving_average_continues_over_a_step_left_out(case):
     optimizer, variables = case(use_ema=True, ema_momentum=0.5), weights()
     first, bad = gradients(2)
     bad[0][0, 0] = np.nan

@@ -107,8 +107,8 @@ CLOSE = {"rtol": 2e-5, "atol": 2e-6}
 
 def assert_same_training(model, other):
     assert_same(values(model.weights), values(other.weights), **CLOSE)
-    own, expected = state(model.optimizer), state(other.optimizer)
-    assert_same(list(own.values()), list(expected.values()), **CLOSE)
+    actual, expected = state(model.optimizer), state(other.optimizer)
+    assert_same(list(actual.values()), list(expected.values()), **CLOSE)
 
 
 @every_default
@@ -273,9 +273,9 @@ def test_replicas_train_as_one_device_at_the_same_global_batch(
     rounding = 2.0 ** (-11 if policy == "mixed_float16" else -24)
     close = {"rtol": 0.0, "atol": 10 * rounding}
     assert_same(values(model.weights), values(reference.weights), **close)
-    (own,), (expected,) = (
+    (actual,), (expected,) = (
         map(state, _keras.leaf_optimizers(each.optimizer))
         for each in (model, reference)
     )
     for name in (*case.constants, "effective_learning_rate", "observations"):
-        np.testing.assert_allclose(own[name], expected[name], rtol=50 * rounding)
+        np.testing.assert_allclose(actual[name], expected[name], rtol=50 * rounding)

@@ -2,8 +2,10 @@
 
 import ast
 import re
+import statistics
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_lr
@@ -77,9 +79,16 @@ def is_comparison(block):
     return "build_model" in block
 
 
+# Of the seeds 0 to 11, eight are rolled back once, after 374 to 659 steps.
+@pytest.mark.filterwarnings("ignore:.*LearningRateWalk.*training diverges:UserWarning")
 def test_readme_trains_a_good_model():
-    names = run(code_blocks(README))
-    assert names["model"].history.history["accuracy"][-1] > 0.9
+    accuracies = []
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        model = run(code_blocks(README))["model"]
+        accuracies.append(model.history.history["accuracy"][-1])
+    # From 0.992 to 0.999 for the seeds 0 to 11, with a median of 0.998.
+    assert statistics.median(accuracies) > 0.98
 
 
 def test_quickstart_runs():

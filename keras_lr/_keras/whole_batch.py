@@ -10,12 +10,12 @@ from keras_lr._typing import Tensor
 
 
 class WholeBatchOptimizer(keras.optimizers.Optimizer):
-    """A Keras optimizer whose rate depends on all gradients of the step it takes.
+    """A Keras optimizer whose rate depends on all gradients of the step.
 
     Keras hands an optimizer one variable's gradient at a time, sums the replicas'
     gradients only after it has clipped them, and leaves the rows that an embedding
     looked up twice unsummed. Here gradients are dense and summed first. Weight decay is
-    left to `update_step`, because it goes by a rate that only `begin_step` knows.
+    left to `update_step`, because its rate is known only to `begin_step`.
 
     A subclass defines `begin_step` and `update_step`.
     """
@@ -26,12 +26,12 @@ class WholeBatchOptimizer(keras.optimizers.Optimizer):
         variables: Sequence[Any],
         learning_rate: Tensor,
     ) -> tuple[Sequence[Any], Tensor]:
-        """Return what `update_step` will be given: for each variable, and the rate.
+        """Return what `update_step` is given for each variable, and the rate.
 
         Args:
-            gradients: Of all variables; unscaled, accumulated and clipped.
+            gradients: One for each variable; unscaled, accumulated and clipped.
             variables: The variables.
-            learning_rate: The optimizer's own, of this step.
+            learning_rate: Value of `learning_rate` at this step.
         """
         raise NotImplementedError
 

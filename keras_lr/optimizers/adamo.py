@@ -1,6 +1,7 @@
 """`AdaMo`: momentum at the inverse of a Lipschitz constant."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -10,16 +11,15 @@ from keras_lr import _keras
 from keras_lr._checks import decay_rate
 from keras_lr._typing import Tensor
 from keras_lr.optimizers.base import AdaptiveOptimizer
-from keras_lr.rules import adamo, gradient_norms
-from keras_lr.rules.average import corrected, increment
+from keras_lr.rules import adamo
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
 class AdaMo(AdaptiveOptimizer):
     r"""Momentum at the inverse of a constant that bounds the gradient.
 
-    No rate has to be found: the rate is set by the largest gradient that was seen and
-    by how far the gradients of successive steps agree.
+    No rate has to be found: the rate is set by the largest gradient so far and by how
+    far the gradients of successive steps agree.
 
     .. math::
         V &= \beta V + (1 - \beta) g, \qquad
@@ -65,7 +65,7 @@ class AdaMo(AdaptiveOptimizer):
 
     Notes:
         Algorithm 1 averages the norms of the gradients in K. A step is then about 1
-        long for ever, however small the gradients are. Here K is a supremum, as the
+        long, however small the gradients are. Here K is a supremum, as the
         theory says, the agreement r takes the noise out of the last steps, and V looks
         ahead, as Nesterov's does. The factor 3 and the power 3/4 were chosen by
         experiment.
@@ -80,6 +80,7 @@ class AdaMo(AdaptiveOptimizer):
           sections 6.1, 6.4 and 7.3.1, Algorithm 1.
     """
 
+    _FORMS: ClassVar = {"supremum": adamo.Supremum, "paper": adamo.Paper}
     _SLOTS = ("decayed_momentum",)
     _FIRST: ClassVar = {"initial_constant": 0.1}
 
@@ -112,74 +113,46 @@ class AdaMo(AdaptiveOptimizer):
         self._mean_square = self._scalar("mean_square")
         self._agreement = self._scalar("agreement")
 
-    def _norms(
-        self, gradients: Sequence[Tensor], squares: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return gradient_norms.largest_norm(squares), ops.zeros_like(squares[0])
-
-    def _observed(
-        self, norm: Tensor, square: Tensor, counts: Tensor
-    ) -> tuple[Tensor, ...]:
-        constant = self._constants[0].value
-        if self.variant == "paper":
-            return (adamo.paper_constant(constant, norm, self.momentum, counts),)
-        return (adamo.supremum(constant, norm, counts),)
-
     def _prepared(
         self, gradients: Sequence[Tensor], variables: Sequence[Any], square: Tensor
     ) -> Sequence[Any]:
         """Return pairs of g and M = V / (1 - beta); note how far gradients agree."""
-        momenta = []
-        for gradient, variable in zip(gradients, variables, strict=True):
+        pairs = []
+        for each, variable in zip(gradients, variables, strict=True):
             decayed = self._slots[0][self.variable_index(variable)]
-            momenta.append(adamo.momentum(decayed, ops.cast(gradient, decayed.dtype)))
-        if self.variant == "supremum":
-            self._agree(_keras.squared_norms(momenta, self._precision), square)
-        return list(zip(gradients, momenta, strict=True))
-
-    def _agree(self, squares: Tensor, square: Tensor) -> None:
-        counts, steps = self._counts.value, self._steps.value
-        norm = (1.0 - self.momentum) * gradient_norms.global_norm(squares)
-        average = self._mean_square.value
-        square = ops.where(counts > 0.0, square, average)
-        average = average + increment(average, square, self.momentum, counts)
-        self._mean_square.assign(average)
-        norm, mean_square = (
-            corrected(each, self.momentum, steps) for each in (norm, average)
+            gradient = ops.cast(each, decayed.dtype)
+            pairs.append((gradient, adamo.momentum(decayed.value, gradient)))
+        mean_square, agreement = self._rule.mean_square_and_agreement(
+            (self._mean_square.value, self._agreement.value),
+            square,
+            partial(_keras.squared_norms, [m for _, m in pairs], self._precision),
+            self._counts.value,
+            self._steps.value,
         )
-        self._agreement.assign(adamo.agreement(norm, mean_square))
+        self._mean_square.assign(mean_square)
+        self._agreement.assign(agreement)
+        return pairs
 
     def _adaptive_rate(self) -> Tensor:
-        constant = self._constants[0].value
-        if self.variant == "supremum":
-            return adamo.learning_rate(constant, self._agreement.value)
-        if self.bias_correction:
-            count = self._observations.value
-            constant = corrected(constant, self.momentum, count)
-        return adamo.paper_learning_rate(constant)
+        constants = [each.value for each in self._constants]
+        agreement, observations = self._agreement.value, self._observations.value
+        return self._rule.rate(constants, agreement, observations)
 
-    def _first_rate(self) -> float:
+    def _first_rate(self, constant: Tensor) -> Tensor:
         # Section 7.3.1: K starts from a value that is itself the first rate.
-        return self._first("initial_constant")
+        return constant
 
     def _step(
-        self,
-        rate: Tensor,
-        prepared: tuple[Tensor, Tensor],
-        decayed: keras.Variable,
+        self, rate: Tensor, prepared: tuple[Tensor, Tensor], decayed: keras.Variable
     ) -> Tensor:
         gradient, momentum = prepared
-        dtype = momentum.dtype
         # A step that is left out has added zeros and must not decay them.
         beta = ops.convert_to_tensor(self.momentum, dtype=self._precision)
         beta = ops.where(self._counts.value > 0.0, beta, ops.ones_like(beta))
-        self.assign(decayed, momentum * ops.cast(beta, dtype))
-        rate = rate * (1.0 - self.momentum)
-        if self.bias_correction:
-            rate = corrected(rate, self.momentum, self._steps.value)
-        if self.variant == "supremum":
-            momentum = adamo.momentum(decayed, ops.cast(gradient, dtype))
-        return momentum * ops.cast(rate, dtype)
+        self.assign(decayed, momentum * ops.cast(beta, momentum.dtype))
+        return self._rule.step(
+            rate, gradient, momentum, decayed.value, self._steps.value
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

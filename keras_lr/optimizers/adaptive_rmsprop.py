@@ -8,8 +8,7 @@ from keras import ops
 from keras_lr._checks import decay_rate, positive_number
 from keras_lr._typing import Tensor
 from keras_lr.optimizers.base import AdaptiveOptimizer
-from keras_lr.rules import adamo, adaptive_rmsprop
-from keras_lr.rules.average import corrected, increment
+from keras_lr.rules import adaptive_rmsprop
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -79,6 +78,10 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
           sections 6.2, 6.4 and 8, Algorithm 2.
     """
 
+    _FORMS: ClassVar = {
+        "supremum": adaptive_rmsprop.Supremum,
+        "paper": adaptive_rmsprop.Paper,
+    }
     _SLOTS = ("square",)
     _FIRST: ClassVar = {"initial_norm": 1.0, "initial_square": 1e-6}
 
@@ -109,40 +112,13 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
         self.rho = decay_rate("rho", rho)
         self.epsilon = positive_number("epsilon", epsilon)
 
-    def _observed(
-        self, norm: Tensor, square: Tensor, counts: Tensor
-    ) -> tuple[Tensor, ...]:
-        largest, average = (each.value for each in self._constants)
-        average = average + increment(average, square, self.rho, counts)
-        if self.variant == "paper":
-            # Algorithm 2 divides by the norm of the step's own gradients.
-            return ops.where(counts > 0.0, norm, largest), average
-        return adamo.supremum(largest, norm, counts), average
-
-    def _adaptive_rate(self) -> Tensor:
-        norm, square = (each.value for each in self._constants)
-        count = self._observations.value
-        if self.variant == "supremum":
-            square = corrected(square, self.rho, count)
-            return adaptive_rmsprop.SCALE * adaptive_rmsprop.learning_rate(square, norm)
-        if self.bias_correction:
-            square = corrected(square, self.rho, count)
+    def _first_rate(self, norm: Tensor, square: Tensor) -> Tensor:
         return adaptive_rmsprop.paper_learning_rate(square, norm, self.epsilon)
 
-    def _first_rate(self) -> Tensor:
-        norm, square = (
-            ops.convert_to_tensor(self._first(name), dtype=self._precision)
-            for name in ("initial_norm", "initial_square")
-        )
-        return adaptive_rmsprop.paper_learning_rate(square, norm, self.epsilon)
-
-    def _step(self, rate: Tensor, gradient: Tensor, square: keras.Variable) -> Tensor:
-        gradient = ops.cast(gradient, square.dtype)
+    def _step(self, rate: Tensor, prepared: Tensor, square: keras.Variable) -> Tensor:
+        gradient = ops.cast(prepared, square.dtype)
         average = self._average(square, ops.square(gradient), self.rho)
-        weight = self._total_weight(self.rho)
-        rule = adaptive_rmsprop
-        step = rule.step if self.variant == "supremum" else rule.paper_step
-        return step(rate, gradient, average, weight, self.epsilon)
+        return self._rule.step(rate, gradient, average, self._steps.value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -8,8 +8,7 @@ from keras import ops
 from keras_lr._checks import decay_rate, positive_number
 from keras_lr._typing import Tensor
 from keras_lr.optimizers.base import AdaptiveOptimizer
-from keras_lr.rules import adamo, auto_adam
-from keras_lr.rules.average import corrected, increment
+from keras_lr.rules import adaptive_rmsprop, auto_adam
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -81,6 +80,7 @@ class AutoAdam(AdaptiveOptimizer):
           sections 6.3, 6.4 and 9, Algorithm 3.
     """
 
+    _FORMS: ClassVar = {"supremum": auto_adam.Supremum, "paper": auto_adam.Paper}
     _SLOTS = ("velocity", "square")
     _FIRST: ClassVar = {"initial_norm": 1.0, "initial_square": 1e-6}
 
@@ -113,50 +113,20 @@ class AutoAdam(AdaptiveOptimizer):
         self.beta_2 = decay_rate("beta_2", beta_2)
         self.epsilon = positive_number("epsilon", epsilon)
 
-    def _observed(
-        self, norm: Tensor, square: Tensor, counts: Tensor
-    ) -> tuple[Tensor, ...]:
-        k_1, k_2 = (each.value for each in self._constants)
-        if self.variant == "paper":
-            return (
-                k_1 + increment(k_1, norm, self.beta_1, counts),
-                k_2 + increment(k_2, square, self.beta_2, counts),
-            )
-        return (
-            adamo.supremum(k_1, norm, counts),
-            k_2 + increment(k_2, square, self.beta_1, counts),
-        )
-
-    def _adaptive_rate(self) -> Tensor:
-        k_1, k_2 = (each.value for each in self._constants)
-        count = self._observations.value
-        if self.variant == "supremum":
-            return auto_adam.learning_rate(corrected(k_2, self.beta_1, count), k_1)
-        if self.bias_correction:
-            k_1 = corrected(k_1, self.beta_1, count)
-            k_2 = corrected(k_2, self.beta_2, count)
-        return auto_adam.paper_learning_rate(k_2, k_1, self.epsilon)
-
-    def _first_rate(self) -> Tensor:
-        norm, square = (
-            ops.convert_to_tensor(self._first(name), dtype=self._precision)
-            for name in ("initial_norm", "initial_square")
-        )
-        return auto_adam.paper_learning_rate(square, norm, self.epsilon)
+    def _first_rate(self, norm: Tensor, square: Tensor) -> Tensor:
+        return adaptive_rmsprop.paper_learning_rate(square, norm, self.epsilon)
 
     def _step(
         self,
         rate: Tensor,
-        gradient: Tensor,
+        prepared: Tensor,
         velocity: keras.Variable,
         square: keras.Variable,
     ) -> Tensor:
-        gradient = ops.cast(gradient, velocity.dtype)
+        gradient = ops.cast(prepared, velocity.dtype)
         v = self._average(velocity, gradient, self.beta_1)
         s = self._average(square, ops.square(gradient), self.beta_2)
-        weights = self._total_weight(self.beta_1), self._total_weight(self.beta_2)
-        step = auto_adam.step if self.variant == "supremum" else auto_adam.paper_step
-        return step(rate, v, s, weights, self.epsilon)
+        return self._rule.step(rate, v, s, self._steps.value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -1,39 +1,93 @@
-"""What our optimizers share: constants measured from gradients or given to them."""
+"""What the optimizers share: constants measured from gradients or given to them."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import keras
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._checks import one_of, positive_number
+from keras_lr._checks import one_of, optional, positive_number
 from keras_lr._typing import Tensor
 from keras_lr.rules import average, gradient_norms
 
-VARIANTS = ("supremum", "paper")
+
+class Form(Protocol):
+    """One form of an optimizer's algorithm, a frozen dataclass in `keras_lr.rules`.
+
+    Its fields are attributes of the optimizer, by the same names. Each optimizer gives
+    its forms two more methods, `rate` and `step`, for its hooks to call.
+
+    Attributes:
+        takes_initial_constants: Whether its constants start from numbers that are
+            given, and whether it has a bias correction.
+    """
+
+    takes_initial_constants: ClassVar[bool]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def norms(
+        self, squares: Tensor, fourth_powers: Callable[[], Tensor], size: int, /
+    ) -> tuple[Tensor, Tensor]:
+        """Return what stands for max ||g|| and max ||g^2||.
+
+        Args:
+            squares: ||g||^2 of each tensor, `(tensors,)`.
+            fourth_powers: Returns ||g^2||^2 of each tensor; costs a pass over memory.
+            size: Number of weights.
+        """
+        ...
+
+    def square_of(self, constant: Tensor, weight_term: Tensor, size: int, /) -> Tensor:
+        """Return what stands for max ||g^2||, for a given constant.
+
+        Args:
+            constant: L, with the part of the regularizers in it.
+            weight_term: The part of the regularizers.
+            size: Number of weights.
+        """
+        ...
+
+    def constants(
+        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+    ) -> Sequence[Tensor]:
+        """Return the constants after an observation.
+
+        Args:
+            constants: The constants before it.
+            norm: What stands for max ||g||.
+            square: What stands for max ||g^2||.
+            counts: Scalar, 1, or 0 where nothing may change.
+        """
+        ...
 
 
 class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
     """Base of the optimizers whose rate follows from constants of the gradients.
 
-    A subclass names its slots and constants, and defines `_observed`, how a pair of
-    norms changes the constants, `_adaptive_rate`, which rate follows from them, and
-    `_step`, the step at a rate. A step whose gradients are not all finite,
-    or whose squares overflow, changes nothing but `iterations`.
+    A subclass sets `_FORMS`, `_SLOTS` and `_FIRST`, and defines `_first_rate` and
+    `_step`; it may define `_adaptive_rate` and `_prepared`. A step whose gradients are
+    not all finite, or whose squares overflow, changes nothing but `iterations`.
 
     Args:
         learning_rate: Multiple of the adaptive rate: a float or a schedule.
-        variant: `"supremum"` or `"paper"`.
+        variant: Name of a form.
         lipschitz: `"gradient"` or `"analytic"`.
-        bias_correction: Of the averages and the constants of the paper's variant.
-        initial_constants: For each constant the name of the argument that starts it,
-            and its value; `None` for 0, and with `lipschitz="analytic"` for `_FIRST`.
-        kwargs: Those of every Keras optimizer.
+        bias_correction: Whether averages and constants are corrected for their start,
+            in a form that leaves the choice.
+        initial_constants: Number that each constant starts from, by the name of its
+            argument; `None` for 0, and with `lipschitz="analytic"` for `_FIRST`.
+        kwargs: The arguments of every Keras optimizer.
     """
 
-    _SLOTS: tuple[str, ...] = ()
-    _FIRST: ClassVar[dict[str, float]] = {}
+    _FORMS: ClassVar[Mapping[str, type[Form]]] = {}
+    """Forms by the names that `variant` has for them, the default one first."""
+    _SLOTS: ClassVar[Sequence[str]] = ()
+    """Names of the averages that are stored for each weight."""
+    _FIRST: ClassVar[Mapping[str, float]] = {}
+    """The paper's initial constants with `lipschitz="analytic"`."""
 
     def __init__(
         self,
@@ -46,19 +100,67 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
-        one_of("variant", variant, VARIANTS)
-        one_of("lipschitz", lipschitz, ("gradient", "analytic"))
-        self.variant = variant
-        self.lipschitz = lipschitz
+        self.variant = one_of("variant", variant, tuple(self._FORMS))
+        self.lipschitz = one_of("lipschitz", lipschitz, ("gradient", "analytic"))
         self.bias_correction = bool(bias_correction)
-        self._starts = _checked_starts(initial_constants)
+        self._starts = {
+            name: optional(positive_number, name, value)
+            for name, value in initial_constants.items()
+        }
+        self._form = self._FORMS[variant]
         self._is_fed = False
-        if variant != "paper" and (bias_correction or any(self._starts.values())):
+        if not self._form.takes_initial_constants and (
+            bias_correction or any(self._starts.values())
+        ):
+            names = [
+                repr(name)
+                for name, form in self._FORMS.items()
+                if form.takes_initial_constants
+            ]
             raise ValueError(
-                "`bias_correction` and initial constants belong to `variant='paper'`. "
+                "`bias_correction` and initial constants belong to "
+                f"`variant={' or '.join(names)}`. "
                 f"Received: variant={variant!r}, bias_correction={bias_correction}, "
                 + ", ".join(f"{k}={v}" for k, v in self._starts.items())
             )
+
+    def _first_rate(self, *initial_constants: Tensor) -> Tensor:
+        """Return the rate before any constant is given, with `lipschitz="analytic"`.
+
+        Args:
+            initial_constants: The initial constants, in the order of the arguments.
+        """
+        raise NotImplementedError
+
+    def _step(self, rate: Tensor, prepared: Any, *slots: keras.Variable) -> Tensor:
+        """Update the slots of one variable, and return what to subtract from it.
+
+        Args:
+            rate: The rate of the step; 0 if it is left out.
+            prepared: What `_prepared` returned for the variable: its gradient.
+            slots: The slots of the variable, in the order of `_SLOTS`.
+        """
+        raise NotImplementedError
+
+    def _adaptive_rate(self) -> Tensor:
+        """Return the rate that follows from the constants."""
+        constants = [each.value for each in self._constants]
+        return self._rule.rate(constants, self._observations.value)
+
+    def _prepared(
+        self, gradients: Sequence[Tensor], variables: Sequence[Any], square: Tensor
+    ) -> Sequence[Any]:
+        """Return what `_step` is given for each variable: the gradients.
+
+        It is called once a step, after the constants have changed and before the rate
+        follows from them.
+
+        Args:
+            gradients: One for each variable; zeros if the step is left out.
+            variables: The variables.
+            square: ||g||^2 of all gradients; not finite if the step is left out.
+        """
+        return gradients
 
     def build(self, variables: Sequence[Any]) -> None:
         """Make the state: slots like the variables, and a few scalars."""
@@ -80,7 +182,7 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
 
     def _start(self, name: str) -> float:
         """Return what a constant starts from."""
-        if self.lipschitz == "analytic" and self.variant == "paper":
+        if self.lipschitz == "analytic" and self._form.takes_initial_constants:
             return self._first(name)
         return self._starts[name] or 0.0
 
@@ -96,6 +198,16 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
             aggregation="only_first_replica",
             name=name,
         )
+
+    @property
+    def _rule(self) -> Any:
+        """The form, with the numbers that it needs.
+
+        Not an attribute: a callback that tunes one of the numbers lets a tensor take
+        its place while a step is traced.
+        """
+        numbers = {each.name: getattr(self, each.name) for each in fields(self._form)}
+        return self._form(**numbers)
 
     @property
     def effective_learning_rate(self) -> float:
@@ -118,8 +230,9 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
     ) -> tuple[Sequence[Any], Tensor]:
         """Measure the gradients of all variables; return them and the step's rate."""
         squares = _keras.squared_norms(gradients, self._precision)
-        norm, square = self._norms(gradients, squares)
-        # Of the fourth powers in `square` as well.
+        fourth_powers = partial(_fourth_powers, gradients, self._precision)
+        norm, square = self._rule.norms(squares, fourth_powers, self._number_of_weights)
+        # The fourth powers in `square` overflow first.
         is_finite = ops.isfinite(ops.sum(squares) + square)
         counts = ops.cast(is_finite, self._precision)
         self._counts.assign(counts)
@@ -137,26 +250,22 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
                 "first step."
             )
         prepared = self._prepared(gradients, variables, ops.sum(squares))
-        adaptive = self._adaptive_rate()
-        if self.lipschitz == "analytic":
-            is_known = self._observations.value > 0.0
-            adaptive = ops.where(is_known, adaptive, self._first_rate())
-        rate = ops.cast(learning_rate, self._precision) * adaptive
+        rate = ops.cast(learning_rate, self._precision) * self._current_rate()
         rate = ops.where(counts > 0.0, rate, ops.zeros_like(rate))
         self._rate.assign(rate)
         return prepared, rate
 
-    def _prepared(
-        self, gradients: Sequence[Tensor], variables: Sequence[Any], square: Tensor
-    ) -> Sequence[Any]:
-        """Return what `_step` is given in place of the gradients.
-
-        Args:
-            gradients: Zeros if the step is left out.
-            variables: The variables.
-            square: ||g||^2 of all gradients; not finite if the step is left out.
-        """
-        return gradients
+    def _current_rate(self) -> Tensor:
+        """Return the adaptive rate, and before any constant is given the first one."""
+        rate = self._adaptive_rate()
+        if self.lipschitz == "gradient":
+            return rate
+        starts = (
+            ops.convert_to_tensor(self._first(name), dtype=self._precision)
+            for name in self._starts
+        )
+        is_known = self._observations.value > 0.0
+        return ops.where(is_known, rate, self._first_rate(*starts))
 
     def observe_constant(self, constant: Tensor, weight_term: Tensor = 0.0) -> None:
         """Take a Lipschitz constant of the loss, for `lipschitz="analytic"`.
@@ -184,10 +293,7 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
             ops.convert_to_tensor(each, dtype=self._precision)
             for each in (constant, weight_term)
         )
-        # Section 6.3: (max ||g||)^2 without the product of its two terms.
-        square = ops.square(constant - weight_term) + ops.square(weight_term)
-        if self.variant == "supremum":
-            square = ops.square(constant) / self._number_of_weights
+        square = self._rule.square_of(constant, weight_term, self._number_of_weights)
         is_usable = ops.logical_and(ops.isfinite(square), constant > 0.0)
         constant, square = (
             ops.where(is_usable, each, ops.zeros_like(each))
@@ -199,19 +305,9 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         """Say that `observe_constant` will be called while the model trains."""
         self._is_fed = True
 
-    def _norms(
-        self, gradients: Sequence[Tensor], squares: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return what stands for max ||g|| and max ||g^2||."""
-        if self.variant == "paper":
-            powers = [ops.square(ops.cast(g, self._precision)) for g in gradients]
-            fourth = _keras.squared_norms(powers, self._precision)
-            return tuple(map(gradient_norms.largest_norm, (squares, fourth)))
-        mean_square = ops.sum(squares) / self._number_of_weights
-        return gradient_norms.global_norm(squares), mean_square
-
     def _observe(self, norm: Tensor, square: Tensor, counts: Tensor) -> None:
-        new = self._observed(norm, square, counts)
+        old = [each.value for each in self._constants]
+        new = self._rule.constants(old, norm, square, counts)
         for variable, value in zip(self._constants, new, strict=True):
             variable.assign(value)
         self._observations.assign(self._observations.value + counts)
@@ -233,12 +329,6 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         self.assign_add(slot, average.increment(slot, value, decay, counts))
         return slot.value
 
-    def _total_weight(self, decay: float) -> Tensor:
-        """Return what the averages in the slots are divided by."""
-        if self.variant == "supremum" or self.bias_correction:
-            return average.total_weight(decay, self._steps.value)
-        return ops.ones((), dtype=self._precision)
-
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().get_config() | {
@@ -249,11 +339,11 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         }
 
 
-def _checked_starts(starts: dict[str, float | None]) -> dict[str, float | None]:
-    return {
-        name: None if value is None else positive_number(name, value)
-        for name, value in starts.items()
-    }
+def _fourth_powers(gradients: Sequence[Tensor], dtype: str) -> Tensor:
+    """Return ||g^2||^2 of each tensor."""
+    return _keras.squared_norms(
+        [ops.square(ops.cast(g, dtype)) for g in gradients], dtype
+    )
 
 
 def _finite(gradients: Sequence[Tensor], is_finite: Tensor) -> Sequence[Tensor]:

@@ -9,8 +9,8 @@ def increment(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> T
     r"""Return what to add to an average to get `decay * average + (1 - decay) * value`.
 
     Args:
-        average: Any shape.
-        value: Of the same shape and dtype; finite.
+        average: Average so far, any shape.
+        value: New value, of the same shape and dtype; finite.
         decay: From 0 to below 1.
         counts: Scalar, 1. Where it is 0, the increment is 0.
     """
@@ -18,8 +18,13 @@ def increment(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> T
     return ops.multiply(ops.subtract(value, average), weight)
 
 
+def averaged(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> Tensor:
+    """Return an average with a new value in it; the old one where `counts` is 0."""
+    return average + increment(average, value, decay, counts)
+
+
 def total_weight(decay: float, count: Tensor) -> Tensor:
-    """Return `1 - decay**count`, the weight of all that an average has seen.
+    """Return `1 - decay**count`, the weight of all values in an average.
 
     1 as long as `count` is 0.
 
@@ -33,11 +38,22 @@ def total_weight(decay: float, count: Tensor) -> Tensor:
     return ops.where(weight > 0.0, weight, ops.ones_like(weight))
 
 
+def paper_weight(decay: float, count: Tensor, bias_correction: bool) -> Tensor:
+    """Return what the paper divides an average by: 1, or as in section 6.4.
+
+    Args:
+        decay: From 0 to below 1.
+        count: Scalar, in float32 or float64.
+        bias_correction: Whether it is `total_weight`.
+    """
+    return total_weight(decay, count) if bias_correction else ops.ones_like(count)
+
+
 def corrected(average: Tensor, decay: float, count: Tensor) -> Tensor:
     """Return an average without the zero that it started from, section 6.4.
 
     Args:
-        average: Of the dtype of `count`.
+        average: Average, of the dtype of `count`.
         decay: From 0 to below 1.
         count: Scalar, in float32 or float64.
     """

@@ -1,18 +1,17 @@
 """AdaMo, number by number: Algorithm 1 of arXiv:1902.07399, and the default variant.
 
-`multipliers` holds the learning rate of each step, and `observed` the Lipschitz
-constant given before each step, or None; without `observed` it is the gradients' own.
+`multipliers` holds the learning rate of each step; for `observed` see `observations`.
 """
 
 import math
 from collections.abc import Sequence
 
+from tests.references.observations import Observed, largest_norms
 from tests.references.tensors import (
     Step,
     Tensor,
     copy,
     joined,
-    largest_norm,
     norm,
     places,
     zeros_like,
@@ -27,20 +26,20 @@ def paper(
     gradients: Sequence[Sequence[Tensor]],
     multipliers: Sequence[float],
     *,
-    beta: float = 0.9,
+    momentum: float = 0.9,
     initial_constant: float = 0.0,
     bias_correction: bool = False,
     weight_decay: float = 0.0,
-    observed: Sequence[float | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
-    W = copy(weights)
+    beta, W = momentum, copy(weights)
     K, V = initial_constant, zeros_like(W)  # line 1
     averaged = 0
     steps = []
-    for t, g in enumerate(gradients, start=1):  # lines 2, 3
+    norms = largest_norms(gradients, observed)
+    for t, (g, L) in enumerate(zip(gradients, norms, strict=True), start=1):  # 2, 3
         for n, i in places(W):
             V[n][i] = beta * V[n][i] + (1 - beta) * g[n][i]  # line 4
-        L = largest_norm(g) if observed is None else observed[t - 1]
         if L is not None:
             K = beta * K + (1 - beta) * L  # line 6
             averaged += 1
@@ -51,7 +50,7 @@ def paper(
         for n, i in places(W):  # line 8
             step = V[n][i] / v_weight
             W[n][i] = W[n][i] - rate * (step + weight_decay * W[n][i])
-        steps.append(Step(rate, (K,), copy(V), copy(W)))
+        steps.append(Step(rate, (K,), _stored(V, beta), copy(W)))
     return steps
 
 
@@ -60,15 +59,16 @@ def supremum(
     gradients: Sequence[Sequence[Tensor]],
     multipliers: Sequence[float],
     *,
-    beta: float = 0.9,
+    momentum: float = 0.9,
     weight_decay: float = 0.0,
-    observed: Sequence[float | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
-    W = copy(weights)
+    beta, W = momentum, copy(weights)
     K, V = 0.0, zeros_like(W)
     mean_square = 0.0
     steps = []
-    for t, g in enumerate(gradients, start=1):
+    norms = largest_norms(gradients, observed)
+    for t, (g, L) in enumerate(zip(gradients, norms, strict=True), start=1):
         for n, i in places(W):
             V[n][i] = beta * V[n][i] + (1 - beta) * g[n][i]
         mean_square = beta * mean_square + (1 - beta) * norm(joined(g)) ** 2
@@ -76,17 +76,21 @@ def supremum(
         if mean_square > 0:
             corrected = norm(joined(V)) / (1 - beta**t)
             r = min(1.0, corrected / math.sqrt(mean_square / (1 - beta**t)))
-        L = largest_norm(g) if observed is None else observed[t - 1]
         if L is not None:
             K = max(K, L)
         rate = multipliers[t - 1] * SCALE * r**POWER * _inverse(K)
         for n, i in places(W):
             step = beta * V[n][i] + (1 - beta) * g[n][i]  # Nesterov's velocity
             W[n][i] = W[n][i] - rate * (step + weight_decay * W[n][i])
-        steps.append(Step(rate, (K,), copy(V), copy(W)))
+        steps.append(Step(rate, (K,), _stored(V, beta), copy(W)))
     return steps
 
 
 def _inverse(K: float) -> float:
     """1 / K; 0, no step, as long as all gradients were 0."""
     return 1 / K if K > 0 else 0.0
+
+
+def _stored(V: Sequence[Tensor], beta: float) -> list[list[float]]:
+    """What the optimizer stores in place of V."""
+    return [[beta * v / (1 - beta) for v in tensor] for tensor in V]

@@ -2,26 +2,14 @@
 
 The body of Algorithm 2 is missing in the paper. Here it is Algorithm 3 without the
 velocity, so its lines are numbered as there. `multipliers` holds the learning rate of
-each step, and `observed` the pair (constant, part of the weights in it) given before
-each step, or None; without `observed` the constants are the gradients' own.
+each step; for `observed` see `observations`.
 """
 
 import math
 from collections.abc import Sequence
 
-from tests.references.auto_adam import spread_over, without_cross_term
-from tests.references.tensors import (
-    Step,
-    Tensor,
-    copy,
-    joined,
-    largest_norm,
-    mean_square,
-    norm,
-    places,
-    square,
-    zeros_like,
-)
+from tests.references.observations import Observed, paper_pairs, supremum_pairs
+from tests.references.tensors import Step, Tensor, copy, places, zeros_like
 
 SCALE = 0.5
 
@@ -37,19 +25,16 @@ def paper(
     initial_square: float = 0.0,
     bias_correction: bool = False,
     weight_decay: float = 0.0,
-    observed: Sequence[tuple[float, float] | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
     W = copy(weights)
     largest, K, S = initial_norm, initial_square, zeros_like(W)  # line 1
     averaged = 0
     steps = []
-    for t, g in enumerate(gradients, start=1):  # lines 2, 3
+    pairs = paper_pairs(gradients, observed)
+    for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):  # 2, 3
         for n, i in places(W):
             S[n][i] = rho * S[n][i] + (1 - rho) * g[n][i] * g[n][i]  # line 5
-        if observed is None:
-            pair = largest_norm(g), largest_norm([square(each) for each in g])
-        else:
-            pair = without_cross_term(observed[t - 1])
         if pair is not None:
             largest = pair[0]  # The step's own: only line 8 is an average here.
             K = rho * K + (1 - rho) * pair[1]  # line 8
@@ -76,17 +61,14 @@ def supremum(
     rho: float = 0.9,
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
-    observed: Sequence[tuple[float, float] | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
     W = copy(weights)
     largest, K, S = 0.0, 0.0, zeros_like(W)
     averaged = 0
     steps = []
-    for t, g in enumerate(gradients, start=1):
-        if observed is None:
-            pair = norm(joined(g)), mean_square(g)
-        else:
-            pair = spread_over(observed[t - 1], len(joined(W)))
+    pairs = supremum_pairs(gradients, observed)
+    for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
             largest = max(largest, pair[0])
             K = rho * K + (1 - rho) * pair[1]

@@ -1,25 +1,13 @@
 """Auto-Adam, number by number: Algorithm 3 of arXiv:1902.07399, and the default.
 
-`multipliers` holds the learning rate of each step, and `observed` the pair (constant,
-part of the weights in it) given before each step, or None; without `observed` the
-constants are the gradients' own.
+`multipliers` holds the learning rate of each step; for `observed` see `observations`.
 """
 
 import math
 from collections.abc import Sequence
 
-from tests.references.tensors import (
-    Step,
-    Tensor,
-    copy,
-    joined,
-    largest_norm,
-    mean_square,
-    norm,
-    places,
-    square,
-    zeros_like,
-)
+from tests.references.observations import Observed, paper_pairs, supremum_pairs
+from tests.references.tensors import Step, Tensor, copy, places, zeros_like
 
 
 def paper(
@@ -34,21 +22,18 @@ def paper(
     initial_square: float = 0.0,
     bias_correction: bool = False,
     weight_decay: float = 0.0,
-    observed: Sequence[tuple[float, float] | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
     W = copy(weights)
     K_1, K_2 = initial_norm, initial_square  # line 1
     S, V = zeros_like(W), zeros_like(W)
     averaged = 0
     steps = []
-    for t, g in enumerate(gradients, start=1):  # lines 2, 3
+    pairs = paper_pairs(gradients, observed)
+    for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):  # 2, 3
         for n, i in places(W):
             V[n][i] = beta_1 * V[n][i] + (1 - beta_1) * g[n][i]  # line 4
             S[n][i] = beta_2 * S[n][i] + (1 - beta_2) * g[n][i] * g[n][i]  # line 5
-        if observed is None:
-            pair = largest_norm(g), largest_norm([square(each) for each in g])
-        else:
-            pair = without_cross_term(observed[t - 1])
         if pair is not None:
             K_1 = beta_1 * K_1 + (1 - beta_1) * pair[0]  # line 7
             K_2 = beta_2 * K_2 + (1 - beta_2) * pair[1]  # line 8
@@ -78,18 +63,15 @@ def supremum(
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
     weight_decay: float = 0.0,
-    observed: Sequence[tuple[float, float] | None] | None = None,
+    observed: Observed = None,
 ) -> list[Step]:
     W = copy(weights)
     K_1, K_2 = 0.0, 0.0
     S, V = zeros_like(W), zeros_like(W)
     averaged = 0
     steps = []
-    for t, g in enumerate(gradients, start=1):
-        if observed is None:
-            pair = norm(joined(g)), mean_square(g)
-        else:
-            pair = spread_over(observed[t - 1], len(joined(W)))
+    pairs = supremum_pairs(gradients, observed)
+    for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
             K_1 = max(K_1, pair[0])
             K_2 = beta_1 * K_2 + (1 - beta_1) * pair[1]
@@ -106,23 +88,3 @@ def supremum(
             W[n][i] = W[n][i] - rate * (step + weight_decay * W[n][i])
         steps.append(Step(rate, (K_1, K_2), copy(V) + copy(S), copy(W)))
     return steps
-
-
-def without_cross_term(
-    observed: tuple[float, float] | None,
-) -> tuple[float, float] | None:
-    """L, and L^2 for L = l + w as l^2 + w^2: the last lines of section 6.3."""
-    if observed is None:
-        return None
-    L, w = observed
-    return L, (L - w) * (L - w) + w * w
-
-
-def spread_over(
-    observed: tuple[float, float] | None, number_of_weights: int
-) -> tuple[float, float] | None:
-    """L, and the mean square of that many numbers whose norm is L."""
-    if observed is None:
-        return None
-    L, _ = observed
-    return L, L * L / number_of_weights

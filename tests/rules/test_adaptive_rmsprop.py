@@ -1,5 +1,6 @@
 """The rates and directions of adaptive RMSprop, worked by hand."""
 
+import pytest
 from keras import ops
 
 from keras_lr.rules import adaptive_rmsprop
@@ -58,3 +59,41 @@ def test_step_in_float16_has_no_0_by_0():
     rate, weight = tensor(1.0), tensor(0.001)
     step = adaptive_rmsprop.step(rate, nothing, nothing, weight, 1e-7)
     assert step.numpy().tolist() == [0.0, 0.0]
+
+
+SUPREMUM = adaptive_rmsprop.Supremum(rho=0.75, epsilon=1.0)
+PAPER = adaptive_rmsprop.Paper(rho=0.75, epsilon=1.0, bias_correction=False)
+CORRECTED = adaptive_rmsprop.Paper(rho=0.75, epsilon=1.0, bias_correction=True)
+
+
+@pytest.mark.parametrize(
+    ("form", "constants"), [(SUPREMUM, [8.0, 7.0]), (PAPER, [2.0, 7.0])], ids=str
+)
+def test_norm_is_the_largest_or_the_last_and_the_square_an_average(form, constants):
+    """0.75 * 8 + 0.25 * 4."""
+    old, norm, square = [tensor(8.0), tensor(8.0)], tensor(2.0), tensor(4.0)
+    after = form.constants(old, norm, square, tensor(1.0))
+    assert [float(each) for each in after] == constants
+    left_out = form.constants(old, norm, square, tensor(0.0))
+    assert [float(each) for each in left_out] == [8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("form", "rate"),
+    [(SUPREMUM, 0.5 * 4 / 8), (PAPER, (2 + 1) / 8), (CORRECTED, (4 + 1) / 8)],
+    ids=str,
+)
+def test_rate_follows_from_the_square_over_its_weight(form, rate):
+    """4 / 0.25 = 16 after one observation."""
+    assert float(form.rate([tensor(8.0), tensor(4.0)], tensor(1.0))) == rate
+
+
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [(SUPREMUM, 18 / (4 + 1)), (PAPER, 18 / 5**0.5), (CORRECTED, 18 / 17**0.5)],
+    ids=str,
+)
+def test_step_divides_the_average_as_the_form_does(form, step):
+    """3 * 6 over the root of S = 4, which is 4 / 0.25 = 16 where it is corrected."""
+    arguments = [tensor(value) for value in (3.0, 6.0, 4.0, 1.0)]
+    assert float(form.step(*arguments)) == pytest.approx(step, rel=1e-15)

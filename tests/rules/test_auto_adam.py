@@ -1,5 +1,6 @@
 """The rates and directions of Auto-Adam, worked by hand."""
 
+import pytest
 from keras import ops
 
 from keras_lr.rules import auto_adam
@@ -9,27 +10,51 @@ def tensor(values):
     return ops.convert_to_tensor(values, dtype="float64")
 
 
-def test_rate_of_the_paper_is_that_of_line_10():
-    """(sqrt(K_2) + eps) / K_1 = (sqrt(16) + 0.5) / 3."""
-    assert float(auto_adam.paper_learning_rate(tensor(16.0), tensor(3.0), 0.5)) == 1.5
+DECAYS = {"beta_1": 0.5, "beta_2": 0.75, "epsilon": 1.0}
+SUPREMUM = auto_adam.Supremum(**DECAYS)
+PAPER = auto_adam.Paper(**DECAYS, bias_correction=False)
+CORRECTED = auto_adam.Paper(**DECAYS, bias_correction=True)
 
 
-def test_step_of_the_paper_is_that_of_line_10():
-    """rate * V / sqrt(S + eps) = 3 * 6 / sqrt(8 + 1), and corrected, section 6.4."""
-    weights = tensor(1.0), tensor(1.0)
-    step = auto_adam.paper_step(tensor(3.0), tensor(6.0), tensor(8.0), weights, 1.0)
-    assert float(step) == 6.0
-    weights = tensor(0.5), tensor(0.25)
-    step = auto_adam.paper_step(tensor(3.0), tensor(3.0), tensor(2.0), weights, 1.0)
-    assert float(step) == 6.0
+@pytest.mark.parametrize(
+    ("form", "constants"), [(SUPREMUM, [8.0, 6.0]), (PAPER, [5.0, 7.0])], ids=str
+)
+def test_constants_are_a_supremum_and_an_average_or_those_of_lines_7_and_8(
+    form, constants
+):
+    """0.5 * 8 + 0.5 * 4; 0.5 * 8 + 0.5 * 2 and 0.75 * 8 + 0.25 * 4."""
+    old, norm, square = [tensor(8.0), tensor(8.0)], tensor(2.0), tensor(4.0)
+    after = form.constants(old, norm, square, tensor(1.0))
+    assert [float(each) for each in after] == constants
+    left_out = form.constants(old, norm, square, tensor(0.0))
+    assert [float(each) for each in left_out] == [8.0, 8.0]
 
 
-def test_rate_is_the_root_of_the_mean_square_by_the_largest_norm():
-    assert float(auto_adam.learning_rate(tensor(16.0), tensor(8.0))) == 0.5
+@pytest.mark.parametrize(
+    ("form", "rate"),
+    [
+        (SUPREMUM, (4 / 0.5) ** 0.5 / 8),
+        (PAPER, (2 + 1) / 8),
+        (CORRECTED, ((4 / 0.25) ** 0.5 + 1) / (8 / 0.5)),
+    ],
+    ids=str,
+)
+def test_rate_is_the_ratio_of_the_constants(form, rate):
+    """K_1 = 8 and K_2 = 4 after one observation."""
+    actual = float(form.rate([tensor(8.0), tensor(4.0)], tensor(1.0)))
+    assert actual == pytest.approx(rate, rel=1e-15)
 
 
-def test_step_is_that_of_adam():
-    """rate * V / 0.5 / (sqrt(S / 0.25) + eps) = 3 * 6 / (sqrt(4) + 1)."""
-    weights = tensor(0.5), tensor(0.25)
-    step = auto_adam.step(tensor(3.0), tensor(3.0), tensor(1.0), weights, 1.0)
-    assert float(step) == 6.0
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [
+        (SUPREMUM, 3 * 12 / (4 + 1)),
+        (PAPER, 3 * 6 / 5**0.5),
+        (CORRECTED, 3 * 12 / 17**0.5),
+    ],
+    ids=str,
+)
+def test_step_is_that_of_line_10_or_of_adam(form, step):
+    """V = 6 and S = 4 after one step; corrected, they are 12 and 16."""
+    arguments = [tensor(value) for value in (3.0, 6.0, 4.0, 1.0)]
+    assert float(form.step(*arguments)) == pytest.approx(step, rel=1e-15)

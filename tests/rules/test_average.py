@@ -17,6 +17,12 @@ def test_increment_leads_to_the_weighted_sum():
     assert (old + increment).numpy().tolist() == [7.0, -0.5]
 
 
+def test_average_is_the_old_one_and_its_increment():
+    old, value = tensor([8.0, 0.0]), tensor([4.0, -2.0])
+    after = average.averaged(old, value, 0.75, tensor(1.0))
+    assert after.numpy().tolist() == [7.0, -0.5]
+
+
 def test_increment_at_a_decay_of_0_leads_to_the_value():
     increment = average.increment(tensor([8.0]), tensor([4.0]), 0.0, tensor(1.0))
     assert increment.numpy().tolist() == [-4.0]
@@ -53,6 +59,13 @@ def test_total_weight_of_the_first_step_is_what_the_decay_leaves():
     assert float(average.total_weight(0.75, tensor(1.0))) == 0.25
     assert float(average.total_weight(0.75, tensor(2.0))) == 1 - 0.75**2
     assert float(average.total_weight(0.75, tensor(0.0))) == 1.0
+
+
+def test_paper_divides_by_1_or_by_the_total_weight():
+    count = tensor(2.0)
+    assert float(average.paper_weight(0.75, count, bias_correction=False)) == 1.0
+    weight = average.paper_weight(0.75, count, bias_correction=True)
+    assert float(weight) == 1 - 0.75**2
 
 
 def test_decay_does_not_pass_through_float32():

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import ops
 
 from keras_lr import _keras
@@ -57,3 +59,47 @@ def test_every_number_of_every_tensor_counts():
     shapes = ((4, 3), (5,), (), (2, 3, 4))
     arrays = [np.zeros(shape) for shape in shapes]
     assert gradient_norms.number_of_weights(arrays) == 12 + 5 + 1 + 24
+
+
+@given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=20))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_supremum_is_the_largest_norm_so_far(norms):
+    (largest, counts), maxima = gradients((0.0, 1.0)), []
+    for norm in gradients(norms):
+        largest = gradient_norms.supremum(largest, norm, counts)
+        maxima.append(float(largest))
+    assert maxima == np.maximum.accumulate(norms).tolist()
+
+
+def test_supremum_is_the_old_one_where_nothing_counts():
+    old, norm, counts = gradients((8.0, 9.0, 0.0))
+    assert float(gradient_norms.supremum(old, norm, counts)) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("observe", "pair"),
+    [
+        (gradient_norms.norm_and_mean_square, (13.0, 169 / 5)),
+        # ||(9, 16)|| = sqrt(337), and 144.
+        (gradient_norms.largest_norms, (12.0, 144.0)),
+        (gradient_norms.largest_norm_only, (12.0, 0.0)),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_norm_and_square_of_the_gradients(observe, pair):
+    squares = _keras.squared_norms(gradients(), "float64")
+    powers = gradients(np.square(each) for each in BY_HAND)
+
+    def fourth_powers():
+        return _keras.squared_norms(powers, "float64")
+
+    assert tuple(map(float, observe(squares, fourth_powers, 5))) == pair
+
+
+def test_square_of_a_given_constant():
+    """5^2 / 5, and 5 = 3 + 2: 3^2 + 2^2."""
+    constant, weight_term = gradients((5.0, 2.0))
+    square = gradient_norms.mean_square_of(constant, weight_term, 5)
+    assert float(square) == 5.0
+    square = gradient_norms.square_without_product(constant, weight_term, 5)
+    assert float(square) == 13.0
