@@ -35,7 +35,7 @@ from problems import OPTIMIZERS, PROBLEMS, Problem
 
 from keras_lr import _keras
 from keras_lr.callbacks.walk import ANNEAL
-from keras_lr.rules.lipschitz import annealing
+from keras_lr.rules.annealing import annealing
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "walk_greedy.csv"
 COLUMNS = ("problem", "optimizer", "seed", "final_metric")
