@@ -37,6 +37,15 @@ def clean_session():
 
 
 @pytest.fixture
+def float64():
+    """Let models and data be float64, so that finite differences are exact."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """Give a seeded generator of random numbers."""
     return np.random.default_rng(0)

@@ -15,7 +15,10 @@ import tensorflow as tf
 
 import keras_lr
 from keras_lr import HypergradientDescent
+from tests.callbacks.watched_restart import Watch
 from tests.references import marthe as reference
+
+pytestmark = pytest.mark.usefixtures("float64")
 
 BATCH, BATCHES, FEATURES, CLASSES = 6, 10, 4, 3
 # Two ways of rounding 1e-16, of sums of some ten products, over 50 steps, in which a
@@ -36,14 +39,6 @@ RATE = 0.0625
 # Of no account in most tests: the rate is held.
 HELD = {"update": "additive", "hyper_learning_rate": 0.0, "anneal": 0.0}
 WHOLE = {"curvature_batch_size": None, "validation_batch_size": 99}
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def draw(seed, rows):
@@ -383,26 +378,6 @@ def test_validation_data_of_any_form_are_the_same(form):
     descent = HypergradientDescent(make(), validation_batch_size=99, **HELD)
     fit(regression(), descent)
     assert_same_history(descent.history, expected(validation=rows, discount=0.0))
-
-
-class Watch(keras.callbacks.Callback):
-    """Copies all variables before the fit, and after the first restart."""
-
-    def __init__(self, watched):
-        super().__init__()
-        self.watched, self.after = watched, None
-
-    def _variables(self):
-        rate = self.model.optimizer.learning_rate
-        every = [*self.model.weights, *self.model.optimizer.variables]
-        return [each.numpy() for each in every if each is not rate]
-
-    def on_train_begin(self, logs=None):
-        self.before = self._variables()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.watched.restarts and self.after is None:
-            self.after = self._variables()
 
 
 def linear():

@@ -15,6 +15,8 @@ from keras import layers, optimizers
 
 import keras_lr
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 BATCH, STEPS, CLASSES = 5, 8, 3
 NODES, COEFFICIENTS = (-2, -1, 1, 2), (1 / 12, -8 / 12, 8 / 12, -1 / 12)
 SPACING = 2.0**-17
@@ -140,14 +142,6 @@ def parameters(cases):
 
 each_case = pytest.mark.parametrize("case", parameters(CASES + DEAD), ids="-".join)
 each_dead_case = pytest.mark.parametrize("case", DEAD, ids="-".join)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def examples(model, rows, seed):

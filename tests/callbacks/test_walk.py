@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_lr
+from tests.callbacks.watched_restart import Watch
 
 
 def linear(rows=40):
@@ -204,26 +205,6 @@ def test_rate_of_half_precision_follows_that_of_float32():
     # A trial in each step, until one in bfloat16 is taken for far that is not.
     assert len(set(rates["float32"][:15])) == 15
     np.testing.assert_allclose(rates["bfloat16"][:15], rates["float32"][:15], rtol=0.01)
-
-
-class Watch(keras.callbacks.Callback):
-    """Copies all variables before the fit, and after the first restart."""
-
-    def __init__(self, watched):
-        super().__init__()
-        self.watched, self.after = watched, None
-
-    def _variables(self):
-        rate = self.model.optimizer.learning_rate
-        every = [*self.model.weights, *self.model.optimizer.variables]
-        return [each.numpy() for each in every if each is not rate]
-
-    def on_train_begin(self, logs=None):
-        self.before = self._variables()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.watched.restarts and self.after is None:
-            self.after = self._variables()
 
 
 # What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.

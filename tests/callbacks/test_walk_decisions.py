@@ -11,6 +11,8 @@ from keras_lr import _keras
 from keras_lr.training.derivatives import optimizer_tangent
 from tests.references.walk import Walk
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 BATCH, STEPS, CLASSES = 5, 16, 3
 # Of float64 in its last bits, over that many steps.
 ROUNDING = {"rtol": 1e-10, "atol": 1e-13}
@@ -62,14 +64,6 @@ each_case = pytest.mark.parametrize(
     ],
     ids="-".join,
 )
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 def batches():

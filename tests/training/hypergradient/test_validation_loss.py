@@ -12,15 +12,6 @@ from keras_lr.training.hypergradient.validation_loss import ValidationLoss
 H, DIFFERENCES = 1e-3, 1e-9
 
 
-@pytest.fixture
-def float64():
-    """Let differences be exact."""
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-
-
 def numbers(rows=10, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 3))

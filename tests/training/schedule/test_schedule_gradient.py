@@ -15,6 +15,8 @@ from keras_lr.training.schedule import schedule_gradient
 from keras_lr.training.schedule.final_loss import FinalLoss
 from keras_lr.training.schedule.training_step import TrainingStep
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 STEPS, BATCH, CLASSES = 20, 5, 3
 # Part of a rate. Central differences leave its square, 4e-9 of the third derivative,
 # and a rounding of 1e-16 over it times the rate, 1e-10 of slopes of 1e-2.
@@ -80,14 +82,6 @@ SLOW = [
     *(("penalized", "adam"), ("dead", "adamw")),
     *(("dropout", "adam"), ("layer_norm", "momentum"), ("gru", "adam")),
 ]
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
 
 
 class Trained:
