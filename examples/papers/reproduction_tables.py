@@ -40,11 +40,11 @@ def of_experiments(
     """Yield the lines of experiments on images, a policy each."""
     results = Results(path, COLUMNS, len(Run._fields))
     for name, experiment in experiments.items():
-        for policy, own in experiment.policies.items():
+        for policy, entry in experiment.policies.items():
             rows = results.rows(experiment=name, policy=policy, scale="paper")
-            published = NONE if own.published is None else f"{own.published:g}"
+            published = NONE if entry.published is None else f"{entry.published:g}"
             ours = spread(rows, "accuracy") if rows else NONE
-            if rows or own.published is not None:
+            if rows or entry.published is not None:
                 yield name, policy, published, ours, f"{len(rows)}"
 
 
@@ -78,12 +78,12 @@ def marthe() -> str:
 
 def _joined(lines: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     """Yield the step sizes that nobody has tried, one of which is the paper's, once."""
-    seen = set()
+    names = set()
     for experiment, policy, published, ours, trainings in lines:
         is_open = trainings == "0" and policy.startswith("adaptive MARTHE")
         name = "adaptive MARTHE" if is_open else policy
-        if (experiment, name) not in seen:
-            seen.add((experiment, name))
+        if (experiment, name) not in names:
+            names.add((experiment, name))
             yield experiment, name, published, ours, trainings
 
 
@@ -91,13 +91,13 @@ def section5() -> str:
     """Return the accuracies of section 5 of MARTHE."""
     rows = marthe_section5.results(marthe_section5.RESULTS).rows(data=MNIST)
     lines = []
-    for policy, own in marthe_section5.POLICIES.items():
+    for policy, entry in marthe_section5.POLICIES.items():
         candidate = marthe_section5.choose(rows, policy)
         if candidate is None:
             continue
         chosen = [row for row in rows if marthe_section5.candidate_of(row) == candidate]
         ours = spread(chosen, "final_accuracy", 1)
-        published = NONE if own.published is None else f"{own.published}"
+        published = NONE if entry.published is None else f"{entry.published}"
         label = marthe_section5.label(candidate)
         lines.append((label, published, ours, f"{len(chosen)}"))
     lines.append(("LRS-OPT, own weights", "96.2", *_lrs_opt()))
@@ -129,7 +129,7 @@ def walk() -> str:
 
 
 def zooming() -> str:
-    """Return how many trainings each search has, and what it found."""
+    """Return how many trainings each search has, and its best score and rate."""
     columns = zooming_networks.COLUMNS
     results = Results(
         zooming_networks.RESULTS, columns, len(zooming_networks.Training._fields)

@@ -7,11 +7,11 @@ from keras_lr.comparison.policies import NAMED
 
 @pytest.fixture(scope="module")
 def suite_policies(script):
-    return script("suite_policies")
+    return script("policies")
 
 
 def test_every_method_of_the_registry_is_in_the_suite(suite_policies, script):
-    searches = script("suite_search").SEARCHES
+    searches = script("search").SEARCHES
     in_suite = {*suite_policies.POLICIES, *searches}
     assert set(NAMED) - in_suite == {
         *("exponential_decay", "staircase", "cosine_restarts"),

@@ -3,8 +3,8 @@
     python examples/benchmarks/suite/budget.py
 
 writes the table in docs/benchmarks.md from the CSV of raw runs. Grids of constant rates
-and of cosine decays are replayed from it as somebody would search: with one training at
-each rate, with another seed than the one that is reported. So a grid of nine costs ten
+and of cosine decays are replayed from it as one would search: with one training at each
+rate, with a different seed from the one that is reported. So a grid of nine costs ten
 trainings, as the search with `Zooming` costs six.
 """
 

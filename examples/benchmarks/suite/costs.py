@@ -28,7 +28,7 @@ class Method:
 
     Attributes:
         policy: Name in the suite.
-        memory: Memory beside the model and the optimizer's state.
+        memory: Memory in addition to the model and the optimizer's state.
         file: Name of the CSV of its times, without `_overhead.csv`.
         variants: Variants in that CSV, by optimizer.
     """
@@ -79,7 +79,7 @@ PLAIN = {
 
 
 def ratios(file: str, variant: str) -> list[str]:
-    """Return the processor time over plain `fit` of each model, wall time in brackets.
+    """Return the processor time over plain `fit` of each model, wall time after it.
 
     Means over the rounds without the extreme ones, without XLA. Not medians: some
     callbacks have more to do at first.

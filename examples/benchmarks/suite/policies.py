@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from suite_search import SEARCHES
+from search import SEARCHES
 
 from keras_lr._keras import set_learning_rate
 from keras_lr.comparison.policies import NAMED, Policy, RunContext
@@ -48,7 +48,7 @@ METHODS = {
     for name, entry in NAMED.items()
     if entry.kind in ("callback", "optimizer", "search") and name not in SEARCHES
 }
-"""Every method that the package has a policy of, except those in `suite_search`."""
+"""Every method that the package has a policy of, except those in `search`."""
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "lipschitz": {
         "lipschitz_epoch": {"update": "epoch"},

@@ -28,7 +28,7 @@ AS_IN_PAPERS = {
     *(f"{name}_paper" for name in ("lipschitz", "marthe", "adamo")),
     *("adaptive_rmsprop_paper", "auto_adam_paper", "marthe_constant_discount"),
 }
-"""Policies in the forms of the papers, which no default of this package is."""
+"""Policies in the forms of the papers, none of which is a default of this package."""
 
 Floats = npt.NDArray[np.float64]
 

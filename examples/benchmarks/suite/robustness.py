@@ -1,4 +1,4 @@
-"""Draw what methods reach over the learning rate that a model was compiled with.
+"""Draw final scores as a function of the rate that a model was compiled with.
 
     python examples/benchmarks/suite/robustness.py
 
