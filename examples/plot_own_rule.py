@@ -3,7 +3,7 @@
 
 The Polyak step size [1]_ as a callback: a rule, what it does around the optimizer's
 step, and the callback. Logs, annealing, resuming and the way back from a divergence
-come with :class:`~keras_lr.callbacks.base.LearningRateCallback`.
+come with ``LearningRateCallback``.
 
 .. [1] Loizou et al., `Stochastic Polyak Step-size for SGD
    <https://arxiv.org/abs/2002.10542>`__, 2021, equation 3 with c = 1.

@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,12 @@ def test_no_class_uses_or_shadows_a_private_attribute_it_inherits(path):
     }
     names |= {function.name for tree in derived for function in functions_of(tree)}
     assert names & private_names_of_keras() == set()
+
+
+@each([path for path in MODULES if not path.stem.startswith("__")])
+def test_module_is_on_the_map(path):
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.search(rf"`(\w+/)?{path.stem}(\.py)?`|`{path.stem}\b", page)
 
 
 @each(MODULES)
