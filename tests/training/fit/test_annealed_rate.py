@@ -75,6 +75,12 @@ def test_resumed_rate_has_the_annealing_taken_off():
     assert in_optimizer(sgd) == 0.125
 
 
+def test_rate_resumed_after_the_last_step_is_taken_as_it_is():
+    rate = rate_of(keras.optimizers.SGD(0.125), anneal=0.5)
+    rate.resume(10, LENGTH)
+    assert value(rate) == 0.125
+
+
 def test_settled_rate_is_that_of_the_next_epoch_and_none_is_behind_the_end():
     sgd = keras.optimizers.SGD(0.5)
     rate = rate_of(sgd, anneal=0.8)
