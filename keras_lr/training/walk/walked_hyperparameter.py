@@ -102,20 +102,20 @@ class WalkedHyperparameter:
         return direction, walk.is_far(start, slope, share)
 
     def by_loss(
-        self, start: Tensor, raised: Tensor, taken: Tensor
+        self, start: Tensor, raised: Tensor, after: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the same by losses.
+        """Return which way it goes, and whether it has far to go.
 
         Args:
             start: The loss before the step.
-            raised: After a step at the raised value.
-            taken: After the step.
+            raised: The loss after a step at the raised value.
+            after: The loss after the step.
         """
         factor = ops.exp(self.step.value)
-        slopes = walk.slopes_of_losses(start, taken, raised, factor)
+        slopes = walk.slopes_of_losses(start, after, raised, factor)
         share = self._rule.share
         if share == 1.0:
-            direction = walk.direction_of_losses(raised, taken)
+            direction = walk.direction_of_losses(raised, after)
         else:
             direction = walk.direction_of_slopes(*slopes, share)
         return direction, walk.is_far(*slopes, share)
