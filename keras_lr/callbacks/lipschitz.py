@@ -58,7 +58,7 @@ class LipschitzLR(LearningRateCallback):
             end; `0.0` for never. Counted in batches, but in epochs as long as nobody
             knows how many batches there are.
         min_learning_rate: Lower limit of the rate, before annealing.
-        max_learning_rate: Upper limit of the rate. 1/L has none of its own where the
+        max_learning_rate: Upper limit of the rate. 1/L has no limit where the
             activations vanish.
         source: `"training_step"`, or `"forward_pass"` for the authors' own way: before
             each epoch a forward pass over `data` in inference mode. Needs

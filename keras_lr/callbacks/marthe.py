@@ -89,8 +89,8 @@ class MARTHE(LearningRateCallback):
             Each costs as much as the first.
         anneal: Part of the training over which the rate falls linearly to zero at the
             end. Defaults to `None`: 0.4 if `hyper_learning_rate` is `"auto"`, else 0.
-        validation_batch_size: Rows of a batch of E. If there are no more rows, each
-            batch is the whole set, in order.
+        validation_batch_size: Rows of a batch of E. With as many as the data have, or
+            more, each batch is the whole set, in order.
         curvature_batch_size: Rows of the training batch whose Hessian is used; a float
             is a part of the batch, but at least 8 rows. `None` for the whole batch.
         every: Steps from one update of the rate to the next.

@@ -31,7 +31,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
     Attributes:
         history: Lists with an entry per epoch or batch: `learning_rate`, the
             optimizer's own, and for ours `effective_learning_rate`, the rate that the
-            step was taken with (0 if it was left out), and `lipschitz_constant`.
+            step used (0 if it was skipped), and `lipschitz_constant`.
             Several optimizers have a list each, `learning_rate_<name>`. With
             `every="batch"` also `batch`, the number of batches until then; those that
             `steps_per_execution` runs as one share an entry. A fit that starts at its
@@ -96,7 +96,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Read the rates of a batch; those of every one that may be the last."""
+        """Read the rates of a batch, if each is recorded or it may be the last."""
         steps = self._steps or batch + 1
         if self.every == "epoch" and batch + 1 < steps:
             return

@@ -118,7 +118,7 @@ class LearningRateWalk(LearningRateCallback):
 
     Notes:
         The source's own form is `LearningRateWalk(1.01)`, and `LearningRateWalk(1.1,
-        every=10)`. It says to decrease by one percent; here the rate is divided by the
+        every=10)`. It decreases by one percent; here the rate is divided by the
         factor, so that a step up and one down cancel. The step is the first of the two
         trials: what is decided is the rate of the next one. The average of `smoothing`
         is corrected for the zero that it starts from.

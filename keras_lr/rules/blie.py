@@ -91,8 +91,8 @@ class BLiE(Bandit):
     def propose_batch(self, pulls: Sequence[Pull]) -> list[float]:
         """Return the positions of the current batch, the most promising ones first.
 
-        They can be trained in parallel. Those that have been pulled already are among
-        them. An empty list says that noise allows no smaller cells.
+        They can be trained in parallel. Positions that have been pulled already are
+        included. An empty list says that noise allows no smaller cells.
 
         Args:
             pulls: All trainings so far, in any order.

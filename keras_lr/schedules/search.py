@@ -109,12 +109,12 @@ class ScheduleSearch:
             return self.lowest()
         candidates = {each.values.tobytes(): each for each in self._contenders()}
         judged = []
-        for each in candidates.values():
-            losses = []
+        for candidate in candidates.values():
+            values, losses = candidate.values, []
             for number in range(DRAWS):
-                losses.append(self._training.loss(each.values, (JUDGMENT, number)))
+                losses.append(self._training.loss(values, (JUDGMENT, number)))
                 on_training()
-            judged.append(Candidate(float(np.mean(losses)), each.values))
+            judged.append(Candidate(float(np.mean(losses)), values))
         return min(judged, key=_objective)
 
     def lowest(self) -> Candidate:

@@ -1,4 +1,4 @@
-"""The one owner of a fit's learning rate: its value, limits, annealing and way back."""
+"""The owner of a fit's learning rate: its value, its limits and its annealing."""
 
 import math
 
@@ -60,12 +60,12 @@ class AnnealedRate:
 
     @property
     def rate(self) -> Hyperparameter:
-        """The rate of the first optimizer; of the only one, where there is one."""
+        """Rate of the first optimizer, which is mostly the only one."""
         return self.rates[0]
 
     @property
     def in_optimizer(self) -> keras.Variable:
-        """The variable in which the first optimizer has its rate, annealed."""
+        """Variable in which the first optimizer has its rate, annealed."""
         return _keras.learning_rate_variable(self.optimizers[0])
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
@@ -109,7 +109,7 @@ class AnnealedRate:
             self._write(1.0)
 
     def cut(self, factor: float) -> float:
-        """Multiply the value, and return it: the way back from too high a rate."""
+        """Multiply the value, for a training that diverged, and return it."""
         for rate in self.rates:
             rate.start(factor * _keras.to_float(rate.value))
         return _keras.to_float(self.rate.value)

@@ -178,11 +178,11 @@ class HypergradientStep(AroundStep):
     ) -> None:
         """Advance the tangents of each hyperparameter over the coming step."""
         state = self._step.variables.read()
-        for each, past in zip(self.tuned, carried, strict=True):
-            value = values[each.name]
-            seed = factor if each.name == LEARNING_RATE else ops.ones_like(value)
+        for tuned, past in zip(self.tuned, carried, strict=True):
+            value = values[tuned.name]
+            seed = factor if tuned.name == LEARNING_RATE else ops.ones_like(value)
             seed = ops.cast(seed, value.dtype)
-            each.assign(each.advanced(state, gradients, values, seed, past))
+            tuned.assign(tuned.advanced(state, gradients, values, seed, past))
 
     def _where_needed(self, advance: Callable[[], None]) -> None:
         """Advance the tangents, unless they are forgotten before the next update."""
@@ -213,10 +213,10 @@ class HypergradientStep(AroundStep):
 
         loss, observations = self._when_due(look, is_due)
         row = {"validation_loss": loss}
-        for each, observation in zip(self.tuned, observations, strict=True):
-            delta, mu, beta = each.update(observation, is_due)
-            row[hypergradient_of(each.name)] = delta
-            if each.name == LEARNING_RATE:
+        for tuned, observation in zip(self.tuned, observations, strict=True):
+            delta, mu, beta = tuned.update(observation, is_due)
+            row[hypergradient_of(tuned.name)] = delta
+            if tuned.name == LEARNING_RATE:
                 row |= {"discount": mu, "hyper_learning_rate": beta}
         return row
 

@@ -121,8 +121,8 @@ class TunedHyperparameter:
         tangents = [
             v for each in self.tangents for part in each.variables for v in part
         ]
-        both = [*scalars, *tangents]
-        return {f"{self.name}_{index}": each for index, each in enumerate(both)}
+        variables = enumerate([*scalars, *tangents])
+        return {f"{self.name}_{index}": variable for index, variable in variables}
 
     def carried(self) -> StepState:
         """Return mu Z_t without the factor `scale`, which is set for the step.
@@ -158,7 +158,7 @@ class TunedHyperparameter:
         seed: Tensor,
         carried: Carried | None,
     ) -> list[StepState]:
-        """Return the new values of `tangents`, for a step that is about to be taken.
+        """Return the new values of `tangents`, after the coming step.
 
         The arguments are those of `OptimizerTangent.advanced`.
         """

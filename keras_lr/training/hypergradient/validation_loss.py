@@ -30,8 +30,8 @@ class ValidationLoss:
         model: A built, compiled model.
         data: (x, y) or (x, y, sample_weight) as arrays, or a finite `tf.data.Dataset`
             or `PyDataset` of batches of them.
-        batch_size: Rows of a batch, over all replicas. If there are no more rows, each
-            batch is the whole set, in order.
+        batch_size: Rows of a batch, over all replicas. With as many as the data have,
+            or more, each batch is the whole set, in order.
     """
 
     def __init__(self, model: keras.Model, data: Any, batch_size: int) -> None:

@@ -24,7 +24,7 @@ SEARCH, JUDGMENT = 0, 1
 
 
 class InnerTraining:
-    """Trains a model again and again, each time by the schedule that it is given.
+    """Trains a model again and again, each time by another schedule.
 
     A draw says what a training starts from, and the batches it gets. Draws with the
     same numbers are the same.

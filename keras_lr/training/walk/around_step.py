@@ -194,8 +194,8 @@ class WalkStep(AroundStep):
         return row | {column: trial.probe for column, trial in pairs}
 
     def _move(self, trials: Sequence[Trial], is_due: Tensor) -> None:
-        for each, trial in zip(self._walked, trials, strict=True):
-            each.update(*self._probe.decide(each, trial), is_due)
+        for walked, trial in zip(self._walked, trials, strict=True):
+            walked.update(*self._probe.decide(walked, trial), is_due)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

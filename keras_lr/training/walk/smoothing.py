@@ -36,13 +36,13 @@ class GradientAverage:
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        both = [self._count, *self._averages]
-        return {f"average_{index}": each for index, each in enumerate(both)}
+        variables = enumerate([self._count, *self._averages])
+        return {f"average_{index}": variable for index, variable in variables}
 
     def clear(self) -> None:
         """Forget all gradients, on the host."""
-        for each in (self._count, *self._averages):
-            each.assign(ops.zeros_like(each))
+        for variable in (self._count, *self._averages):
+            variable.assign(ops.zeros_like(variable))
 
     def followed_by(self, gradients: Gradients) -> list[Tensor | None]:
         """Count the gradients of a step, and return the averages.
@@ -57,8 +57,8 @@ class GradientAverage:
         counts = ops.cast(is_finite, self._count.dtype)
         self._count.assign(self._count.value + counts)
         return [
-            None if gradient is None else self._next(each, gradient, counts)
-            for each, gradient in zip(self._averages, gradients, strict=True)
+            None if gradient is None else self._next(variable, gradient, counts)
+            for variable, gradient in zip(self._averages, gradients, strict=True)
         ]
 
     def _next(
