@@ -58,8 +58,8 @@ def symbolic_call(model: keras.Model) -> Tensor | None:
 
     Returns:
         The output as the model's own code returned it, so that it can be compared by
-        identity with what its layers returned; `None` where the build
-        configuration does not describe the model's inputs.
+        identity with what its layers returned; `None` where the build configuration
+        does not describe the model's inputs.
     """
     shapes = input_shapes(model)
     if not _is_shape_tree(shapes):

@@ -124,7 +124,7 @@ class PureStep:
         learning_rate: Tensor,
         counters: Sequence[Tensor],
     ) -> tuple[StepState, list[Any]]:
-        """Return the state and the counters after a step with other counters.
+        """Return the state and the counters after a step with given counters.
 
         Args:
             state: State before the step, in the order of `variables`.

@@ -57,7 +57,7 @@ def optimize_schedule(
         batch_size: Rows of a batch, where `train_data` are arrays. Defaults to 32.
         every: Steps for which a rate holds: there are ``ceil(steps / every)`` of
             them. Defaults to `1`.
-        outer_steps: Number of trainings of the search. Defaults to `50`.
+        outer_steps: Number of outer steps, each a training. Defaults to `50`.
         optimizer: Optimizer that moves the rates, with a float learning rate. Defaults
             to Adam with a learning rate that is always the same part of the mean rate.
         minibatches: `"redrawn"`, the default: each training has its own, and its own

@@ -60,7 +60,7 @@ class AnnealedRate:
 
     @property
     def rate(self) -> Hyperparameter:
-        """Rate of the first optimizer, which is mostly the only one."""
+        """Rate of the first optimizer, which is usually the only one."""
         return self.rates[0]
 
     @property

@@ -22,7 +22,7 @@ def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> No
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Replace the file by these arrays; by all of them or, if killed, by none."""
+    """Replace the file by these arrays: by all of them or, if killed, by none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
