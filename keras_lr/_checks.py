@@ -1,4 +1,4 @@
-"""Checks of what users pass: each returns the value as it is kept, or raises.
+"""Argument checks: each returns the checked value, or raises.
 
 Arguments are checked one by one, in constructors, so that an error names the argument
 and comes before any training. Arrays become NumPy arrays in float64, on the host.
@@ -110,7 +110,7 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def decay_rate(name: str, value: float) -> float:
-    """Return `value` as a float, or raise if it is not from 0 to below 1."""
+    """Return `value` as a float, or raise if it is not at least 0 and below 1."""
     if not 0 <= value < 1:
         raise ValueError(
             f"`{name}` must be from 0 to below 1. Received: {name}={value}."
@@ -119,7 +119,7 @@ def decay_rate(name: str, value: float) -> float:
 
 
 def nonnegative_number(name: str, value: float) -> float:
-    """Return `value` as a float, or raise if it is not finite, or below 0."""
+    """Return `value` as a float, or raise if it is negative or not finite."""
     if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
         raise ValueError(
             f"`{name}` must be a number that is not negative. "
@@ -143,14 +143,14 @@ def nonnegative_number_or(name: str, value: float | str, word: str) -> float | s
 def optional(
     check: Callable[[str, Any], Checked], name: str, value: Any
 ) -> Checked | None:
-    """Return `None` as it is, and anything else as `check` returns it."""
+    """Return `None` unchanged, and anything else as `check` returns it."""
     return None if value is None else check(name, value)
 
 
 def ordered_limits(
     minimum: float, maximum: float, *, has_floor: bool = False
 ) -> tuple[float, float]:
-    """Return the limits of a learning rate as floats, or raise if they are not ones.
+    """Return the limits of a learning rate as floats, or raise if they are not valid.
 
     Args:
         minimum: The lower limit.
@@ -169,7 +169,7 @@ def ordered_limits(
 
 
 def learning_rate_first(name: str, value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return names of hyperparameters, the learning rate first, or raise."""
+    """Return the names of hyperparameters, the learning rate first, or raise."""
     names = (value,) if isinstance(value, str) else tuple(value)
     if LEARNING_RATE not in names or len(set(names)) < len(names):
         raise ValueError(
@@ -180,7 +180,7 @@ def learning_rate_first(name: str, value: str | Sequence[str]) -> tuple[str, ...
 
 
 def part_or_number_of_rows(name: str, value: float | None) -> float | None:
-    """Return a number of rows, or a part of a batch; `None` for the whole of it."""
+    """Return a number of rows or a part of a batch; `None` for the whole batch."""
     if value is None:
         return None
     if isinstance(value, float):

@@ -1,8 +1,8 @@
-"""The only folder that touches what Keras keeps to itself.
+"""The only folder that uses Keras's internals.
 
-Everything the package needs of Keras's internals goes through here, so that a new
-Keras release is met in one place: optimizer wrappers, the epoch a fit resumes from,
-masks, and the losses a model was compiled with.
+Everything the package needs of them goes through here, so that a new Keras release is
+handled in one place: optimizer wrappers, the epoch a fit resumes from, masks, and the
+losses a model was compiled with.
 """
 
 from keras_lr._keras.hyperparameters import (

@@ -1,4 +1,4 @@
-"""Hyperparameters of an optimizer that are numbers in its code, as tensors."""
+"""Substitute tensors for the hyperparameters that an optimizer has as floats."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +13,13 @@ from keras_lr._typing import Tensor
 def with_hyperparameters(
     optimizer: keras.optimizers.Optimizer, values: Mapping[str, Tensor]
 ) -> Iterator[None]:
-    """Let tensors take the place of an optimizer's attributes while a step is traced.
+    """Replace attributes of an optimizer by tensors while a step is traced.
 
     Args:
-        optimizer: The one that owns them.
-        values: Scalars, by the names of attributes that hold floats.
+        optimizer: Optimizer that has the attributes.
+        values: Scalars by the names of the attributes, which hold floats.
     """
-    # Of numbers, also where another replica's thread has put a tensor.
+    # Plain numbers, even if another replica's thread has put a tensor there.
     plain = {name: float(getattr(optimizer, name)) for name in values}
     # Not by assignment, which Keras would track.
     for name, value in values.items():
@@ -33,15 +33,15 @@ def with_hyperparameters(
 def require_float_attribute(
     optimizer: keras.optimizers.Optimizer, name: str, owner: str
 ) -> float:
-    """Return a positive float that an optimizer keeps under a name.
+    """Return an attribute of an optimizer that is a positive float, or raise.
 
     Args:
-        optimizer: The one that owns it.
-        name: Of the attribute.
-        owner: Who needs it, for the message.
+        optimizer: Optimizer that has the attribute.
+        name: Name of the attribute.
+        owner: Name of the caller, for the message.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such attribute.
     """
     value = getattr(optimizer, name, None)
     if not isinstance(value, float) or value <= 0.0:
@@ -55,8 +55,8 @@ def require_float_attribute(
 class _TracedFloat(float):
     """A float whose value in arithmetic is a tensor.
 
-    Keras asks whether a momentum is 0 to know which slots there are: that is answered
-    by the number.
+    Keras asks whether a momentum is 0 to know which slots there are: the number
+    answers that.
     """
 
     tensor: Tensor
@@ -79,7 +79,7 @@ class _TracedFloat(float):
         return self.tensor if dtype is None else tf.cast(self.tensor, dtype)
 
 
-def _of_the_tensor(name: str) -> Callable[[_TracedFloat, Any], Tensor]:
+def _tensor_method(name: str) -> Callable[[_TracedFloat, Any], Tensor]:
     def method(self: _TracedFloat, other: Any) -> Tensor:
         dtype = getattr(other, "dtype", self.dtype)
         return getattr(self.__tf_tensor__(dtype), name)(other)
@@ -89,4 +89,4 @@ def _of_the_tensor(name: str) -> Callable[[_TracedFloat, Any], Tensor]:
 
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     for _method in (f"__{_name}__", f"__r{_name}__"):
-        setattr(_TracedFloat, _method, _of_the_tensor(_method))
+        setattr(_TracedFloat, _method, _tensor_method(_method))

@@ -41,7 +41,7 @@ def tapped(layer: keras.Layer, listener: Listener) -> Iterator[None]:
 
 
 class _LayerTap:
-    """A layer's replaced `call` and those who listen to it."""
+    """A layer's replaced `call` and its listeners."""
 
     def __init__(self, layer: keras.Layer) -> None:
         self.layer = layer

@@ -73,10 +73,10 @@ def set_learning_rate_schedule(
 
 
 def last_learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-    """Return the optimizer's own rate of the last step, by the names Keras logs.
+    """Return the optimizer's `learning_rate` of the last step, as Keras names it.
 
-    A schedule gives the rate of the update that was made last, where the optimizer's
-    `learning_rate` is already that of the next one. A float is the one it has now.
+    For a schedule it is the rate of the last update, where the optimizer's
+    `learning_rate` is already that of the next one. For a float it is the current one.
 
     Args:
         optimizer: The compiled optimizer. Several of them in a `MultiOptimizer` give a
@@ -89,7 +89,7 @@ def last_learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, floa
 def effective_learning_rates(
     optimizer: keras.optimizers.Optimizer,
 ) -> dict[str, float]:
-    """Return what the last step of an adaptive optimizer was really taken with.
+    """Return the rate and the constant behind an adaptive optimizer's last step.
 
     Args:
         optimizer: The compiled optimizer.

@@ -15,16 +15,16 @@ def compiled_losses(model: keras.Model) -> list[tuple[Any, float]]:
     """
     compile_loss = getattr(model, "_compile_loss", None)
     weights = None if compile_loss is None else compile_loss._user_loss_weights
-    found = []
+    losses = []
     for index, keys in enumerate(output_keys(model)):
         weight = output_entry(weights, index, keys)
-        found.append(
+        losses.append(
             (
                 output_entry(model.loss, index, keys),
                 1.0 if weight is None else float(weight),
             )
         )
-    return found
+    return losses
 
 
 def output_keys(model: keras.Model) -> list[tuple[str, ...]]:
@@ -44,7 +44,7 @@ def output_keys(model: keras.Model) -> list[tuple[str, ...]]:
 
 
 def output_entry(value: Any, index: int, keys: tuple[str, ...]) -> Any:
-    """Return one output's part of losses, targets or weights; a single one is all's."""
+    """Return one output's entry of losses, targets or weights; one alone serves all."""
     if isinstance(value, dict):
         if len(value) == 1:
             return next(iter(value.values()))
@@ -55,16 +55,16 @@ def output_entry(value: Any, index: int, keys: tuple[str, ...]) -> Any:
 
 
 def loss_arguments(loss: Any) -> dict[str, Any]:
-    """Return what a Keras loss was constructed with.
+    """Return the arguments that a Keras loss was constructed with.
 
-    Its `get_config` leaves some out, as Huber's `delta`.
+    Its `get_config` leaves some out, such as Huber's `delta`.
     """
     config = loss.get_config() if isinstance(loss, keras.Loss) else {}
     return config | getattr(loss, "_fn_kwargs", {})
 
 
 def training_loss(model: keras.Model, data: Any) -> Tensor:
-    """Return the loss of a batch as Keras's training step has it, scaled as there."""
+    """Return the loss of a batch as Keras's training step computes and scales it."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
     loss = model._compute_loss(
@@ -76,7 +76,7 @@ def training_loss(model: keras.Model, data: Any) -> Tensor:
 def data_loss(model: keras.Model, data: Any) -> Tensor:
     """Return the loss of a batch in inference mode, without the regularizers' part.
 
-    A `compute_loss` of the user's own is taken as it is.
+    A user's own `compute_loss` is used as it is.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     y_pred = model(x, training=False) if model._call_has_training_arg else model(x)

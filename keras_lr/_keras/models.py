@@ -58,20 +58,20 @@ def symbolic_call(model: keras.Model) -> Tensor | None:
 
     Returns:
         The output as the model's own code returned it, so that it can be compared by
-        identity with what its layers returned; `None` where the model was built with
-        inputs that cannot be told from its build configuration.
+        identity with what its layers returned; `None` where the build configuration
+        does not describe the model's inputs.
     """
     shapes = input_shapes(model)
     if not _is_shape_tree(shapes):
         return None
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def call(inputs: Tensor) -> Tensor:
-        seen.append(model(inputs))
-        return seen[-1]
+        outputs.append(model(inputs))
+        return outputs[-1]
 
     backend.compute_output_spec(call, _symbolic_inputs(shapes))
-    output = seen[-1]
+    output = outputs[-1]
     return output if hasattr(output, "shape") else None
 
 
@@ -111,7 +111,7 @@ def has_standard_step(model: keras.Model) -> bool:
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Make the state of a compiled optimizer, as the first step would."""
+    """Create the state of a compiled optimizer, as the first step would."""
     if not model.optimizer.built:
         with model.distribute_strategy.scope(), outside_of_trace():
             model.optimizer.build(model.trainable_variables)

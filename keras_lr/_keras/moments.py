@@ -1,8 +1,8 @@
 """Mean and variance whose second derivatives are right.
 
-TensorFlow's own stop the gradient at the mean: the derivative of the variance by it is
-0, but the second one is not. Every second derivative through Keras's batch, layer and
-group normalization would be wrong, by 2 to 27 %.
+TensorFlow's own stop the gradient at the mean: the derivative of the variance with
+respect to it is 0, but the second one is not. Every second derivative through Keras's
+batch, layer and group normalization would be wrong, by 2 to 27 %.
 """
 
 import contextlib

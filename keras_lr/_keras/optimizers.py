@@ -1,4 +1,4 @@
-"""Optimizers: what is behind their wrappers, and what takes part in their step."""
+"""Unwrap optimizers, replace them, and intercept their methods."""
 
 import contextlib
 import functools
@@ -35,9 +35,9 @@ def to_float(value: Tensor | keras.Variable) -> float:
 def replace_optimizer(
     model: keras.Model, make_optimizer: Callable[[], keras.optimizers.Optimizer]
 ) -> None:
-    """Give a compiled model that was never trained another optimizer.
+    """Replace the optimizer of a compiled model that was never trained.
 
-    It is wrapped for the scaling of losses as the first one was.
+    The new one is wrapped for the scaling of losses as the old one was.
     """
     with model.distribute_strategy.scope():
         optimizer = make_optimizer()
@@ -50,12 +50,12 @@ def replace_optimizer(
 def intercepted(
     optimizer: keras.optimizers.Optimizer, **methods: Callable[..., Any]
 ) -> Iterator[None]:
-    """Let functions take the place of an optimizer's methods while a step runs.
+    """Replace methods of an optimizer by functions while a step runs.
 
     Args:
-        optimizer: The compiled one, with its wrappers.
-        **methods: By the name of a method, a function that is given what the optimizer
-            had before, and then the arguments of the call.
+        optimizer: Compiled optimizer, with its wrappers.
+        **methods: Functions by the names of the methods that they replace. Each gets
+            the method it replaces, and then the arguments of the call.
     """
     for name, function in methods.items():
         method = optimizer.__dict__.get(name)
@@ -75,7 +75,7 @@ def intercepted(
 
 
 class _Intercepted:
-    """A method that functions have taken the place of, each in its own thread.
+    """A method that functions replace, each in its own thread.
 
     The replicas of a strategy trace their steps in turns, and share the optimizer.
     """

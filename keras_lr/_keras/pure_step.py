@@ -15,13 +15,14 @@ from keras_lr._keras.models import build_optimizer
 from keras_lr._keras.optimizers import leaf_optimizers
 from keras_lr._typing import Tensor
 
-# What a step that writes to something else than Keras's variables leaves in its graph.
+# Operations that a step leaves in its graph if it writes to other variables than
+# Keras's.
 _WRITES = ("Assign", "ResourceApply", "ResourceScatter", "ResourceSparse", "Scatter")
 _NO_WRITES = ("ScatterNd", "ScatterNdNonAliasingAdd")
 _HOST_CALLS = ("PyFunc", "EagerPyFunc", "PyFuncStateless")
 
-# Keeps `slot.value` as the old value, which on TensorFlow is the variable itself: its
-# step is not the one that its code says, and not the one of other backends.
+# It saves `slot.value` as the old value, which on TensorFlow is the variable itself:
+# its step is neither the one that its code says nor the one of other backends.
 _READS_LATE = ("ScheduleFreeAdamW",)
 
 
@@ -29,8 +30,8 @@ class StepState(NamedTuple):
     """What a step of an optimizer depends on and changes: tensors in lists.
 
     Attributes:
-        weights: Of the model, those that are trained.
-        slots: The optimizer's own floats: momenta, averages, scalars.
+        weights: Trained weights of the model.
+        slots: Floats of the optimizer: momenta, averages, scalars.
     """
 
     weights: list[Any]
@@ -46,13 +47,13 @@ class StepState(NamedTuple):
 class PureStep:
     """Runs the step of any optimizer on tensors in place of its variables.
 
-    It is the optimizer's own code that runs, weight decay, clipping and constraints
-    included, so that whatever a subclass does is right. Gradients have to be summed
-    over the replicas before.
+    The optimizer's own code runs, weight decay, clipping and constraints included, so
+    that whatever a subclass does is right. Gradients must be summed over the replicas
+    beforehand.
 
     Args:
         optimizer: A built optimizer that owns a learning rate.
-        variables: The weights that it trains.
+        variables: Trained weights.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class PureStep:
             for each in optimizer.variables
             if not keras.backend.is_float_dtype(each.dtype)
         ]
-        """What else a step changes, and has no derivative: the number of steps."""
+        """Variables that a step changes and that have no derivatives: its count."""
 
     @property
     def is_compilable(self) -> bool:
-        """Whether XLA is known to compile the step: of one device, by known code."""
+        """Whether XLA is known to compile the step: on one device, in known code."""
         module = type(self._optimizer).__module__
         is_known = module.partition(".")[0] in ("keras", "keras_lr")
         return is_known and _number_of_replicas() == 1
 
     @property
     def is_plain_descent(self) -> bool:
-        """Whether all that a step adds to the weights is - eta times the gradients."""
+        """Whether all that a step adds to the weights is -eta times the gradients."""
         optimizer, weights = self._optimizer, self.variables.weights
         changing = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
         return (
@@ -108,10 +109,10 @@ class PureStep:
         """Return the state after a step.
 
         Args:
-            state: The one before it, in the order of `variables`.
-            gradients: Dense ones; `None` where there is none.
+            state: State before the step, in the order of `variables`.
+            gradients: Dense gradients; `None` where there is none.
             learning_rate: Scalar.
-            hyperparameters: Values of attributes of the optimizer, in place of its own.
+            hyperparameters: Values that replace attributes of the optimizer.
         """
         after, _ = self._run(state, gradients, learning_rate, hyperparameters)
         return after
@@ -123,14 +124,14 @@ class PureStep:
         learning_rate: Tensor,
         counters: Sequence[Tensor],
     ) -> tuple[StepState, list[Any]]:
-        """Return the state and the counters after a step of any number.
+        """Return the state and the counters after a step with given counters.
 
         Args:
-            state: The one before it, in the order of `variables`.
-            gradients: Dense ones; `None` where there is none.
+            state: State before the step, in the order of `variables`.
+            gradients: Dense gradients; `None` where there is none.
             learning_rate: Scalar.
-            counters: Those before it, in the order of `counters`. Bias corrections are
-                of the step that they count.
+            counters: Counters before the step, in the order of the attribute; bias
+                corrections follow them.
         """
         return self._run(state, gradients, learning_rate, None, counters)
 
@@ -155,7 +156,8 @@ class PureStep:
             twin.apply(list(gradients), self.variables.weights)
         if counters is not None:
             known = {id(variable) for variable, _ in mapping}
-            _require_own(self._optimizer, known.issuperset(scope.state_mapping))
+            are_known = known.issuperset(scope.state_mapping)
+            _require_known_variables(self._optimizer, are_known)
         after = StepState(
             *([scope.get_current_value(v) for v in part] for part in self.variables)
         )
@@ -165,7 +167,7 @@ class PureStep:
         """Raise a `ValueError` unless the step leaves every variable alone.
 
         Args:
-            owner: Who needs it, for the message.
+            owner: Name of the caller, for the message.
         """
         import tensorflow as tf
 
@@ -191,21 +193,21 @@ class PureStep:
         kinds = {node.op for node in nodes}.difference(_NO_WRITES)
         writes = sorted(k for k in kinds if k.startswith(_WRITES) or k in _HOST_CALLS)
         if writes:
-            found = f"it runs {', '.join(writes)}"
-            raise ValueError(_REFUSAL.format(owner, name, found))
+            reason = f"it runs {', '.join(writes)}"
+            raise ValueError(_REFUSAL.format(owner, name, reason))
 
 
 def require_single_update(
     optimizer: keras.optimizers.Optimizer, owner: str
 ) -> keras.optimizers.Optimizer:
-    """Return the optimizer that owns the rate, if there is one that steps each time.
+    """Return the optimizer that owns the rate if it takes the same step each time.
 
     Args:
-        optimizer: The compiled one, with its wrappers.
-        owner: Who needs it, for the message.
+        optimizer: Compiled optimizer, with its wrappers.
+        owner: Name of the caller, for the message.
 
     Raises:
-        ValueError: For several optimizers, and for one that takes some steps otherwise.
+        ValueError: For several optimizers, and for one whose steps are not all alike.
     """
     leaves = leaf_optimizers(optimizer)
     if len(leaves) > 1:
@@ -232,8 +234,8 @@ def pure_step_of(
 
     Args:
         model: A built, compiled model; its optimizer is built if it was not.
-        hyperparameters: Names of others that the optimizer must have.
-        owner: Who needs it, for the message.
+        hyperparameters: Names of other hyperparameters that the optimizer must have.
+        owner: Name of the caller, for the message.
 
     Raises:
         ValueError: If there are several optimizers, or the step is not pure.
@@ -254,8 +256,10 @@ _REFUSAL = (
 )
 
 
-def _require_own(optimizer: keras.optimizers.Optimizer, is_own: bool) -> None:
-    if not is_own:
+def _require_known_variables(
+    optimizer: keras.optimizers.Optimizer, are_known: bool
+) -> None:
+    if not are_known:
         raise ValueError(
             "The optimizer's step must change nothing but the weights and the "
             "optimizer's own variables, so that it can be repeated. Received: "
@@ -275,16 +279,16 @@ def _pure_twin(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimi
     kind = type(optimizer)
     twin = object.__new__(type(kind.__name__, (kind, _Pure), {}))
     twin.__dict__.update(optimizer.__dict__)
-    # Of the step that is being watched, see `optimizers.intercepted`.
+    # It is intercepted while a step runs, see `optimizers.intercepted`.
     twin.__dict__.pop("apply", None)
     return twin
 
 
 class _Pure(keras.optimizers.Optimizer):
-    """What comes between an optimizer's class and Keras's one for TensorFlow.
+    """Comes between an optimizer's class and Keras's base class for TensorFlow.
 
     The latter writes to TensorFlow's variables, which no scope of Keras's can redirect;
-    here is what Keras does on other backends.
+    this class does what Keras does on other backends.
     """
 
     def assign(self, variable: keras.Variable, value: Tensor) -> None:
@@ -302,7 +306,7 @@ class _Pure(keras.optimizers.Optimizer):
         return super()._var_key(variable._value if is_keras else variable)
 
     def _use_weight_decay(self, variable: keras.Variable) -> bool:
-        # By TensorFlow's name of it, which has the layer's in it.
+        # TensorFlow's variable, whose name has the layer's in it.
         return super()._use_weight_decay(variable._value)
 
     _apply_weight_decay = base_optimizer.BaseOptimizer._apply_weight_decay

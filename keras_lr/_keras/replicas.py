@@ -8,7 +8,8 @@ from keras_lr._typing import Tensor
 def shared_scalar(name: str, dtype: str = "float32") -> keras.Variable:
     """Return a state variable, zero at first, that every replica assigns alike.
 
-    To be made in the model's scope. It is read in its own dtype under mixed precision.
+    Call it in the model's scope. The variable is read in its own dtype under mixed
+    precision.
     """
     return keras.Variable(
         0,
@@ -23,8 +24,8 @@ def shared_scalar(name: str, dtype: str = "float32") -> keras.Variable:
 def sum_over_replicas(tensor: Tensor) -> Tensor:
     """Return the sum over all replicas of a tensor, or of each in a list.
 
-    To be called in a replica context, that is, inside the training step. Every replica
-    gets the same value.
+    Call it in a replica context, that is, inside the training step. Every replica gets
+    the same value.
     """
     import tensorflow as tf
 

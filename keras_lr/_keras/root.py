@@ -2,8 +2,8 @@
 
 The second moment of a weight that never had a gradient (a pixel that is always dark, a
 dead unit) stays 0. Its tangent is 0 too, but the root's derivative there is infinite,
-and 0 times infinity is not a number. It is that derivative which is mended, not the
-tangent afterwards, in which weight decay has a part.
+and 0 times infinity is not a number. The derivative is corrected, not the tangent
+afterwards, to which weight decay contributes.
 """
 
 import contextlib

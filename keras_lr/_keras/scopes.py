@@ -21,8 +21,8 @@ def full_precision() -> Any:
 def outside_of_trace() -> Any:
     """Return a context whose variables and assignments are not part of a traced step.
 
-    TensorFlow traces a step that makes variables twice, and what the first trace
-    assigns never happens.
+    TensorFlow traces a step that creates variables twice, and what the first trace
+    assigns is lost.
     """
     import tensorflow as tf
 
@@ -34,7 +34,7 @@ def leaving_no_trace(
 ) -> keras.StatelessScope:
     """Return a context in which nothing is updated, and the weights have these values.
 
-    Keras's regularizers see in it only weights that were given a value.
+    In it, Keras's regularizers see only the weights that have a value here.
     """
     mapping = zip(variables, values, strict=True)
     return keras.StatelessScope(state_mapping=mapping, collect_losses=True)

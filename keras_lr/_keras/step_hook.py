@@ -1,15 +1,15 @@
 """Wrap a model's training step for the length of one `fit`.
 
 Keras's callbacks never see a batch. A callback that needs one, or the gradient, wraps
-`model.train_step` on the instance: several wrappers nest, each is removed on its own,
+`model.train_step` on the instance: several wrappers nest, each is removed by itself,
 and when the last one goes the model is as it was before, its traced training function
 included.
 
 A `fit` that raises never reaches `on_train_end`, so its wrappers stay behind. They can
 do no harm: whoever asks the model for its training function next (`fit`,
-`train_on_batch`) finds it without them, because an installed hook also watches
-`make_train_function`. A callback whose hook was taken away in mid-fit, by another
-callback that calls `train_on_batch`, sees that in `is_installed` and puts it back.
+`train_on_batch`) gets it without them, because an installed hook also watches
+`make_train_function`. A callback whose hook was removed during a fit, by another
+callback that calls `train_on_batch`, sees that in `is_installed` and installs it again.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def install(model: keras.Model, owner: object, wrapper: Wrapper) -> None:
 
     Args:
         model: A compiled model, in or before `on_train_begin`.
-        owner: Who installs; one wrapper each, a second one replaces the first.
-        wrapper: Takes the step `data -> logs` and returns another one.
+        owner: Object that installs it. It has one wrapper: a second replaces the first.
+        wrapper: Function that takes the step `data -> logs` and returns another one.
     """
     hook = _hook_of(model)
     if hook is None:
@@ -52,7 +52,7 @@ def is_installed(model: keras.Model, owner: object) -> bool:
 
 
 def forget_plain_function(model: keras.Model) -> None:
-    """Let the step be traced anew after the hooks: what it was traced with changed."""
+    """Let the plain step be traced anew: values that its trace has frozen changed."""
     hook = _hook_of(model)
     if hook is None:
         model.train_function = None
@@ -65,11 +65,11 @@ def _hook_of(model: keras.Model) -> "_StepHook | None":
 
 
 class _StepHook:
-    """The wrappers of one model, and what has to be put back after them."""
+    """The wrappers of one model, and what has to be restored after them."""
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        # The owner is kept beside its wrapper so that its id is not given away.
+        # The owner is stored with its wrapper so that its id is not reused.
         self.wrappers: dict[int, tuple[object, Wrapper]] = {}
         # A user may have set these on the instance too.
         self.shadowed = {

@@ -1,4 +1,4 @@
-"""Let a function take the place of one of TensorFlow's while a step is traced."""
+"""Replace a function of TensorFlow while a step is traced."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 _LOCK = threading.Lock()
-# What each function was, and how many want it replaced.
+# Each replaced function, and how many contexts need its substitute.
 _REPLACED: dict[tuple[ModuleType, str], tuple[Callable[..., Any], int]] = {}
 
 
@@ -16,16 +16,17 @@ _REPLACED: dict[tuple[ModuleType, str], tuple[Callable[..., Any], int]] = {}
 def substituted(
     module: ModuleType, name: str, substitute: Callable[..., Any]
 ) -> Iterator[None]:
-    """Replace a function of a module, for everybody, in this context.
+    """Replace a function of a module, for every caller, in this context.
 
     The replicas of a strategy trace their steps in turns, each in a thread of its own,
     so that the substitute stays until the last of them is done. It must give the same
     values as the function.
 
     Args:
-        module: Where Keras looks the function up at each call.
-        name: Its name there.
-        substitute: Is given the function, and then the arguments of the call.
+        module: Module in which Keras looks the function up at each call.
+        name: Name of the function in the module.
+        substitute: Function that gets the replaced one, and then the arguments of the
+            call.
     """
     key = module, name
     with _LOCK:

@@ -1,4 +1,4 @@
-"""The step of an optimizer that has to see the gradient of the whole batch at once."""
+"""The step of an optimizer that needs the gradient of the whole batch at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +57,7 @@ class WholeBatchOptimizer(keras.optimizers.Optimizer):
         return list(grads_and_vars)  # `apply` has summed them.
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Leave it to `update_step`."""
+        """Do nothing: `update_step` decays the weights."""
 
     def _backend_update_step(
         self, grads: Any, trainable_variables: Any, learning_rate: Any

@@ -1,4 +1,4 @@
-"""What all our callbacks share: when they act, what they log, how they leave."""
+"""What all callbacks share: when they act, what they log, how they clean up."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     A subclass makes what lives for one fit in `_make_fit`, and names in `_columns` what
     is recorded of it. The rest is done here, once: the optimizer is checked, the step
-    is installed and removed, each epoch is started and ended, a fit that is new is told
+    is installed and removed, each epoch is started and ended, a new fit is told apart
     from one that resumes, what the steps record goes into `history` and the logs, and
     a training that diverges is rolled back with a warning.
 
@@ -67,11 +67,11 @@ class LearningRateCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
     def _columns_to_log(self) -> Sequence[str]:
-        """Return those whose last number goes into the logs of an epoch."""
+        """Return the columns whose last number goes into the logs of an epoch."""
         return ()
 
     def _late_columns(self) -> Sequence[str]:
-        """Return those of which each step says what belongs to the step before it."""
+        """Return the columns in which a step records a number of the step before it."""
         return ()
 
     def _start_factor(self) -> float:
@@ -128,7 +128,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Put the step back if another callback's `train_on_batch` removed it."""
+        """Install the step again if another callback's `train_on_batch` removed it."""
         if not step_hook.is_installed(self.model, self):
             self._install()
 
@@ -143,7 +143,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         if is_last or fit.is_due(self._length.batches):
             is_rolled_back = self._fetch(fit)
             if is_rolled_back and not is_last:
-                # The means so far are of a training that is no more.
+                # The means so far include steps that were rolled back.
                 self.model.reset_metrics()
         if is_last:
             self._settle(fit)
@@ -171,7 +171,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Give the model its own training step back."""
+        """Restore the model's own training step."""
         step_hook.remove(self.model, self)
         self._end_fit()
 
@@ -191,7 +191,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._record(fit.settle(self._epoch + 1, self._length))
 
     def _fetch(self, fit: Fit) -> bool:
-        """Take over what the steps recorded; return whether they were rolled back."""
+        """Fetch what the steps recorded; return whether they were rolled back."""
         self._record(fit.fetch(self._length.batches))
         outcome = fit.restart_if_diverged()
         if outcome is not None:
@@ -213,7 +213,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             if column is None or not values:
                 continue
             if name in late:
-                # The first number is what was not known of the last step before.
+                # The first number belongs to the last step that was recorded before.
                 column[-1:] = values if column else values[1:]
                 column.append(math.nan)
             else:

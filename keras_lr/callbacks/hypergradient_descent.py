@@ -19,22 +19,22 @@ class HypergradientDescent(MARTHE):
     which for gradient descent is the negative gradient, so that the rate grows while
     successive gradients point the same way. It needs no Hessian: without validation
     data a step costs a plain one and four passes over the weights; with `every`, steps
-    that no update looks at have none of them. Memory: one more copy of the weights, and
-    what `"auto"` keeps to go back to.
+    that no update uses do without them. Memory: one more copy of the weights, and
+    the copies that `"auto"` rolls back to.
 
     It is short-sighted: it lowers the rate as soon as the next step would gain by it.
     `MARTHE` costs more and looks further.
 
     Args:
-        validation_data: As in `MARTHE`.
-        **kwargs: The other arguments of `MARTHE`, but for `discount`.
+        validation_data: Data that E is measured on, as in `MARTHE`.
+        **kwargs: The other arguments of `MARTHE`, except `discount`.
 
     Attributes:
-        history: As in `MARTHE`.
-        restarts: As in `MARTHE`.
+        history: Lists with an entry per step, as in `MARTHE`.
+        restarts: The steps after which the training was rolled back.
 
     Raises:
-        ValueError: As in `MARTHE`.
+        ValueError: Under the conditions of `MARTHE`.
 
     Example:
         >>> import keras_lr

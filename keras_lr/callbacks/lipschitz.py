@@ -31,7 +31,7 @@ class LipschitzLR(LearningRateCallback):
     r"""Set the learning rate to the inverse Lipschitz constant of the loss.
 
     The constant L follows from what enters the last layer, a `Dense` one, and is
-    measured inside the training step, at no forward pass of its own. Loss, last layer,
+    measured inside the training step, without another forward pass. Loss, last layer,
     number of classes, batch size and regularizers are read from the compiled model.
 
     .. math::
@@ -50,36 +50,37 @@ class LipschitzLR(LearningRateCallback):
             `"paper"`, which it often does.
         update: `"batch"` sets the rate from the current batch before its update;
             `"epoch"` once per epoch from the largest values of the one before, as the
-            paper does (the first epoch goes by batches: it has none before).
+            paper does (the first epoch, with none before it, uses batches).
         factor: Multiple of 1/L.
-        memory: How much of the largest L seen so far counts: `1.0` holds it, as L is a
-            supremum, and the rate never rises; `0.0` takes the last L alone.
+        memory: Part of the largest L so far that counts: `1.0` holds it, as L is a
+            supremum, and the rate never rises; `0.0` uses the last L alone.
         anneal: Part of the training over which the rate falls linearly to zero at the
             end; `0.0` for never. Counted in batches, but in epochs as long as nobody
             knows how many batches there are.
         min_learning_rate: Lower limit of the rate, before annealing.
-        max_learning_rate: Upper limit of the rate. 1/L has none of its own where the
+        max_learning_rate: Upper limit of the rate. 1/L has no limit where the
             activations vanish.
         source: `"training_step"`, or `"forward_pass"` for the authors' own way: before
             each epoch a forward pass over `data` in inference mode. Needs
             `update="epoch"`.
         data: For `source="forward_pass"`: x or (x, y) as arrays, a `tf.data.Dataset` or
             a `PyDataset` of batches.
-        batch_size: Of `data` given as arrays. Defaults to `32`, as in `fit`.
+        batch_size: Rows of a batch, where `data` are arrays. Defaults to `32`, as in
+            `fit`.
         layer: The last layer, or its name, where it cannot be found.
         constant: D, for a loss without a formula: a bound on the norm of the gradient
             of one example's loss with respect to the last layer's output before its
             activation. Needs `bound="strict"`.
         tikhonov: Gamma of a term `||Gamma w||^2` on the last layer's kernel that is
             added to the loss by hand; a matrix or a factor. The layers' own
-            regularizers are found by themselves.
+            regularizers are read from the model.
         verbose: `1` prints the rate that the next epoch starts with.
 
     Attributes:
         history: A list with an entry per epoch of each of `learning_rate` (of its last
             step), `lipschitz_constant` (L, the largest of its batches),
-            `activation_norm` (K_z, likewise) and `weight_term` (the regularizers' part
-            of L at its end).
+            `activation_norm` (K_z, the largest too) and `weight_term` (the
+            regularizers' part of L at its end).
 
     Raises:
         ValueError: For arguments out of range, and in `fit` for an optimizer with a
@@ -99,7 +100,7 @@ class LipschitzLR(LearningRateCallback):
         1/L means something for gradient descent, with or without momentum. An optimizer
         that divides the gradient by its size, as Adam does, keeps its compiled rate,
         annealed, and a warning says so. `keras_lr.AdaMo(lipschitz="analytic")` and its
-        kin are given L itself, without factor, memory and limits, which are not in the
+        kin get L itself, without factor, memory and limits, which are not in the
         paper, nor is annealing. After a fit the optimizer has its last rate, without
         the annealing.
 
@@ -181,7 +182,7 @@ class LipschitzLR(LearningRateCallback):
         super()._start(fit, epoch)
         is_resumed = _keras.restored_epoch(self.model) == epoch
         if epoch > 0 and not is_resumed and self.history["learning_rate"]:
-            # It continues the last fit, and the largest constant holds.
+            # It continues the last fit, so the largest constant still holds.
             fit.inverse.start(self._held)
 
     def _release(self, fit: LipschitzFit) -> None:
@@ -238,7 +239,7 @@ def _require_fitting_data(source: str, data: Any, update: str) -> None:
 
 
 def _require_fitting_constant(constant: float | None, bound: str) -> None:
-    """Raise unless a constant of the user's own is positive and strict."""
+    """Raise unless a user's own constant is positive, and the bound strict."""
     if constant is not None and not (0 < constant < math.inf and bound == "strict"):
         raise ValueError(
             '`constant` must be a positive number, with `bound="strict"`. '

@@ -33,11 +33,12 @@ from keras_lr.training.hypergradient.next_batch import NextBatch
 from keras_lr.training.hypergradient.tuned_hyperparameter import HypergradientRule
 from keras_lr.training.hypergradient.validation_loss import ValidationLoss
 
-# Of the update in log space: it has no scale, and one value serves every optimizer.
+# kappa of the log update, which has no scale: one value serves every optimizer.
 LOG_STEP = 0.3
-# "auto" of the additive update: far too high nearly everywhere, and divided from there.
+# First beta of the additive update: far too high nearly everywhere, and lowered where a
+# training diverges.
 HIGHEST_STEP = 1.0
-# The log update starts that much below the optimizer's rate: a start that is too low
+# The log update starts from this part of the optimizer's rate: a start that is too low
 # costs a few steps, one that is too high the training.
 START = 0.01
 # Part of the training over which the rate falls to zero.
@@ -48,9 +49,9 @@ ANNEAL = 0.4
 class MARTHE(LearningRateCallback):
     r"""Move the learning rate along the hypergradient of the validation loss.
 
-    Beside each step of any optimizer goes the tangent Z of its whole state with respect
-    to the learning rate, discounted by :math:`\mu`. Its product with the gradient of
-    the loss E says which way to move the rate:
+    With each step of any optimizer, the tangent Z of its whole state with respect to
+    the learning rate is advanced, discounted by :math:`\mu`. Its product with the
+    gradient of the loss E says which way to move the rate:
 
     .. math::
         Z_{t+1} = \mu A_t Z_t + B_t, \qquad
@@ -61,11 +62,11 @@ class MARTHE(LearningRateCallback):
         \frac{\Delta_{t+1}}{\|Z_{t+1}\| \|\nabla E\|} \right), \qquad
         \text{additive:} \quad \eta_{t+1} = \max(\eta_t - \beta \Delta_{t+1}, 0)
 
-    with :math:`A_t` and :math:`B_t` the derivatives of the optimizer's own step by its
-    state and by the rate. Costs one Hessian-vector product a step, of a quarter of the
-    batch, and the gradient of a validation batch (none without validation data): about
-    1.8 and 2.8 plain steps of arithmetic. Memory: one more copy of the weights and of
-    the optimizer's state.
+    with :math:`A_t` and :math:`B_t` the derivatives of the optimizer's own step with
+    respect to its state and to the rate. Costs one Hessian-vector product a step, of a
+    quarter of the batch, and the gradient of a validation batch (none without
+    validation data): about 1.8 and 2.8 plain steps of arithmetic. Memory: one more copy
+    of the weights and of the optimizer's state.
 
     Args:
         validation_data: What E is measured on: (x, y) or (x, y, sample_weight) as
@@ -74,11 +75,11 @@ class MARTHE(LearningRateCallback):
             batch, which costs nothing and takes no data away.
         update: `"log"`, or `"additive"` as in the paper.
         hyper_learning_rate: kappa of the log update, beta of the additive one. `0.0`
-            keeps the rate as it is, and measures. Defaults to `"auto"`: 0.3 for the
-            log update, which then starts from a hundredth of the rate of an optimizer
-            that has not taken a step. The additive one starts with 1. A training that
-            diverges is put back as it was, and goes on with a tenth: of the rate the
-            one, of beta the other.
+            leaves the rate as it is, and only measures. Defaults to `"auto"`: 0.3 for
+            the log update, which then starts from a hundredth of the rate of an
+            optimizer that has not taken a step. The additive one starts with 1. A
+            training that diverges is rolled back, and continues with a tenth of the
+            rate (log) or of beta (additive).
         hyper_learning_rate_adaptation: Step size of the hyper-learning rate itself
             (kappa in the paper's section 4); `0.0` keeps it fixed.
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
@@ -88,8 +89,8 @@ class MARTHE(LearningRateCallback):
             Each costs as much as the first.
         anneal: Part of the training over which the rate falls linearly to zero at the
             end. Defaults to `None`: 0.4 if `hyper_learning_rate` is `"auto"`, else 0.
-        validation_batch_size: Rows of a batch of E. At least as many as there are: the
-            whole set, in order, each step.
+        validation_batch_size: Rows of a batch of E. With as many as the data have, or
+            more, each batch is the whole set, in order.
         curvature_batch_size: Rows of the training batch whose Hessian is used; a float
             is a part of the batch, but at least 8 rows. `None` for the whole batch.
         every: Steps from one update of the rate to the next.
@@ -98,16 +99,16 @@ class MARTHE(LearningRateCallback):
         min_learning_rate: Lower limit of the rate, before annealing.
         max_learning_rate: Upper limit of the rate.
         backup_dir: Directory for the tangents at the end of each epoch. A fit that
-            `keras.callbacks.BackupAndRestore` resumes goes on exactly with it. Without
-            it, it resumes with the rate, and tangents of zero.
+            `keras.callbacks.BackupAndRestore` resumes continues exactly with it.
+            Without it, it resumes with the rate, and tangents of zero.
         verbose: `1` prints the rate that the next epoch starts with.
 
     Attributes:
         history: Lists with an entry per step t: `learning_rate` (of the step),
             `hypergradient` (Delta after it), `discount` (mu in it),
             `hyper_learning_rate` (of the update after it), `loss` (of its batch, before
-            it) and, with validation data, `validation_loss` (E after it). Without them,
-            Delta after the last step is unknown, NaN. For another hyperparameter,
+            it) and, with validation data, `validation_loss` (E after it). Without such
+            data, Delta after the last step is unknown, NaN. For another hyperparameter,
             `weight_decay` and `weight_decay_hypergradient`.
         restarts: The steps after which `"auto"` noticed that the training diverges.
 
@@ -132,10 +133,10 @@ class MARTHE(LearningRateCallback):
         the regularizers. The paper's own form is `MARTHE(data,
         update="additive", discount="adaptive", hyper_learning_rate=0.0,
         hyper_learning_rate_adaptation=1e-6, curvature_batch_size=None)`.
-        Moving statistics of batch normalization are taken as given in E. Replicas take
-        the same part of their own rows for the curvature. After a fit the optimizer has
+        Moving statistics of batch normalization are constants in E. Replicas use the
+        same part of their own rows for the curvature. After a fit the optimizer has
         its last rate, without the annealing, and the last value of what else is tuned.
-        `"auto"` keeps two more copies of the weights and of the optimizer's state.
+        `"auto"` holds two more copies of the weights and of the optimizer's state.
 
     References:
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.

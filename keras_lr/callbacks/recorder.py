@@ -17,12 +17,12 @@ class LearningRateRecorder(keras.callbacks.Callback):
     """Record the learning rate that each epoch, or batch, was trained with.
 
     It sets nothing, and works with every optimizer: a float, a schedule or a function
-    as rate, inside of a `LossScaleOptimizer` or a `MultiOptimizer`. For `AdaMo`,
+    as rate, inside a `LossScaleOptimizer` or a `MultiOptimizer`. For `AdaMo`,
     `AdaptiveRMSprop` and `AutoAdam`, whose `learning_rate` is only a multiple, it also
-    records the rate that they found.
+    records the rate that they chose.
 
     Each epoch's logs, and so `History`, the progress bar, and any callback listed
-    behind this one, get the rates of its last step. Costs no gradient evaluation, and
+    after this one, get the rates of its last step. Costs no gradient evaluation, and
     reads a few numbers from the device for each entry.
 
     Args:
@@ -31,7 +31,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
     Attributes:
         history: Lists with an entry per epoch or batch: `learning_rate`, the
             optimizer's own, and for ours `effective_learning_rate`, the rate that the
-            step was taken with (0 if it was left out), and `lipschitz_constant`.
+            step used (0 if it was skipped), and `lipschitz_constant`.
             Several optimizers have a list each, `learning_rate_<name>`. With
             `every="batch"` also `batch`, the number of batches until then; those that
             `steps_per_execution` runs as one share an entry. A fit that starts at its
@@ -53,9 +53,9 @@ class LearningRateRecorder(keras.callbacks.Callback):
         >>> recorder.to_csv(getfixture("tmp_path") / "rates.csv")
 
     Notes:
-        A rate that another callback has logged for the epoch is kept, and recorded: it
-        knows best what it trained with. `CSVLogger` has the columns if it is listed
-        behind this callback. `TensorBoard` writes the optimizer's present rate in place
+        A rate that another callback has logged for the epoch is recorded as it is: that
+        callback knows best. `CSVLogger` has the columns if it is listed after this
+        callback. `TensorBoard` writes the optimizer's present rate in place
         of `learning_rate`; the others it writes as they are.
     """
 
@@ -78,7 +78,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
                 "Received: optimizer=None."
             )
         self._is_first_epoch = True
-        # Kept, because `evaluate` may change it.
+        # Read now, because `evaluate` may change it.
         self._steps = (self.params or {}).get("steps")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -96,7 +96,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Read the rates of a batch; those of every one that may be the last."""
+        """Read the rates of a batch, if each is recorded or it may be the last."""
         steps = self._steps or batch + 1
         if self.every == "epoch" and batch + 1 < steps:
             return
@@ -137,7 +137,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
         """Write the history to a CSV file, one row an entry.
 
         Args:
-            path: Of the file.
+            path: Path of the file.
         """
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -17,19 +17,19 @@ class RTHO(MARTHE):
         Z_{t+1} = A_t Z_t + B_t
 
     and with a constant rate it is exactly :math:`d w_{t+1} / d \eta`. Costs and memory
-    are those of `MARTHE`. Over a long training the tangent can grow without a bound,
-    and what it says is that of steps long past.
+    are those of `MARTHE`. Over a long training the tangent can grow without bound, and
+    it reflects steps long past.
 
     Args:
-        validation_data: As in `MARTHE`.
-        **kwargs: The other arguments of `MARTHE`, but for `discount`.
+        validation_data: Data that E is measured on, as in `MARTHE`.
+        **kwargs: The other arguments of `MARTHE`, except `discount`.
 
     Attributes:
-        history: As in `MARTHE`.
-        restarts: As in `MARTHE`.
+        history: Lists with an entry per step, as in `MARTHE`.
+        restarts: The steps after which the training was rolled back.
 
     Raises:
-        ValueError: As in `MARTHE`.
+        ValueError: Under the conditions of `MARTHE`.
 
     Example:
         >>> import keras_lr

@@ -1,4 +1,4 @@
-"""`LearningRateWalk`: a little more where that is better, else a little less."""
+"""`LearningRateWalk`: raise the rate a little if that helps, else lower it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +29,10 @@ from keras_lr.training.walk.walked_hyperparameter import WalkRule, memory_of
 
 # Steps from one trial to the next, and the factor for each of them.
 EVERY, PERCENT = 10, 1.01
-# What the factor of a trial may grow to.
+# Highest factor of a trial.
 LARGEST = 1.3
-# It starts that much below the optimizer's rate: a start that is too low costs a few
-# trials, one that is too high the training.
+# The walk starts from this part of the optimizer's rate: a start that is too low costs
+# a few trials, one that is too high the training.
 START = 0.01
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
@@ -54,29 +54,30 @@ class LearningRateWalk(LearningRateCallback):
         \end{cases}
 
     A trial costs two passes forward and one more step of the optimizer; the slope costs
-    a gradient and, but for plain `SGD`, the step's derivative. With the default of
-    every tenth step that is a tenth of it. Memory: one more copy of the weights, and
-    with `"auto"` two more of the weights and of the optimizer's state.
+    a gradient and, except for plain `SGD`, the step's derivative. With the default of
+    every tenth step, a step costs a tenth of that. Memory: one more copy of the
+    weights, and with `"auto"` two more of the weights and of the optimizer's state.
 
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's
             rule, as printed. Defaults to `"auto"`: one percent for each step from trial
             to trial, and up to 30 % while decisions agree. An optimizer with a momentum
-            m, or a beta_1, gets a lower rate: a step should take away only the part
+            m, or a beta_1, gets a lower rate: a step should remove only the part
             ``sqrt(1 - m)`` of the slope, because it will be repeated. As long as the
             rate is far from there, there is a trial in each step. It starts from a
             hundredth of the rate of an optimizer that has not taken a step. A training
-            that diverges is put back as it was, and goes on with a tenth of the rate.
+            that diverges is rolled back, and continues with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is
             `"auto"`, else 1.
-        probe: `"slope"` for the sign of the derivative of the loss after the step by
-            the rate, to which the comparison tends for factors near 1; `"loss"` for the
-            comparison itself. In half precision, and at rates that are far too low, two
-            losses may differ by less than their last digit: the slope does not.
-            Defaults to `None`: `"slope"` if `factor` is `"auto"`, else `"loss"`.
-        smoothing: What each gradient counts of the next one in the average that the
-            optimizer gets in their place, from 0 to below 1. Defaults to `0.0`: the
-            gradients themselves.
+        probe: `"slope"` for the sign of the derivative of the loss after the step with
+            respect to the rate, to which the comparison tends for factors near 1;
+            `"loss"` for the comparison itself. In half precision, and at rates that are
+            far too low, two losses may differ by less than their last digit, where the
+            slope still has a sign. Defaults to `None`: `"slope"` if `factor` is
+            `"auto"`, else `"loss"`.
+        smoothing: Decay of the average that the optimizer gets in place of the
+            gradients, at least 0 and below 1. Defaults to `0.0`: the gradients
+            themselves.
         hyperparameters: Names of what walks: `"learning_rate"` and any positive float
             attribute of the optimizer, such as `"momentum"`, which moves by its
             distance from 1. Each has a trial of its own, with the others as they are.
@@ -88,7 +89,7 @@ class LearningRateWalk(LearningRateCallback):
         min_learning_rate: Lower limit of the rate, before annealing.
         max_learning_rate: Upper limit of the rate.
         backup_dir: Directory for the state at the end of each epoch. A fit that
-            `keras.callbacks.BackupAndRestore` resumes goes on exactly with it.
+            `keras.callbacks.BackupAndRestore` resumes continues exactly with it.
         verbose: `1` prints the rate that the next epoch starts with.
 
     Attributes:
@@ -96,8 +97,8 @@ class LearningRateWalk(LearningRateCallback):
             `factor` (of the trial after it), `loss` (of its batch, before it) and,
             NaN where there is no trial, `loss_after` (of the same batch after the step)
             and `raised_loss` (after a step at the raised rate) or `slope` (the
-            derivative of `loss_after` by the rate). For another hyperparameter,
-            `momentum` and `momentum_raised_loss` or `momentum_slope`.
+            derivative of `loss_after` with respect to the rate). For another
+            hyperparameter, `momentum` and `momentum_raised_loss` or `momentum_slope`.
         restarts: The steps after which `"auto"` noticed that the training diverges.
 
     Raises:
@@ -117,15 +118,15 @@ class LearningRateWalk(LearningRateCallback):
 
     Notes:
         The source's own form is `LearningRateWalk(1.01)`, and `LearningRateWalk(1.1,
-        every=10)`. It says to decrease by one percent; here the rate is divided by the
+        every=10)`. It decreases by one percent; here the rate is divided by the
         factor, so that a step up and one down cancel. The step is the first of the two
         trials: what is decided is the rate of the next one. The average of `smoothing`
         is corrected for the zero that it starts from.
         Equal losses lower the rate, and so does a trial that is not finite. A step that
         a `LossScaleOptimizer` leaves out decides nothing.
         Losses are those of `compute_loss` in training mode, regularizers included, with
-        the dropout masks and the statistics of the step; a `train_step` of the user's
-        own must have this loss. Replicas decide by the loss of the global batch.
+        the dropout masks and the statistics of the step; a user's own `train_step` must
+        have this loss. Replicas decide by the loss of the global batch.
 
     References:
         - Jon, [Best learning
@@ -165,12 +166,12 @@ class LearningRateWalk(LearningRateCallback):
 
     @property
     def steps_per_trial(self) -> int:
-        """Steps from one trial to the next, also where `every` is `None`."""
+        """Steps from one trial to the next, even where `every` is `None`."""
         return self.every or (EVERY if self._is_automatic else 1)
 
     @property
     def probe_used(self) -> str:
-        """What is looked at, also where `probe` is `None`."""
+        """The probe that is used, even where `probe` is `None`."""
         return self.probe or ("slope" if self._is_automatic else "loss")
 
     @property

@@ -60,7 +60,7 @@ def plot_arms(search: Any, ax: Any = None) -> Any:
     _draw_best(ax, oracle.best_arm(), arms)
     ax.set_xlabel("learning rate")
     ax.set_ylabel(oracle.objective.name)
-    # For the numbers above the points.
+    # Room for the numbers above the points.
     ax.margins(y=0.1)
     ax.grid(alpha=0.3)
     ax.legend()

@@ -17,7 +17,7 @@ def new_figure(function: str, size: tuple[float, float] | None = None) -> Any:
 
     Args:
         function: Name for the error without matplotlib.
-        size: Width and height in inches. Defaults to those that matplotlib is set to.
+        size: Width and height in inches. Defaults to matplotlib's setting.
     """
     try:
         from matplotlib import pyplot

@@ -46,7 +46,7 @@ def agreement(velocity_norm: Tensor, mean_square: Tensor) -> Tensor:
 
     Args:
         velocity_norm: Norm of V, corrected for its start.
-        mean_square: Average of ||g||^2 with the weights of V, likewise.
+        mean_square: Average of ||g||^2 with the decay of V, corrected for its start.
     """
     ratio = ops.divide_no_nan(velocity_norm, ops.sqrt(mean_square))
     return ops.minimum(ratio, ops.ones_like(ratio))
@@ -88,7 +88,7 @@ class Supremum:
         """Return the average of ||g||^2, and the agreement.
 
         Args:
-            before: Both, before the step.
+            before: Average and agreement before the step.
             square: ||g||^2 of all gradients; not finite where `counts` is 0.
             momenta: Returns ||M_l||^2 of each tensor; costs a pass over memory.
             counts: Scalar, 1, or 0 where the step is left out.
@@ -120,7 +120,7 @@ class Supremum:
         """Return `rate * (beta V + (1 - beta) g)`.
 
         Args:
-            rate: Scalar.
+            rate: Learning rate, a scalar.
             gradient: g, any shape.
             new_momentum: M.
             decayed: beta M.
@@ -160,7 +160,7 @@ class Paper:
         counts: Tensor,
         steps: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Return both as they are: Algorithm 1 has no agreement."""
+        """Return both unchanged: Algorithm 1 has no agreement."""
         return before
 
     def rate(

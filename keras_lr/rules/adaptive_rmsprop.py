@@ -9,8 +9,8 @@ published text and follows from its words and from Algorithm 3. The factor is ab
 ||g||_4 / ||g||_2: a number without a unit that says nothing about a rate.
 
 In `Supremum`, K is the average of g^2 over time and over all weights, so that its root
-is the size of one weight's gradient; in place of max ||g|| stands the largest norm of
-all gradients so far. The rate is then 1 / sqrt(weights) at first, and shrinks as the
+is the size of one weight's gradient; the largest norm of all gradients so far takes the
+place of max ||g||. The rate is then 1 / sqrt(weights) at first, and shrinks as the
 gradients do.
 """
 
@@ -39,11 +39,11 @@ def paper_step(
     """Return `rate * g / sqrt(S / weight + eps)`; 0 where numerator and S are.
 
     Args:
-        rate: Scalar, of the dtype of `weight`.
+        rate: Learning rate, a scalar of the dtype of `weight`.
         gradient: g, any shape.
         square: S.
         weight: Total weight in S if S is corrected for its start, or 1.
-        epsilon: Scalar.
+        epsilon: Scalar, under the root.
     """
     # Scalars first, as in `step`: each spares a pass over memory.
     dtype = gradient.dtype
@@ -69,7 +69,7 @@ def step(
     """Return `rate * g / (sqrt(S / weight) + eps)`; 0 where numerator and S are.
 
     Args:
-        rate: Scalar, of the dtype of `weight`.
+        rate: Learning rate, a scalar of the dtype of `weight`.
         gradient: g, any shape.
         square: S.
         weight: Total weight in S.

@@ -3,7 +3,7 @@
     factor = min(remaining / fraction, 1)
 
 where `remaining` is the part of the fit that is ahead, from 1 to 0. It multiplies
-whatever rate a method has found, and is taken off again after the fit. In `keras.ops`,
+whatever rate a method has chosen, and is removed again after the fit. In `keras.ops`,
 for compiled steps and for numbers on the host.
 """
 

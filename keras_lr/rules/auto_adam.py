@@ -64,7 +64,7 @@ class Supremum:
         """Return `rate * v / (sqrt(s) + eps)` with corrected averages, as in Keras.
 
         Args:
-            rate: Scalar, of the dtype of `steps`.
+            rate: Learning rate, a scalar of the dtype of `steps`.
             velocity: V, any shape.
             square: S.
             steps: Number of steps, with this one.

@@ -11,8 +11,8 @@ def increment(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> T
     Args:
         average: Average so far, any shape.
         value: New value, of the same shape and dtype; finite.
-        decay: From 0 to below 1.
-        counts: Scalar, 1. Where it is 0, the increment is 0.
+        decay: Decay of the average, at least 0 and below 1.
+        counts: Scalar, 1, or 0 for an increment of 0.
     """
     weight = ops.cast(counts * (1.0 - decay), average.dtype)
     return ops.multiply(ops.subtract(value, average), weight)
@@ -26,11 +26,12 @@ def averaged(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> Te
 def total_weight(decay: float, count: Tensor) -> Tensor:
     """Return `1 - decay**count`, the weight of all values in an average.
 
-    1 as long as `count` is 0.
+    It is 1 as long as `count` is 0.
 
     Args:
-        decay: From 0 to below 1.
-        count: Scalar, in float32 or float64: in half precision, 0.999 is 1.
+        decay: Decay of the average, at least 0 and below 1.
+        count: Number of values in the average, in float32 or float64: in half
+            precision, 0.999 is 1.
     """
     # Not `ops.cast`, which takes a Python float to float32 first.
     base = ops.convert_to_tensor(decay, dtype=count.dtype)
@@ -42,9 +43,9 @@ def paper_weight(decay: float, count: Tensor, bias_correction: bool) -> Tensor:
     """Return what the paper divides an average by: 1, or as in section 6.4.
 
     Args:
-        decay: From 0 to below 1.
-        count: Scalar, in float32 or float64.
-        bias_correction: Whether it is `total_weight`.
+        decay: Decay of the average, at least 0 and below 1.
+        count: Number of values in the average, in float32 or float64.
+        bias_correction: Whether to divide by `total_weight`.
     """
     return total_weight(decay, count) if bias_correction else ops.ones_like(count)
 
@@ -54,7 +55,7 @@ def corrected(average: Tensor, decay: float, count: Tensor) -> Tensor:
 
     Args:
         average: Average, of the dtype of `count`.
-        decay: From 0 to below 1.
-        count: Scalar, in float32 or float64.
+        decay: Decay of the average, at least 0 and below 1.
+        count: Number of values in the average, in float32 or float64.
     """
     return average / total_weight(decay, count)

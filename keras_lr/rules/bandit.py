@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from keras_lr import _checks
 
 SAME_POSITION = 1e-6
-"""Positions no further apart are one arm: they travel through a float and back."""
+"""Positions no further apart are one arm: they are converted to rates and back."""
 REWARD_DIGITS = 12
 """Digits to which scaled rewards are rounded."""
 EQUAL_DIGITS = 9
@@ -75,7 +75,7 @@ class Visits:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """All trainings at one position, and what a rule makes of them.
+    """All trainings at one position, and what a rule concludes from them.
 
     Attributes:
         position: Position on the axis, from 0 to 1.
@@ -100,9 +100,9 @@ class Bandit:
     """Base of the rules: the arms, and which of them is the best.
 
     Attributes:
-        horizon: T, how many trainings the search will have.
-        direction: `"max"` or `"min"`: what is best among the scores.
-        lipschitz: L, by how much the reward changes over the axis at most.
+        horizon: T, the number of trainings of the search.
+        direction: `"max"` or `"min"`: whether the highest or the lowest score is best.
+        lipschitz: L, the most that the reward can change over the axis.
         noise: Scale of the confidence radius: about the standard deviation of the
             reward of one rate from seed to seed.
     """
@@ -203,7 +203,7 @@ def reward_scale(pulls: Sequence[Pull], direction: str) -> RewardScale:
     single huge loss would make all others look the same.
 
     Args:
-        pulls: The history.
+        pulls: All trainings so far.
         direction: `"max"` or `"min"`.
     """
     finite = [
@@ -214,7 +214,7 @@ def reward_scale(pulls: Sequence[Pull], direction: str) -> RewardScale:
     scores = [score for score, _ in finite]
     if not scores or (direction == "max" and all(0 <= score <= 1 for score in scores)):
         return RewardScale(worst=0.0, best=1.0)
-    # If all of them blew up, they are all that there is.
+    # If all of them blew up, there are no others.
     sane = [score for score, signal in finite if signal <= 0] or scores
     if direction == "min":
         return RewardScale(worst=max(sane), best=min(scores))
@@ -273,14 +273,14 @@ def confidence_radius(count: int, horizon: int, scale: float = 1.0) -> float:
 
     Args:
         count: n, the number of trainings of the arm.
-        horizon: T.
+        horizon: T, the number of trainings of the search.
         scale: 1 as printed, 0.1 for the paper's ReLU networks.
     """
     return scale * math.sqrt(2.0 * math.log(horizon) / (count + 1))
 
 
 def live_interval(arms: Sequence[Visits]) -> tuple[float, float]:
-    """Return the part of the axis that failures leave.
+    """Return the part of the axis that failures do not cut off.
 
     Once an arm has learned, a flagged one whose mean is below 0.7 of the best cuts off
     all that is beyond it, seen from the best arm. Before, a loss that blew up cuts off

@@ -36,8 +36,8 @@ class Cell:
     Attributes:
         place: Number of the part, from 0.
         parts: Number of parts.
-        promise: Mean reward of the last cell around this one that was tried, or of this
-            one; NaN if there is none.
+        promise: Mean reward of this cell or, if it was not tried, of the last cell
+            around it that was; NaN if there is none.
     """
 
     place: int
@@ -50,7 +50,7 @@ class Cell:
         return (self.place + 0.5) / self.parts
 
     def divided(self, parts: int) -> "list[Cell]":
-        """Return the cells that it consists of if the axis has `parts` parts."""
+        """Return the cells that it is divided into if the axis has `parts` parts."""
         share = parts // self.parts
         first = self.place * share
         places = range(first, first + share)
@@ -91,8 +91,8 @@ class BLiE(Bandit):
     def propose_batch(self, pulls: Sequence[Pull]) -> list[float]:
         """Return the positions of the current batch, the most promising ones first.
 
-        They can be trained in parallel. Those that have been pulled already are among
-        them. An empty list says that the cells are as small as the noise lets them be.
+        They can be trained in parallel. Positions that have been pulled already are
+        included. An empty list says that noise allows no smaller cells.
 
         Args:
             pulls: All trainings so far, in any order.
@@ -109,14 +109,14 @@ class BLiE(Bandit):
             pulls: All trainings so far, in any order.
 
         Returns:
-            The position, or `None` if the cells are as small as the noise lets them be.
+            The position, or `None` if noise allows no smaller cells.
         """
         visits = self._visits(pulls)
         centers = (cell.center for cell in self._batch(visits))
         return next((each for each in centers if arm_at(each, visits) is None), None)
 
     def live_interval(self, pulls: Sequence[Pull]) -> tuple[float, float]:
-        """Return the smallest interval that holds the cells of the current batch."""
+        """Return the smallest interval that contains the cells of the current batch."""
         cells = self._batch(self._visits(pulls))
         if not cells:
             return 0.0, 1.0
@@ -153,7 +153,7 @@ class BLiE(Bandit):
         ]
 
     def _limit(self, cell: Cell) -> float:
-        """Return how far behind the best mean a cell is eliminated."""
+        """Return how far behind the best mean a cell is when it is eliminated."""
         edge = 1.0 / cell.parts
         if self.strategy == "paper":
             return 4.0 * self.lipschitz * edge
@@ -179,17 +179,17 @@ def arm_at(position: float, visits: Sequence[Visits]) -> Visits | None:
 
 
 def ace_parts(horizon: int, dimension: float = 0.0) -> Iterator[int]:
-    """Yield 1 / r_m of the ACE sequence, each number once, and then double it.
+    """Yield 1 / r_m of the ACE sequence, each number once, and then its doubles.
 
     Args:
-        horizon: T.
+        horizon: T, the number of trainings.
         dimension: d_z, the zooming dimension.
     """
     ratio = (2 - dimension) / 3
     quotient = horizon / math.log(horizon) if horizon > 1 else 1.0
     step = (dimension + 1) / (3 * (dimension + 2)) * math.log2(quotient)
     power, total = -1, 0.0
-    # What the sum has left to grow by.
+    # The most that the sum can still grow by.
     while step / (1 - ratio) > 1e-9:
         total += step
         step *= ratio

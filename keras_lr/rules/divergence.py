@@ -1,43 +1,43 @@
-"""When the losses of a training say that it diverges.
+"""Tell from the losses of a training whether it diverges.
 
 Two averages of the losses so far are compared with the first loss L_0. A training
 diverges if
 
-- the fast one, each loss counting 0.9 of the next, is not finite or above
-  L_0 + 3 |L_0|, from the seventh loss on;
-- the slow one, each loss counting 0.97 of the next, was ever below L_0 by 0.15 |L_0|
-  and by twice as much as the losses scattered around it, and has lost half of what it
-  had gained, from the 23rd loss on. So does a network whose units all died: its loss is
-  not high, but it stays where it began.
+- the fast one, with a decay of 0.9, is not finite or above L_0 + 3 |L_0|, from the
+  seventh loss on;
+- the slow one, with a decay of 0.97, was ever below L_0 by 0.15 |L_0| and by twice the
+  scatter of the losses around it, and has lost half of what it had gained, from the
+  23rd loss on. This also catches a network whose units all died: its loss is not high,
+  but stays where it began.
 
-Numbers on the host. The first few losses of small batches say little, and L_0 may be a
-high one by chance.
+Numbers on the host. The first few losses of small batches say little, and L_0 may be
+high by chance.
 """
 
 import dataclasses
 import math
 
 FAST, SLOW = 0.9, 0.97
-# A training diverges if its fast average is that many times the first loss,
+# A training diverges if its fast average is this many times the first loss,
 LIMIT = 4.0
-# or if the slow one had gained this part of the first loss,
+# or if the slow one had fallen by this part of the first loss,
 PROGRESS = 0.15
-# and so many standard deviations,
+# and by this many standard deviations,
 SCATTER = 2.0
-# and has lost so much of it.
+# and has lost this part of the gain.
 LOSS_OF_PROGRESS = 0.5
-# The weight of an average that counts: 1 - 0.9^n is above it from n = 7 on.
+# Weight from which an average is used: 1 - 0.9^n is above it from n = 7 on.
 ENOUGH = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Average:
-    """Of losses since the last restart.
+    """Exponentially weighted average of the losses since the last restart.
 
     Attributes:
-        memory: What each loss counts of the next.
-        total: Their weighted sum.
-        weight: The same sum of ones.
+        memory: Decay of the average.
+        total: Weighted sum of the losses.
+        weight: Sum of the weights.
     """
 
     memory: float
@@ -52,7 +52,7 @@ class Average:
 
     @property
     def counts(self) -> bool:
-        """Whether there are losses enough."""
+        """Whether there are enough losses to use it."""
         return self.weight > ENOUGH
 
     @property
@@ -63,15 +63,15 @@ class Average:
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """What is known of the losses of a training.
+    """What is known about the losses of a training.
 
     Attributes:
-        first: Of the first step; `None` before it.
-        lowest: Slow average so far.
-        scatter: Standard deviation of the losses around it, by then.
-        fast: The fast average.
-        slow: The slow average.
-        variance: The slow average of the squared deviations from it.
+        first: Loss of the first step; `None` before it.
+        lowest: Lowest slow average so far.
+        scatter: Standard deviation of the losses at the lowest slow average.
+        fast: Fast average of the losses.
+        slow: Slow average of the losses.
+        variance: Slow average of the squared deviations from the slow average.
         has_diverged: Whether one of the averages was too high.
     """
 
@@ -101,13 +101,13 @@ class Losses:
         return Losses(first, lowest, scatter, *averages, has_diverged)
 
     def restarted(self) -> "Losses":
-        """Return what is known where a training begins anew: its first loss."""
+        """Return what is known after a training is rolled back: its first loss."""
         return Losses(self.first)
 
 
 def limit(first: float) -> float:
     """Return the fast average above which a training diverges."""
-    # A loss may be negative; its size is that of the first one.
+    # A loss may be negative: its scale is the size of the first one.
     return first + (LIMIT - 1.0) * abs(first)
 
 

@@ -37,7 +37,7 @@ SUPPORTED_LOSSES = (
 
 @dataclasses.dataclass(frozen=True)
 class LossConstants:
-    """What the two bounds need to know of one loss.
+    """What the two bounds need to know about one loss.
 
     Attributes:
         paper_factor: c of L = c K_z / m; `None` where the paper has no formula, or
@@ -151,7 +151,7 @@ def measure(
     if row_weights is not None:
         row_weights = ops.cast(row_weights, squares.dtype)
         weights = ops.sum(row_weights)
-        # A negative weight turns a gradient round, which its norm does not see.
+        # A negative weight reverses a gradient, which leaves its norm as it is.
         lengths = lengths * ops.abs(_per_row(row_weights, ops.shape(inputs)[:-1]))
     return HeadSums(
         rows=rows,
@@ -166,8 +166,8 @@ def measure(
 def paper_bound(constants: LossConstants, sums: HeadSums) -> Tensor:
     """Return m L in the paper's form: (9), (18) and (23) before the division by m.
 
-    The division is left to the caller, because the authors divide by the nominal batch
-    size also where the largest K_z came from another batch.
+    The division is left to the caller because the authors divide by the nominal batch
+    size even where the largest K_z came from another batch.
     """
     activation_norm = ops.sqrt(sums.squared_inputs)
     if constants.uses_residuals:
@@ -181,8 +181,8 @@ def strict_bound(constants: LossConstants, sums: HeadSums, reduction: str) -> Te
     """Return a true upper bound of ||[grad_W; grad_b]||_F of the reduced loss.
 
     Args:
-        constants: Of the loss.
-        sums: Of the batch.
+        constants: Constants of the loss.
+        sums: Sums over the rows of the batch.
         reduction: Keras's `reduction` of the loss: `"sum"`,
             `"mean_with_sample_weight"`, or one of its means over the rows.
     """
@@ -256,7 +256,7 @@ def held_maximum(constant: Tensor, held: Tensor, memory: float) -> Tensor:
 
     It says nothing where it is zero or not finite.
     L is a supremum over the weights that training visits, which no single batch shows.
-    `memory=1` holds the largest value for good, `memory=0` takes the last one, as the
+    `memory=1` holds the largest value forever, `memory=0` uses the last one, as the
     paper does.
     """
     constant = ops.cast(constant, held.dtype)

@@ -14,7 +14,7 @@ BLOW_UP = 0.1
 DEPARTURE = 0.1
 """A loss has never left its initial value if it is not this share below it."""
 HOPE = 0.02
-"""A training is given up if its loss is not this share below after a quarter."""
+"""A training is given up if its loss has not fallen by this share in a quarter."""
 EARLY_BATCHES = 10
 """Batches whose mean loss is still about the initial one, unless it blew up in them."""
 EXPLOSION = 1.0

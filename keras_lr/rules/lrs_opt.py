@@ -1,4 +1,4 @@
-"""LRS-OPT: descent on a whole schedule, and which states of a training to keep for it.
+"""LRS-OPT: descent on a whole schedule, and which training states to store for it.
 
 The problem (equation 1 of the MARTHE paper) is
 
@@ -8,9 +8,9 @@ and its gradient (equation 4), with the adjoints a_T = grad E and a_t = A_t' a_{
 
     dE / deta_t = <a_{t+1}, B_t>.
 
-The adjoints run backward, so the states that A_t and B_t depend on have to be there
-again. Memory for all of them is the cheapest in time. With less, the steps are cut into
-segments: the state at the start of each is kept, and a segment is run again when the
+The adjoints run backward, so the states that A_t and B_t depend on are needed again.
+Memory for all of them costs the least time. With less, the steps are cut into
+segments: the state at the start of each is stored, and a segment is run again when the
 adjoints reach it. On the host, in NumPy and numbers.
 """
 
@@ -33,7 +33,7 @@ def expanded(values: FloatArray, every: int, steps: int) -> FloatArray:
 
 
 def gathered(slopes: FloatArray, every: int) -> FloatArray:
-    """Return the gradient by the values, given that by the rate of each step."""
+    """Return the gradient with respect to the values, from those of all rates."""
     return np.add.reduceat(slopes, np.arange(0, len(slopes), every))
 
 
@@ -45,12 +45,12 @@ def projected(values: FloatArray) -> FloatArray:
 def relative_learning_rate(values: FloatArray, number: int) -> float:
     """Return the learning rate of an outer step that knows no scale.
 
-    It is a part of the mean rate, so that the rates may grow by 30 % in a step,
-    wherever they start, and falls as it does for descent on noisy gradients.
+    It is a part of the mean rate, so that the rates may grow by 30 % in a step
+    wherever they start, and it decreases as is usual for noisy gradients.
 
     Args:
-        values: Of the schedule.
-        number: Of the outer step, from 0.
+        values: Values of the schedule.
+        number: Number of the outer step, from 0.
     """
     return float(np.mean(values)) * 0.3 / math.sqrt(1.0 + number / 10.0)
 
@@ -60,14 +60,14 @@ SETBACK = 1.5
 
 
 def is_setback(loss: float, gradient: FloatArray, lowest: float) -> bool:
-    """Return whether a training is of no use to go on from.
+    """Return whether a training is useless to continue from.
 
-    Its loss or a derivative of it is not finite, or the loss far above the lowest one:
-    a network all of whose units died has a finite loss, and no gradient to go back by.
+    Its loss or a derivative of it is not finite, or the loss is far above the lowest:
+    a network whose units all died has a finite loss, and no gradient that leads back.
 
     Args:
         loss: E after the training.
-        gradient: By the values of the schedule.
+        gradient: Gradient of E with respect to the values of the schedule.
         lowest: The lowest loss so far, infinite before the first one.
     """
     if not (math.isfinite(loss) and np.isfinite(gradient).all()):
@@ -76,7 +76,7 @@ def is_setback(loss: float, gradient: FloatArray, lowest: float) -> bool:
 
 
 def smallest_capacity(steps: int) -> int:
-    """Return the least number of states that will do, about 2 sqrt(steps)."""
+    """Return the smallest number of states that suffices, about 2 sqrt(steps)."""
     length = max(math.isqrt(steps), 1)
     return min(_states(steps, each) for each in (length, length + 1))
 
@@ -84,16 +84,16 @@ def smallest_capacity(steps: int) -> int:
 def segments(steps: int, capacity: int) -> list[tuple[int, int]]:
     """Return the segments that leave the fewest steps to be run again.
 
-    All but the last one are run twice, so the longest that fits is taken, and what is
-    left over comes first.
+    All but the last one are run twice, so all have the greatest length that fits,
+    except the first, which has the remainder.
 
     Args:
         steps: Number of steps.
-        capacity: States that can be kept: one at the start of each segment, and those
+        capacity: States that can be stored: one at the start of each segment, and those
             within one of them.
 
     Raises:
-        ValueError: If they are fewer than `smallest_capacity`.
+        ValueError: If `capacity` is less than `smallest_capacity`.
     """
     fitting = [n for n in range(1, steps + 1) if _states(steps, n) <= capacity]
     if not fitting:
@@ -106,7 +106,7 @@ def segments(steps: int, capacity: int) -> list[tuple[int, int]]:
 
 
 def _states(steps: int, length: int) -> int:
-    """Return how many states segments of a length need.
+    """Return the number of states that segments of a length need.
 
     While one is run again, its start is one of its own states.
     """

@@ -5,21 +5,21 @@ respect to the rate eta make a step
 
     Z_{t+1} = mu_t A_t Z_t + B_t,    Delta_{t+1} = <Z_{t+1}, grad E(w_{t+1})>
 
-with A_t the derivative of the optimizer's step by the state and B_t by the rate
-(equations 9 and 10, read so that Z_0 = 0). Then, in this order,
+where A_t and B_t are the derivatives of the optimizer's step with respect to the state
+and to the rate (equations 9 and 10, read so that Z_0 = 0). Then, in this order,
 
     beta_{t+1} = max(beta_t + kappa Delta_{t+1} Delta_t, 0)
     mu_{t+1} = q^(1 / (c_t + 1)),  c_{t+1} = mu_t (1 + c_t),
                q = clip(Delta_{t+1} / <B_t, grad E>, 0, 1)
     eta_{t+1} = max(eta_t - beta_{t+1} Delta_{t+1}, 0)
 
-or, in place of the last line, the same direction without a scale,
+or, instead of the last line, a move in the same direction without a scale,
 
     eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
 
-A momentum moves like this by its distance from 1. All functions take and return
-scalars, as numbers or as tensors inside a step. One that is given a number that is not
-finite answers with the state that it was given.
+For a momentum, its distance from 1 moves in this way. All functions take and return
+scalars, as numbers or as tensors inside a step. Where a number is not finite, they
+return the state unchanged.
 """
 
 from keras import ops
@@ -45,7 +45,7 @@ def log_update(rate: Tensor, cosine: Tensor, hyper_learning_rate: Tensor) -> Ten
 def log_complement_update(
     momentum: Tensor, cosine: Tensor, hyper_learning_rate: Tensor
 ) -> Tensor:
-    """Return 1 - (1 - m) exp(kappa cos(Z, grad E)), of which 1 - m has the log."""
+    """Return 1 - (1 - m) exp(kappa cos(Z, grad E)): 1 - m moves in log space."""
     return 1.0 - log_update(1.0 - momentum, -cosine, hyper_learning_rate)
 
 
@@ -54,7 +54,7 @@ UPDATES = {
     "log": log_update,
     "log_complement": log_complement_update,
 }
-"""By Delta the first, by the cosine the others."""
+"""The first moves by Delta, the others by the cosine."""
 
 
 def cosine(
@@ -104,9 +104,9 @@ def adapted_discount(
 
     Args:
         discount: mu_t.
-        horizon: c_t, how many steps the tangent looks back, in effect.
+        horizon: c_t, the effective number of steps that the tangent looks back.
         hypergradient: Delta_{t+1}.
-        one_step: <B_t, grad E>, what Delta_{t+1} is for mu_t = 0.
+        one_step: <B_t, grad E>, the value of Delta_{t+1} for mu_t = 0.
     """
     is_finite = ops.logical_and(ops.isfinite(one_step), ops.isfinite(hypergradient))
     is_usable = one_step != 0.0

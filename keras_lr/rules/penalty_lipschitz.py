@@ -32,7 +32,7 @@ def penalty_lipschitz(
         bound: `"paper"` or `"strict"`.
 
     Raises:
-        ValueError: If an argument is out of its range, or `weight_bound` missing.
+        ValueError: If an argument is out of range, or `weight_bound` is missing.
     """
     one_of("bound", bound, ("paper", "strict"))
     if not (math.isfinite(l2) and l2 >= 0):
@@ -56,7 +56,7 @@ def tikhonov_norm(tikhonov: ArrayLike | None, columns: int, bound: Bound) -> flo
     Args:
         tikhonov: Γ, `(rows, columns)`; a number stands for a multiple of the identity,
             `None` for no penalty.
-        columns: Of the matrix that the weights multiply.
+        columns: Number of columns of the matrix that the weights multiply.
         bound: `"paper"` or `"strict"`.
 
     Raises:

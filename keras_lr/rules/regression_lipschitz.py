@@ -45,7 +45,7 @@ def estimate_weight_bound(x: ArrayLike) -> float:
         The estimate, a float.
 
     Raises:
-        ValueError: If `x` is no finite matrix, or the estimate is not positive.
+        ValueError: If `x` is not a finite matrix, or the estimate is not positive.
 
     Example:
         >>> from keras_lr import estimate_weight_bound
@@ -109,16 +109,15 @@ def linear_regression_lipschitz(
             bound counts it; for the paper, a bias is a column of `x`. Pass
             `False` if `x` has that column. Defaults to `True`.
         loss: `"mean_squared_error"` as Keras computes it, or
-            `"half_mean_squared_error"`, half of that, as the paper's. For the
-            strict bound: the paper's is always of its own loss. Defaults to
-            `"mean_squared_error"`.
+            `"half_mean_squared_error"`, half of that, as in the paper. Only the
+            strict bound depends on it. Defaults to `"mean_squared_error"`.
         bound: `"paper"` or `"strict"`. Defaults to `"paper"`.
 
     Returns:
         The constant, a float.
 
     Raises:
-        ValueError: If an argument is out of its range or shapes do not match.
+        ValueError: If an argument is out of range or shapes do not match.
 
     Example:
         >>> from keras_lr import linear_regression_lipschitz
@@ -184,7 +183,7 @@ def logistic_regression_lipschitz(
         L_{paper} = \frac{1}{2m} \|X\|_F \qquad
         L_{strict} = \frac{1}{m} \sum_i \sqrt{\|x_i\|^2 + 1}
 
-    The + 1 is the bias and goes without it.
+    The + 1 is the bias's part, left out without a bias.
 
     Args:
         x: The matrix that the weights multiply, `(examples, features)`: scaled
@@ -200,7 +199,7 @@ def logistic_regression_lipschitz(
         The constant, a float.
 
     Raises:
-        ValueError: If an argument is out of its range or `weight_bound` missing.
+        ValueError: If an argument is out of range or `weight_bound` is missing.
 
     Example:
         >>> from keras_lr import logistic_regression_lipschitz
@@ -240,7 +239,7 @@ def softmax_regression_lipschitz(
         L_{paper} = \frac{k - 1}{k m} \|X\|_F \qquad
         L_{strict} = \frac{\sqrt 2}{m} \sum_i \sqrt{\|x_i\|^2 + 1}
 
-    The + 1 is the bias and goes without it.
+    The + 1 is the bias's part, left out without a bias.
 
     Args:
         x: The matrix that the weights multiply, `(examples, features)`: scaled
@@ -257,7 +256,7 @@ def softmax_regression_lipschitz(
         The constant, a float.
 
     Raises:
-        ValueError: If an argument is out of its range or `weight_bound` missing.
+        ValueError: If an argument is out of range or `weight_bound` is missing.
 
     Example:
         >>> from keras_lr import softmax_regression_lipschitz
@@ -266,7 +265,7 @@ def softmax_regression_lipschitz(
 
     Notes:
         The paper takes (k - 1)/k, one entry of p - y at uniform probabilities; the
-        norm of p - y comes as near to √2 as one likes. It takes the norm of the
+        norm of p - y comes arbitrarily close to √2. It takes the norm of the
         whole matrix over m, which loses the sum over the examples.
 
     References:

@@ -1,17 +1,17 @@
-r"""The learning-rate walk: a little more where that is better, else a little less.
+r"""The learning-rate walk: raise the rate a little if that helps, else lower it.
 
-L_t is the loss of batch t, w_{t+1}(eta) what the optimizer's step on it makes of the
-weights at a rate of eta, and f > 1 the factor:
+L_t is the loss of batch t, w_{t+1}(eta) are the weights after the optimizer's step on
+it at a rate of eta, and f > 1 is the factor:
 
     eta_{t+1} = f eta_t   if  L_t(w_{t+1}(f eta_t)) < L_t(w_{t+1}(eta_t)),
                 eta_t / f otherwise.
 
 For f -> 1 the condition is that the slope s_t = dL_t(w_{t+1}(eta)) / deta is negative.
-With s_t(0), the slope where the step has done nothing yet, that is to say that a step
-should take all of the slope away, and no more.
+With s_t(0), the slope before the step has any effect, this says that a step should
+remove all of the slope, and no more.
 
-An optimizer with a memory of beta repeats 1 / (1 - beta) times what a step adds. There
-each step should only take its share sigma = (1 - beta)^(1/2) of the slope:
+An optimizer with a memory of beta repeats what a step adds, 1 / (1 - beta) times in
+all. Then each step should remove only its share sigma = (1 - beta)^(1/2) of the slope:
 
     eta_{t+1} = f eta_t   if  s_t < (1 - sigma) s_t(0),
                 eta_t / f otherwise.
@@ -23,7 +23,7 @@ direction d_t, 1 or -1, and h_t = log f_t,
               log f                    otherwise,
     eta_{t+1} = eta_t exp(d_t h_{t+1}).
 
-A momentum moves like this by its distance from 1. All functions take and return
+For a momentum, its distance from 1 moves in this way. All functions take and return
 scalars, as numbers or as tensors inside a step.
 """
 
@@ -33,38 +33,38 @@ from keras import ops
 
 from keras_lr._typing import Tensor
 
-# Of the logarithm of the factor.
+# Growth of the logarithm of the factor while decisions agree.
 GROWTH = 2.0
-# A rate is far below its goal if a step takes less of its share of the slope,
+# A rate is far below its goal if a step removes less than this of its share,
 LITTLE = 0.1
-# and far above if it takes more.
+# and far above if it removes more than this.
 MUCH = 2.0
 
 
 def share(memory: float) -> float:
-    """Return sigma, the part of the slope that a step should take away.
+    """Return sigma, the part of the slope that a step should remove.
 
-    Between 1 - beta, what a step is of all that it leads to where gradients agree, and
-    (1 - beta^2)^(1/2), the same where they are noise.
+    It lies between 1 - beta, a step's part of its total effect where gradients agree,
+    and (1 - beta^2)^(1/2), that part where they are noise.
 
     Args:
-        memory: beta, what each velocity counts of the next; 0 for none.
+        memory: beta, the weight of each velocity in the next; 0 for none.
     """
     return math.sqrt(1.0 - memory)
 
 
-def direction_of_losses(raised: Tensor, taken: Tensor) -> Tensor:
-    """Return 1 if the raised rate leaves a lower loss than the one taken, else -1.
+def direction_of_losses(raised: Tensor, after: Tensor) -> Tensor:
+    """Return 1 if a step at the raised rate leaves a lower loss, else -1.
 
-    A loss that is not finite is higher than any other, and no loss is lower than it is
-    if both are not.
+    A loss that is not finite counts as higher than any that is. If neither is finite,
+    the direction is -1.
 
     Args:
         raised: L_t(w_{t+1}(f eta_t)).
-        taken: L_t(w_{t+1}(eta_t)).
+        after: L_t(w_{t+1}(eta_t)).
     """
-    is_lower = ops.logical_or(raised < taken, ops.logical_not(ops.isfinite(taken)))
-    return _sign(ops.logical_and(ops.isfinite(raised), is_lower), taken)
+    is_lower = ops.logical_or(raised < after, ops.logical_not(ops.isfinite(after)))
+    return _sign(ops.logical_and(ops.isfinite(raised), is_lower), after)
 
 
 def direction_of_slopes(before: Tensor, after: Tensor, share: float = 1.0) -> Tensor:
@@ -73,8 +73,8 @@ def direction_of_slopes(before: Tensor, after: Tensor, share: float = 1.0) -> Te
     Args:
         before: s_t(0); one that is not downhill counts as 0.
         after: s_t.
-        share: sigma, of the slope that a step should take away. With 1 it is the sign
-            of the slope after the step.
+        share: sigma, the part of the slope that a step should remove. With 1, the sign
+            of the slope after the step decides.
     """
     goal = ops.zeros_like(after)
     if share < 1.0:
@@ -87,10 +87,10 @@ def _sign(is_positive: Tensor, like: Tensor) -> Tensor:
 
 
 def is_far(before: Tensor, after: Tensor, share: float = 1.0) -> Tensor:
-    """Return whether the rate is far from where a step takes its share of the slope.
+    """Return whether the rate is far from where a step removes its share of the slope.
 
-    There it is worth a trial in each step. No if a slope is not finite, or if the first
-    one is not downhill.
+    There a trial in each step pays. False if a slope is not finite, or if the first one
+    is not downhill.
 
     Args:
         before: s_t(0).
@@ -104,13 +104,13 @@ def is_far(before: Tensor, after: Tensor, share: float = 1.0) -> Tensor:
 
 
 def slopes_of_losses(
-    before: Tensor, taken: Tensor, raised: Tensor, factor: Tensor
+    before: Tensor, after: Tensor, raised: Tensor, factor: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the slopes, by eta / eta_t, of the parabola through three losses.
+    """Return the slopes of the parabola through three losses, in eta / eta_t.
 
     Args:
         before: L_t(w_t).
-        taken: L_t(w_{t+1}(eta_t)).
+        after: L_t(w_{t+1}(eta_t)).
         raised: L_t(w_{t+1}(f eta_t)).
         factor: f.
 
@@ -118,7 +118,7 @@ def slopes_of_losses(
         The slopes at a rate of 0 and at the rate.
     """
     # L = before + linear r + square r^2 at r = eta / eta_t.
-    change, raised_change = taken - before, raised - before
+    change, raised_change = after - before, raised - before
     square = (raised_change - factor * change) / (factor * (factor - 1.0))
     linear = change - square
     return linear, linear + 2.0 * square
@@ -132,7 +132,7 @@ def step_size(
     smallest: float,
     largest: float,
 ) -> Tensor:
-    """Return h_{t+1}, the logarithm of the factor to move by.
+    """Return h_{t+1}, the logarithm of the factor by which the rate moves.
 
     Args:
         step: h_t.
@@ -146,7 +146,7 @@ def step_size(
 
 
 def walked(value: Tensor, step: Tensor) -> Tensor:
-    """Return a rate that moves by a step in the logarithm."""
+    """Return a rate whose logarithm moves by a step."""
     return value * ops.exp(step)
 
 

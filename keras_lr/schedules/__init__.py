@@ -1,4 +1,4 @@
-"""Schedules: learning rates as functions of the step, found or read from a table."""
+"""Schedules: learning rates as functions of the step, optimized or from a table."""
 
 from keras_lr.schedules.lrs_opt import optimize_schedule
 from keras_lr.schedules.optimized import OptimizedSchedule

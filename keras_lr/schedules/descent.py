@@ -17,9 +17,9 @@ class Descent:
     """Moves values along their gradient.
 
     Args:
-        optimizer: A Keras optimizer, of which a copy is used. `None` for Adam at
+        optimizer: A Keras optimizer, of which a copy is used; `None` for Adam at
             `lrs_opt.relative_learning_rate`.
-        number: Of values.
+        number: Number of values.
 
     Raises:
         ValueError: If the optimizer's learning rate is not a float.
@@ -29,21 +29,21 @@ class Descent:
         self, optimizer: keras.optimizers.Optimizer | None, number: int
     ) -> None:
         self._is_relative = optimizer is None
-        # Slopes may be of any size, and Keras's epsilon is not.
-        given = optimizer or keras.optimizers.Adam(1.0, epsilon=1e-30)
-        _require_float_learning_rate(given)
-        self._optimizer = type(given).from_config(given.get_config())
+        # Slopes may be of any size, even far below Keras's epsilon.
+        template = optimizer or keras.optimizers.Adam(1.0, epsilon=1e-30)
+        _require_float_learning_rate(template)
+        self._optimizer = type(template).from_config(template.get_config())
         self._step_size = _keras.to_float(self._optimizer.learning_rate)
         self._values = keras.Variable(np.zeros(number), dtype="float64", name="values")
         self._optimizer.build([self._values])
         self.settings = (
             {"optimizer": "relative Adam"}
             if self._is_relative
-            else optimizer_settings("optimizer", given)
+            else optimizer_settings("optimizer", template)
         )
-        """What tells a search with another optimizer from one with the same."""
+        """What distinguishes searches with different optimizers."""
         self.learning_rate = 0.0
-        """That of the last step."""
+        """Learning rate of the last step."""
 
     def step(self, values: FloatArray, gradient: FloatArray) -> FloatArray:
         """Return the values after a step."""

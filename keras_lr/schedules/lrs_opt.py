@@ -36,12 +36,12 @@ def optimize_schedule(
 
     Offline, and for many times the cost of a training: to see what a good schedule
     looks like, to measure others by it, or to train again and again by it. Each outer
-    step trains the model once and takes the gradient of the final validation loss by
-    every rate,
+    step trains the model once and takes the gradient of the final validation loss
+    with respect to every rate,
 
     .. math:: \eta \leftarrow \max(\eta - \beta \nabla_\eta E(w_T(\eta)), 0)
 
-    through the optimizer's own code, whichever it is. It costs about four trainings;
+    through the optimizer's own code, whatever it is. It costs about four trainings;
     in memory, what `memory_limit` allows.
 
     Args:
@@ -57,23 +57,23 @@ def optimize_schedule(
         batch_size: Rows of a batch, where `train_data` are arrays. Defaults to 32.
         every: Steps for which a rate holds: there are ``ceil(steps / every)`` of
             them. Defaults to `1`.
-        outer_steps: How many trainings the search may take. Defaults to `50`.
-        optimizer: What moves the rates, with a float learning rate. Defaults to Adam
-            with a learning rate that is always the same part of the mean rate.
+        outer_steps: Number of outer steps, each a training. Defaults to `50`.
+        optimizer: Optimizer that moves the rates, with a float learning rate. Defaults
+            to Adam with a learning rate that is always the same part of the mean rate.
         minibatches: `"redrawn"`, the default: each training has its own, and its own
             random masks, so that the schedule does not fit one order of examples.
             `"fixed"`: all have the same.
         initial_weights: `"kept"`, the default: all trainings start from the same.
             `"redrawn"`: each from its own, which `build_model` makes.
-        mode: `"reverse"`, or `"forward"` to keep no states, at the cost of two
-            trainings more for each rate: for one or two rates in all.
-        memory_limit: Bytes for the states, weights and optimizer, that are kept of a
+        mode: `"reverse"`, or `"forward"` to store no states, at the cost of two more
+            trainings for each rate: for one or two rates in all.
+        memory_limit: Bytes for the states, weights and optimizer, that are stored of a
             training. The fewer there are, the more steps are run twice, up to all of
             them at about ``2 sqrt(steps)`` states, the least. Defaults to 2 GiB.
-        backup_dir: Where each outer step is written down. A search with the same
-            arguments goes on from what is there, also with more `outer_steps`.
-            Defaults to nowhere.
-        seed: Of the initial weights, the batches and the masks. Defaults to `0`.
+        backup_dir: Directory in which each outer step is saved. A search with the same
+            arguments, or with more `outer_steps`, continues from there. Defaults to
+            `None`, for no directory.
+        seed: Seed of the initial weights, the batches and the masks. Defaults to `0`.
         verbose: 0 for silence, 1 for a progress bar. Defaults to `1`.
 
     Returns:
@@ -99,18 +99,19 @@ def optimize_schedule(
 
     Notes:
         A training that is not finite, or ends at more than one and a half times the
-        lowest loss so far, is taken back: the next one takes half the step from where
-        it came from.
+        lowest loss so far, is rolled back: the next one takes half the step from the
+        same rates.
 
         What is returned is never worse than the schedule that the search started from,
-        nor than any that it saw, by this measure: with fixed minibatches and kept
+        nor than any that it tried, by this measure: with fixed minibatches and kept
         weights, the loss itself. Otherwise losses of different outer steps are of
         different batches. Then the first schedule, the last one and the four with the
         lowest loss are trained by three more times, on the same three draws for all,
-        and the lowest mean is the best. After Ctrl-C it is the lowest loss.
+        and the lowest mean is the best. After Ctrl-C, the lowest loss is.
 
-        Batches from arrays all have `batch_size` rows: one goes on in the next epoch.
-        Of a `tf.data.Dataset`, a search that is resumed reads the start again.
+        Batches from arrays all have `batch_size` rows: where the rows of an epoch run
+        out, a batch continues with the next. A search that is resumed reads a
+        `tf.data.Dataset` from its start again.
 
         The global seeds of Python, NumPy and Keras are set.
 
@@ -143,8 +144,13 @@ def optimize_schedule(
     search = ScheduleSearch(training, Descent(optimizer, training.values), backup_dir)
     best, interrupted = _run(search, outer_steps, verbose)
     schedule = TabulatedSchedule(best.values, training.every)
-    found = schedule, best.objective, search.history, training.learning_rate
-    return OptimizedSchedule(*found, interrupted)
+    return OptimizedSchedule(
+        schedule,
+        best.objective,
+        search.history,
+        training.learning_rate,
+        interrupted,
+    )
 
 
 def _run(

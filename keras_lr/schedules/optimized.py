@@ -12,17 +12,17 @@ _BEFORE, _AFTER = "0.5", "#0072B2"
 
 @dataclass(frozen=True)
 class OptimizedSchedule:
-    """A schedule that was found, and how.
+    """An optimized schedule, and the search that led to it.
 
     Attributes:
-        schedule: The best one, ready for any Keras optimizer.
-        objective: Its loss on the validation data after a training: the mean over the
+        schedule: Best schedule, ready for any Keras optimizer.
+        objective: Loss on the validation data after a training by it: the mean over the
             draws that judged it, or, where none did, that of its own training.
         history: Lists with an entry for each outer step: `"objective"`, the loss on
-            the validation data after its training; `"hypergradient_norm"`, the length
-            of its gradient by the values; `"outer_learning_rate"`, that of the update
-            which led to it, 0 for the first; `"seconds"`. A training that was taken
-            back has NaN as its norm.
+            the validation data after its training; `"hypergradient_norm"`, the norm
+            of its gradient with respect to the values; `"outer_learning_rate"`, that of
+            the update which led to it, 0 for the first; `"seconds"`. A training that
+            was rolled back has NaN as its norm.
         initial_learning_rate: The rate that the search started from.
         interrupted: Whether Ctrl-C ended the search early.
     """

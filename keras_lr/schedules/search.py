@@ -1,4 +1,4 @@
-"""The search for a schedule: outer steps, what is kept of them, and how it resumes."""
+"""The search for a schedule: outer steps, what is stored of them, how it resumes."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ HISTORY = ("objective", "hypergradient_norm", "outer_learning_rate", "seconds")
 
 # How many of the best schedules are judged, and by how many trainings each.
 FINALISTS, DRAWS = 4, 3
-# Beside those, the first schedule and the last one vie.
+# The first schedule and the last one are judged too.
 MOST_JUDGMENTS = (FINALISTS + 2) * DRAWS
 
 _FILE = "keras_lr_schedule.npz"
@@ -28,11 +28,11 @@ _FILE = "keras_lr_schedule.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A schedule that was trained by.
+    """A schedule by which a model was trained.
 
     Attributes:
-        objective: Of its own training.
-        values: Of the schedule.
+        objective: Loss after the training.
+        values: Values of the schedule.
     """
 
     objective: float
@@ -43,9 +43,9 @@ class ScheduleSearch:
     """Descends on the values of a schedule, one training for each step.
 
     Args:
-        training: What the values are for.
-        descent: What moves them.
-        directory: Where each step is written down; `None` for nowhere.
+        training: Training by the schedule.
+        descent: Descent that moves the values.
+        directory: Directory in which each step is saved, or `None`.
     """
 
     def __init__(
@@ -68,20 +68,20 @@ class ScheduleSearch:
 
     @property
     def steps(self) -> int:
-        """How many outer steps there were."""
+        """Number of outer steps so far."""
         return len(self.history["objective"])
 
     @property
     def best_objective(self) -> float:
-        """The lowest loss that a training came to."""
+        """Lowest loss after a training."""
         return min((each.objective for each in self._best), default=np.inf)
 
     def step(self) -> None:
         """Train by the next schedule, and take its gradient.
 
-        A setback is taken back: the next one takes half the step from where it came.
+        A setback is rolled back: the next step is half as long, from the same values.
         """
-        begin = time.perf_counter()
+        start = time.perf_counter()
         before = self._descent.state()
         values, rate = self._start, 0.0
         if self._gradient is not None:
@@ -89,32 +89,32 @@ class ScheduleSearch:
             rate = self._descent.learning_rate
         loss, gradient = self._training.gradient(values, (SEARCH, self.steps))
         if lrs_opt.is_setback(loss, gradient, self.best_objective):
-            self._take_back(before, loss)
+            self._roll_back(before, loss)
             gradient = np.full_like(gradient, np.nan)
         else:
-            self._keep(Candidate(loss, values), gradient)
+            self._accept(Candidate(loss, values), gradient)
         norm = float(np.linalg.norm(gradient))
-        row = loss, norm, rate, time.perf_counter() - begin
+        row = loss, norm, rate, time.perf_counter() - start
         for name, number in zip(HISTORY, row, strict=True):
             self.history[name].append(number)
         self._write()
 
     def best(self, on_training: Callable[[], None] = lambda: None) -> Candidate:
-        """Return the best schedule, by trainings that are the same for all that vie.
+        """Return the best schedule, by trainings on the same draws for each candidate.
 
         Args:
-            on_training: Called after each of them.
+            on_training: Function called after each training.
         """
         if self._training.is_fixed:
             return self.lowest()
         candidates = {each.values.tobytes(): each for each in self._contenders()}
         judged = []
-        for each in candidates.values():
-            losses = []
+        for candidate in candidates.values():
+            values, losses = candidate.values, []
             for number in range(DRAWS):
-                losses.append(self._training.loss(each.values, (JUDGMENT, number)))
+                losses.append(self._training.loss(values, (JUDGMENT, number)))
                 on_training()
-            judged.append(Candidate(float(np.mean(losses)), each.values))
+            judged.append(Candidate(float(np.mean(losses)), values))
         return min(judged, key=_objective)
 
     def lowest(self) -> Candidate:
@@ -126,11 +126,11 @@ class ScheduleSearch:
         yield self._last
         yield from self._best
 
-    def _keep(self, candidate: Candidate, gradient: FloatArray) -> None:
+    def _accept(self, candidate: Candidate, gradient: FloatArray) -> None:
         self._last, self._gradient = candidate, gradient
         self._best = sorted([*self._best, candidate], key=_objective)[:FINALISTS]
 
-    def _take_back(self, before: list[Any], loss: float) -> None:
+    def _roll_back(self, before: list[Any], loss: float) -> None:
         if self._gradient is None:
             rates = sorted({*self._start.tolist()})
             raise ValueError(
@@ -183,6 +183,6 @@ def _objective(candidate: Candidate) -> float:
 
 def _not_this_search(path: Path, reason: str) -> ValueError:
     return ValueError(
-        "`backup_dir` must hold the search that is to go on, or none. Received: "
+        "`backup_dir` must hold the search that is to continue, or none. Received: "
         f"{path.name} with {reason}. Take another directory, or delete the file."
     )

@@ -408,7 +408,7 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
         np.testing.assert_array_equal(after, before)
     assert marthe.restarts[0] == 16
     assert max(marthe.restarts) < 150
-    # What was put back is not in the mean of its epoch.
+    # Steps that were rolled back are not in the mean of their epoch.
     assert np.isfinite(logs.history["loss"]).all()
     assert marthe.history["loss"][-1] < 0.01 * marthe.history["loss"][0]
 

@@ -2,7 +2,7 @@
 
 Each decision takes the step twice, by `train_on_batch`, from the same state, and
 evaluates the loss of the batch after each, as the training step computes it: with the
-same dropout masks, in training mode. All is put back in between. Nothing is traced
+same dropout masks, in training mode. All is restored in between. Nothing is traced
 together, nothing is shared.
 """
 

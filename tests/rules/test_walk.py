@@ -16,7 +16,7 @@ def value(tensor):
 
 
 @pytest.mark.parametrize(
-    ("raised", "taken", "direction"),
+    ("raised", "after", "direction"),
     [
         (0.5, 1.0, 1),
         (1.0, 0.5, -1),
@@ -32,9 +32,9 @@ def value(tensor):
         (NAN, INF, -1),
     ],
 )
-def test_raised_rate_is_better_only_if_it_leaves_a_lower_loss(raised, taken, direction):
+def test_raised_rate_is_better_only_if_it_leaves_a_lower_loss(raised, after, direction):
     found = walk.direction_of_losses(
-        ops.convert_to_tensor(raised), ops.convert_to_tensor(taken)
+        ops.convert_to_tensor(raised), ops.convert_to_tensor(after)
     )
     assert value(found) == direction
 

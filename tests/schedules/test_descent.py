@@ -1,4 +1,4 @@
-"""`Descent`: steps by hand, projected, halved, and put back."""
+"""`Descent`: steps by hand, projected, halved, and restored."""
 
 import numpy as np
 import pytest

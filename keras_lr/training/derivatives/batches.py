@@ -12,7 +12,7 @@ def leaves(batch: Any) -> list[Any]:
 
 
 def map_leaves(function: Callable[..., Any], *batches: Any) -> Any:
-    """Return what a function makes of the tensors at each place of the batches."""
+    """Apply a function to the tensors at each place of the batches."""
     return tree.map_structure(
         lambda *each: None if each[0] is None else function(*each), *batches
     )

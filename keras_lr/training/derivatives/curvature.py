@@ -35,11 +35,12 @@ class Curvature:
     it, recurrent ones too, for which TensorFlow has no forward mode.
 
     The whole batch shares the forward pass of the training step, and so its dropout
-    masks. A part of it takes a pass of its own, in which nothing is updated.
+    masks. A part of it needs another pass, in which nothing is updated.
 
     Args:
         model: A built, compiled model.
-        batch_size: Rows; a float is a part of the batch. `None` for the whole of it.
+        batch_size: Rows whose Hessian is used; a float is a part of the batch. `None`
+            for the whole batch.
     """
 
     def __init__(self, model: keras.Model, batch_size: float | None) -> None:
@@ -51,7 +52,7 @@ class Curvature:
         """Record the training step that is called in this context.
 
         Yields:
-            What multiplies, for use where the gradients of the step are at hand.
+            The recording, for use where the gradients of the step are known.
         """
         import tensorflow as tf
 
@@ -112,8 +113,8 @@ class Recording:
         products: Takes gradients of the step (dense; `None` where there is none), their
             variables, and the vectors, lists with a tensor for each variable; returns
             as many such lists.
-        paused: Returns a context for what is of no concern. A function that is called
-            while its step is recorded returns all that it computed on the way.
+        paused: Returns a context in which nothing is recorded. A function that is
+            called while the step is recorded returns all its intermediate results.
     """
 
     products: Products

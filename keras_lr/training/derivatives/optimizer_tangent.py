@@ -2,8 +2,8 @@
 
     Z_{t+1} = mu A_t Z_t + B_t
 
-where A_t and B_t are the derivatives of the optimizer's own step, in forward mode: by
-the state, the gradient included, and by the hyperparameter.
+where A_t and B_t are the derivatives of the optimizer's own step, in forward mode: with
+respect to the state, the gradient included, and to the hyperparameter.
 """
 
 import math
@@ -42,7 +42,7 @@ def compiled_if_large(
 
 
 class Carried(NamedTuple):
-    """What a step carries on from the steps before it.
+    """What a step carries over from the steps before it.
 
     Attributes:
         tangent: mu Z_t, of weights and slots.
@@ -59,7 +59,7 @@ class StepDerivative:
     Args:
         step: The optimizer's step.
         name: The hyperparameter: `"learning_rate"` or an attribute of the optimizer.
-        keeps_slots: Whether the derivative of the new slots is asked for.
+        keeps_slots: Whether the derivative of the new slots is needed.
     """
 
     def __init__(self, step: PureStep, name: str, *, keeps_slots: bool = True) -> None:
@@ -83,7 +83,7 @@ class StepDerivative:
         Args:
             state: Weights and slots before the step.
             gradients: Gradients of the step.
-            hyperparameters: Values of all that are tuned, the learning rate among them.
+            hyperparameters: Values of all that are tuned, including the learning rate.
             seed: Derivative of this hyperparameter, as the optimizer reads it, with
                 respect to what is tuned.
             carried: mu Z_t and H_t mu Z_t. Without it, B_t alone.
@@ -99,7 +99,7 @@ class StepDerivative:
         seed: Tensor,
         carried: Carried | None,
     ) -> StepState:
-        # A tensor is recognized by its identity, and one may be there twice.
+        # Tensors are told apart by their identity, and one may occur twice.
         gradients = [None if each is None else ops.copy(each) for each in gradients]
         primals, tangents = [hyperparameters[self._name]], [seed]
         if carried is not None:
@@ -113,8 +113,8 @@ class StepDerivative:
         def after() -> StepState:
             others = dict(hyperparameters)
             rate = others.pop(LEARNING_RATE)
-            new = self._step(state, gradients, rate, others)
-            return new if self._keeps_slots else StepState(new.weights, [])
+            new_state = self._step(state, gradients, rate, others)
+            return new_state if self._keeps_slots else StepState(new_state.weights, [])
 
         return _forward_derivative(after, pairs)
 
@@ -126,8 +126,8 @@ class OptimizerTangent:
         model: A built, compiled model, in whose strategy's scope Z lives.
         step: The step of its optimizer.
         name: The hyperparameter: `"learning_rate"` or an attribute of the optimizer.
-        keeps_slots: Whether Z goes on from step to step; `False` for a discount of 0,
-            which needs neither the slots' part nor a curvature.
+        keeps_slots: Whether Z is carried from step to step; `False` for a discount of
+            0, which needs neither the slots' part nor a curvature.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class OptimizerTangent:
 
     def assign(self, values: StepState) -> None:
         """Set Z."""
-        for part, new in zip(self.variables, values, strict=True):
-            for variable, value in zip(part, new, strict=True):
+        for variables, tensors in zip(self.variables, values, strict=True):
+            for variable, value in zip(variables, tensors, strict=True):
                 variable.assign(value)
 
     def clear(self) -> None:

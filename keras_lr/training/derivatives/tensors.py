@@ -22,10 +22,10 @@ def dense(gradients: Sequence[Any]) -> list[Tensor | None]:
 def on_present(
     function: Callable[[list[Tensor]], Sequence[Tensor]], gradients: Gradients
 ) -> list[Tensor | None]:
-    """Return what a function makes of the gradients that are there, in their places.
+    """Apply a function to the gradients that exist; return results in their places.
 
     Args:
-        function: Takes a list of tensors, and returns as many.
+        function: Function that takes a list of tensors, and returns as many.
         gradients: Gradients of the weights.
     """
     results = iter(function([each for each in gradients if each is not None]))
@@ -71,8 +71,8 @@ def scaled(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
 
 def are_finite(gradients: Gradients) -> Tensor:
     """Return whether all numbers of all gradients are finite."""
-    each = [ops.all(ops.isfinite(one)) for one in gradients if one is not None]
-    return ops.all(ops.stack(each))
+    flags = [ops.all(ops.isfinite(each)) for each in gradients if each is not None]
+    return ops.all(ops.stack(flags))
 
 
 def _product(first: Tensor, second: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""One fit in which the learning rate moves: its owner, its record, and the way back."""
+"""One fit in which the learning rate moves: the rate's owner, records, rollbacks."""

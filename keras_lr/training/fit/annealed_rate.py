@@ -1,4 +1,4 @@
-"""The one owner of a fit's learning rate: its value, limits, annealing and way back."""
+"""The owner of a fit's learning rate: its value, its limits and its annealing."""
 
 import math
 
@@ -31,8 +31,8 @@ class AnnealedRate:
         limits: Lowest and highest rate, before annealing.
 
     Attributes:
-        optimizers: Those that own a rate, without their wrappers.
-        rates: The rate of each of them.
+        optimizers: Optimizers that own a rate, without their wrappers.
+        rates: Rate of each of the optimizers.
         dtype: Dtype of the values, float64 for a float64 model, else float32.
     """
 
@@ -60,35 +60,35 @@ class AnnealedRate:
 
     @property
     def rate(self) -> Hyperparameter:
-        """The rate of the first optimizer; of the only one, where there is one."""
+        """Rate of the first optimizer, which is usually the only one."""
         return self.rates[0]
 
     @property
     def in_optimizer(self) -> keras.Variable:
-        """The variable in which the first optimizer has its rate, annealed."""
+        """Variable in which the first optimizer has its rate, annealed."""
         return _keras.learning_rate_variable(self.optimizers[0])
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Begin a training.
 
         Args:
-            rate: Rate to start from; `None` for the optimizer's own.
-            scale: Multiple of the optimizer's own rate, if it has not taken a step.
+            rate: Rate to start from; `None` for the optimizer's current one.
+            scale: Factor on the current rate of an optimizer that has not taken a step.
         """
-        for optimizer, each in zip(self.optimizers, self.rates, strict=True):
+        for optimizer, hyperparameter in zip(self.optimizers, self.rates, strict=True):
             value = rate
             if value is None:
                 is_fresh = _keras.to_float(optimizer.iterations) == 0.0
                 value = _keras.to_float(optimizer.learning_rate)
                 value *= scale if is_fresh else 1.0
-            each.start(value)
+            hyperparameter.start(value)
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""
         self.start_epoch(epoch, length)
         factor = self._factor_on_host()
-        for optimizer, each in zip(self.optimizers, self.rates, strict=True):
-            each.start(_keras.to_float(optimizer.learning_rate) / factor)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            rate.start(_keras.to_float(optimizer.learning_rate) / factor)
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
@@ -101,7 +101,7 @@ class AnnealedRate:
             self.write_on_host()
 
     def release(self) -> None:
-        """Take the annealing off, unless the user has set another rate."""
+        """Remove the annealing, unless the user has set another rate."""
         pairs = zip(self.optimizers, self._written, strict=True)
         if all(
             _keras.to_float(x.learning_rate) == _keras.to_float(w) for x, w in pairs
@@ -109,9 +109,9 @@ class AnnealedRate:
             self._write(1.0)
 
     def cut(self, factor: float) -> float:
-        """Multiply the value, and return it: the way back from too high a rate."""
-        for each in self.rates:
-            each.start(factor * _keras.to_float(each.value))
+        """Multiply the value, for a training that diverged, and return it."""
+        for rate in self.rates:
+            rate.start(factor * _keras.to_float(rate.value))
         return _keras.to_float(self.rate.value)
 
     def write_on_host(self) -> None:
@@ -120,8 +120,8 @@ class AnnealedRate:
 
     def move_to(self, value: Tensor) -> None:
         """Set the value, within the limits, in a step or on the host."""
-        for each in self.rates:
-            each.value.assign(each.clipped(ops.cast(value, self.dtype)))
+        for rate in self.rates:
+            rate.value.assign(rate.clipped(ops.cast(value, self.dtype)))
 
     def factor(self) -> Tensor:
         """Return what the value is multiplied by in this step."""
@@ -131,7 +131,7 @@ class AnnealedRate:
         """Set the optimizer's rate for this step.
 
         Args:
-            factor: What `factor` returned, if it is at hand.
+            factor: Result of `factor`, if it is known already.
         """
         self._write(self.factor() if factor is None else factor)
 
@@ -149,5 +149,5 @@ class AnnealedRate:
             written.assign(variable.value)
 
     def _factor_on_host(self) -> float:
-        # After the last step nothing is left of the rate to divide by.
+        # After the last step the factor is 0, by which no rate can be divided.
         return _keras.to_float(self.factor()) or 1.0

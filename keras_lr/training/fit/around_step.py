@@ -16,12 +16,12 @@ from keras_lr.training.derivatives.tensors import on_present, zeros_for_none
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
-# What a rate that let the training diverge is multiplied by.
+# Factor on a rate that let the training diverge.
 CUT = 0.1
 
 
 class OptimizerStep:
-    """The step that the optimizer is about to take, as an `AroundStep` gets it.
+    """The step that the optimizer is about to take, as an `AroundStep` sees it.
 
     Args:
         model: The model that is trained.
@@ -29,10 +29,10 @@ class OptimizerStep:
         others: The other hyperparameters that move.
         gradients: Dense gradients of the weights, as Keras hands them to the optimizer:
             of this replica, and scaled as the loss is.
-        loss: Loss of the global batch before the step; NaN if the training step of the
-            user's own does not say it.
-        recording: What `AroundStep.recording` gave for this training step.
-        apply: Takes the step, with other gradients if they are given.
+        loss: Loss of the global batch before the step; NaN if a user's own training
+            step does not report it.
+        recording: What the context of `AroundStep.recording` yielded.
+        apply: Function that takes the step, with other gradients unless it gets `None`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OptimizerStep:
         self._others = others
         self._apply = apply
         self.values: dict[str, Tensor] = {}
-        """Hyperparameters that the step is taken with, once they are set."""
+        """Values of the hyperparameters in this step, once they are set."""
 
     def summed_gradients(self) -> Gradients:
         """Return the gradients of the global batch, as the optimizer's code gets them.
@@ -82,7 +82,7 @@ class OptimizerStep:
         """Take the step.
 
         Args:
-            gradients: Gradients in the place of those of the batch; `None` for those.
+            gradients: Gradients that replace those of the batch; `None` for the latter.
         """
         values = self.values or self.set_hyperparameters()
         others = {each.name: values[each.name] for each in self._others}
@@ -118,7 +118,7 @@ class AroundStep:
         self.others = others
 
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
-        """Move the rate, take the step, or the other way round.
+        """Move the rate and take the step, in either order.
 
         Returns:
             Scalars by the names of the columns that are recorded, except
@@ -127,9 +127,9 @@ class AroundStep:
         raise NotImplementedError
 
     def recording(self, data: Any) -> contextlib.AbstractContextManager[Any]:
-        """Return a context for the whole training step, if something of it is needed.
+        """Return a context for the whole training step.
 
-        What the context gives is `OptimizerStep.recording`.
+        What it yields becomes `OptimizerStep.recording`.
 
         Args:
             data: The batch, as the training step gets it.
@@ -174,5 +174,5 @@ def summed(gradients: Gradients, scale: Tensor | None) -> Gradients:
 
 
 def unknown(dtype: str) -> Tensor:
-    """Return the scalar that stands for what a step does not say."""
+    """Return the scalar that stands for what a step does not report."""
     return ops.full((), math.nan, dtype)

@@ -23,11 +23,11 @@ class Fit:
         self.rate = rate
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
-        """Return the training step with what goes on around it."""
+        """Return the training step with what happens around it."""
         raise NotImplementedError
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
-        """Set the state from before the first step, as `AnnealedRate.start` does."""
+        """Set the state before the first step; see `AnnealedRate.start`."""
         self.rate.start(rate, scale)
 
     def resume(self, epoch: int, length: FitLength) -> None:
@@ -42,7 +42,7 @@ class Fit:
         """Return whether the host has to `fetch` now.
 
         Args:
-            batches: How many batches of the epoch are done.
+            batches: Number of batches of the epoch that are done.
         """
         return False
 
@@ -50,7 +50,7 @@ class Fit:
         """Return what the steps recorded since the last time, by columns.
 
         Args:
-            batches: How many batches of the epoch are done.
+            batches: Number of batches of the epoch that are done.
         """
         return {}
 
@@ -58,7 +58,7 @@ class Fit:
         """Roll the training back if it diverges.
 
         Returns:
-            What it continues with, in words; `None` if it does not diverge.
+            What the training continues with, in words; `None` if it does not diverge.
         """
         return None
 
@@ -73,7 +73,7 @@ class Fit:
             length: Length of the fit.
 
         Returns:
-            What is recorded of the epoch that ends, by columns.
+            What is recorded about the epoch that ends, by columns.
         """
         self.rate.settle(epoch, length)
         return {}

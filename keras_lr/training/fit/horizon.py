@@ -13,7 +13,8 @@ class FitLength:
     """How many epochs a fit trains, and how many batches an epoch has.
 
     Args:
-        params: The callback's, in `on_train_begin`; `evaluate` may change them later.
+        params: Parameters of the callback in `on_train_begin`; `evaluate` may change
+            them later.
 
     Attributes:
         epochs: Index of the epoch after the last one.
@@ -36,7 +37,7 @@ class FitLength:
         return self.steps is not None and self.batches >= self.steps
 
     def end_epoch(self) -> None:
-        """Take the number of batches that were counted, if none was known before."""
+        """Use the number of batches that were counted, if none was known before."""
         self.steps = self.steps or self.batches
 
 

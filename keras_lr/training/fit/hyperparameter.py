@@ -1,4 +1,4 @@
-"""A number of the optimizer that moves during a fit: its variable, and its limits."""
+"""A hyperparameter of the optimizer that moves during a fit, within limits."""
 
 import math
 
@@ -10,7 +10,8 @@ from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
 
-# Decays of averages, which move by their distance from 1, and the highest of them.
+# How names of decays of averages begin, and the highest value of such a decay. Its
+# distance from 1 is what moves.
 AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
 LARGEST_AVERAGE = 0.9999
 
@@ -22,8 +23,8 @@ class Hyperparameter:
         model: The model that is trained, in whose strategy's scope the value lives.
         name: `"learning_rate"` or an attribute of the optimizer.
         dtype: Dtype of the value.
-        limits: Lowest and highest value. The decay of an average has a highest one of
-            its own.
+        limits: Lowest and highest value. The decay of an average is at most
+            `LARGEST_AVERAGE`.
 
     Attributes:
         value: The variable, to be read and assigned in a step or on the host.

@@ -27,14 +27,14 @@ PATIENCE = 16
 class OnlineFit(Fit):
     """What lives for one fit in which hyperparameters move in each step.
 
-    The optimizer's `apply` is intercepted while the training step runs or is traced:
-    there the method of `around_step` has its place. What it does is recorded, and the
-    state is written to disk and rolled back if the training diverges.
+    The optimizer's `apply` is intercepted while the training step runs or is traced,
+    and `around_step` is called in its place. What it does is recorded, and the state is
+    written to disk, and rolled back if the training diverges.
 
     Args:
         model: A built, compiled model.
-        around_step: The method, with the rate that it moves.
-        columns: Names of what is recorded of each step.
+        around_step: Method, with the rate that it moves.
+        columns: Names of what is recorded in each step.
         owner: Name of the callback, for messages.
         guards: Whether a training that diverges is rolled back; `loss` must be among
             the columns.
@@ -70,11 +70,11 @@ class OnlineFit(Fit):
         if guards:
             values = [each.value for each in (self.rate.rate, *self._others)]
             self._guard = DivergenceGuard(model, values)
-        self._says_loss = False
+        self._has_loss = False
         self._batches_fetched = 0
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
-        """Return the training step with what goes on around the optimizer's."""
+        """Return the training step with the method around the optimizer's step."""
 
         def moving_step(data: Any) -> Any:
             with self._intercepting(data) as row:
@@ -109,17 +109,17 @@ class OnlineFit(Fit):
 
     def is_due(self, batches: int) -> bool:
         """Return whether the host has to `fetch` now."""
-        most = self._log.capacity - self._batches_per_execution
+        limit = self._log.capacity - self._batches_per_execution
         if self._guard is not None:
-            most = min(most, PATIENCE - 1)
-        return batches - self._batches_fetched > most
+            limit = min(limit, PATIENCE - 1)
+        return batches - self._batches_fetched > limit
 
     def fetch(self, batches: int) -> dict[str, list[float]]:
         """Return what the steps recorded since the last time, by columns."""
         rows = self._log.fetch()
         self._batches_fetched = batches
-        # A step of the user's own may not say its loss.
-        if self._guard is not None and self._says_loss:
+        # A user's own training step may not report its loss.
+        if self._guard is not None and self._has_loss:
             self._guard.observe(rows["loss"])
         return rows
 
@@ -140,11 +140,11 @@ class OnlineFit(Fit):
         self._write_others()
 
     def release(self) -> None:
-        """Take the annealing off the rate, unless the user has set another."""
+        """Remove the annealing of the rate, unless the user has set another."""
         super().release()
         if self._others:
             self._write_others()
-            # It has their old values in it.
+            # It was traced with their old values.
             step_hook.forget_plain_function(self.model)
 
     def write(self, directory: Path, epoch: int) -> None:
@@ -169,10 +169,10 @@ class OnlineFit(Fit):
         """Let the method take part in the training step that is called in this context.
 
         Args:
-            data: Its batch.
+            data: Batch of the training step.
 
         Yields:
-            A dict that says afterwards, in scalars, what the step was like.
+            A dict that holds afterwards what is recorded of the step, in scalars.
         """
         row: dict[str, Tensor] = {}
         calls: list[None] = []
@@ -188,7 +188,7 @@ class OnlineFit(Fit):
         ) -> None:
             calls.append(None)
             _require_one_call(len(calls))
-            self._says_loss = "loss" in row
+            self._has_loss = "loss" in row
 
             def apply_plainly(gradients: Gradients | None) -> None:
                 if gradients is None:
@@ -205,7 +205,7 @@ class OnlineFit(Fit):
                 recording=recording,
                 apply=apply_plainly,
             )
-            # Where a data set runs out, nothing may move that needs no data.
+            # Where a data set runs out, not even what needs no data may move.
             with _after(data):
                 row.update(self.around_step.around(step))
             row.update(step.values)
@@ -227,7 +227,7 @@ class OnlineFit(Fit):
 
 
 def _after(batch: Any) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which whatever happens does so after a batch is there."""
+    """Return a context whose operations wait until a batch is there."""
     import tensorflow as tf
 
     parts = tf.nest.flatten(leaves(batch), expand_composites=True)

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)
-"""What reading a file raises that is missing or broken."""
+"""Errors that reading a missing or broken file raises."""
 
 
 def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> None:
@@ -22,7 +22,7 @@ def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> No
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays in place of those that are there; all or, if killed, none."""
+    """Replace the file by these arrays: by all of them or, if killed, by none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -34,7 +34,7 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
     """Set the variables to those of the end of an epoch.
 
     Returns:
-        Whether they were there. A warning says why not.
+        Whether the file holds them. If not, a warning says why.
     """
     try:
         arrays = read_arrays(path)
@@ -52,14 +52,14 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """Return the arrays of a file, or raise one of `UNREADABLE`."""
-    # Not by its path: what it opens then stays open if the file is broken.
+    # Not `np.load(path)`, which leaves a broken file open.
     with path.open("rb") as file, np.load(file) as archive:
         return dict(archive)
 
 
 def _array(variable: keras.Variable) -> np.ndarray:
     array = ops.convert_to_numpy(variable.value)
-    # NumPy's files know of no bfloat16.
+    # NumPy's files have no bfloat16.
     return array.astype("float32") if variable.dtype == "bfloat16" else array
 
 

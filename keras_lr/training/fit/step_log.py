@@ -1,4 +1,4 @@
-"""A table that is filled inside the training step, a row for each."""
+"""A table on the device to which each training step adds a row."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +16,13 @@ CAPACITY = 1024
 
 
 class StepLog:
-    """Keeps numbers of each step on the device until they are fetched.
+    """Stores numbers of each step on the device until they are fetched.
 
     Args:
         model: The model that is trained, in whose strategy's scope the table lives.
-        columns: Their names.
-        dtype: Of the table.
-        capacity: Rows that it holds; the oldest are overwritten by more.
+        columns: Names of the columns.
+        dtype: Dtype of the table.
+        capacity: Number of rows in it; further rows overwrite the oldest.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class StepLog:
         dtype = self._rows.dtype
         values = ops.stack([ops.cast(row[name], dtype) for name in self.columns])
         place = [self._count.value % self.capacity]
-        # In its place: the table is not copied.
+        # In place: the table is not copied.
         self._rows.value.scatter_update(tf.IndexedSlices(values[None], place))
         # Where a data set runs out there are no values, and no row to count.
         with tf.control_dependencies([values]):

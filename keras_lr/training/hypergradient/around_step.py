@@ -37,7 +37,7 @@ from keras_lr.training.hypergradient.tuned_hyperparameter import (
 )
 
 RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
-"""What a step records of the learning rate's rule."""
+"""Columns that a step records for the learning rate's rule."""
 
 
 def hypergradient_of(name: str) -> str:
@@ -53,8 +53,8 @@ class HypergradientStep(AroundStep):
         step: The pure step of its optimizer.
         rate: Owner of the learning rate.
         others: The other hyperparameters that are tuned.
-        rule: How they move.
-        objective: E.
+        rule: Rule by which they move.
+        objective: Source of E.
         curvature_batch_size: Rows of the batch whose Hessian is used, or the part of
             the batch as a float; `None` for the whole of it.
         every: Steps from one update to the next.
@@ -176,13 +176,13 @@ class HypergradientStep(AroundStep):
         factor: Tensor,
         carried: Sequence[Carried | None],
     ) -> None:
-        """Move the tangents of each hyperparameter over the step to be taken."""
+        """Advance the tangents of each hyperparameter over the coming step."""
         state = self._step.variables.read()
-        for each, part in zip(self.tuned, carried, strict=True):
-            value = values[each.name]
-            seed = factor if each.name == LEARNING_RATE else ops.ones_like(value)
+        for tuned, past in zip(self.tuned, carried, strict=True):
+            value = values[tuned.name]
+            seed = factor if tuned.name == LEARNING_RATE else ops.ones_like(value)
             seed = ops.cast(seed, value.dtype)
-            each.assign(each.advanced(state, gradients, values, seed, part))
+            tuned.assign(tuned.advanced(state, gradients, values, seed, past))
 
     def _where_needed(self, advance: Callable[[], None]) -> None:
         """Advance the tangents, unless they are forgotten before the next update."""
@@ -192,13 +192,13 @@ class HypergradientStep(AroundStep):
         if is_every or replicas.number_of_replicas() > 1:
             advance()
             return
-        # Counted next is the update after this step, or, without validation data, the
-        # one in the step after it: in both cases that of this step's tangent.
+        # The next count is that of the update after this step or, without validation
+        # data, in the next step: in both cases of the one that uses this tangent.
         is_needed = (self._count.value + 1) % self._every == 0
         tf.cond(is_needed, advance, lambda: None)
 
     def _observe(self, evaluate: Evaluate) -> dict[str, Tensor]:
-        """Look at E, where it is time to, and move the hyperparameters by it."""
+        """Evaluate E, where it is due, and move the hyperparameters by it."""
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
 
@@ -211,16 +211,16 @@ class HypergradientStep(AroundStep):
                 (loss, [each.observe(gradients, square) for each in self.tuned])
             )
 
-        loss, observations = self._now_or_not(look, is_due)
+        loss, observations = self._when_due(look, is_due)
         row = {"validation_loss": loss}
-        for each, observation in zip(self.tuned, observations, strict=True):
-            delta, mu, beta = each.update(observation, is_due)
-            row[hypergradient_of(each.name)] = delta
-            if each.name == LEARNING_RATE:
+        for tuned, observation in zip(self.tuned, observations, strict=True):
+            delta, mu, beta = tuned.update(observation, is_due)
+            row[hypergradient_of(tuned.name)] = delta
+            if tuned.name == LEARNING_RATE:
                 row |= {"discount": mu, "hyper_learning_rate": beta}
         return row
 
-    def _now_or_not(self, look: Callable[[], Any], is_due: Tensor) -> Any:
+    def _when_due(self, look: Callable[[], Any], is_due: Tensor) -> Any:
         import tensorflow as tf
 
         if self._every == 1:
@@ -230,7 +230,7 @@ class HypergradientStep(AroundStep):
             names = Observation._fields
             observations = [Observation(*[nothing] * len(names)) for _ in self.tuned]
             return tf.cond(is_due, look, lambda: (nothing, observations))
-        # Replicas cannot meet inside a branch.
+        # Replicas cannot communicate inside a branch.
         return tf.nest.map_structure(lambda x: ops.where(is_due, x, nothing), look())
 
     def _cast(self, scalars: Any) -> Any:

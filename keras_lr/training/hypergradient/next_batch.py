@@ -1,4 +1,4 @@
-"""The loss of the next training batch, whose gradient is taken anyway."""
+"""The loss of the next training batch, whose gradient is computed anyway."""
 
 import math
 
@@ -10,7 +10,7 @@ from keras_lr.training.hypergradient.objective import Observe
 
 
 class NextBatch:
-    """Takes E to be the loss of the batch after the step: it costs nothing.
+    """Uses the loss of the next batch as E: it costs nothing.
 
     The gradient of a training step is that of E at the weights which the step before it
     left. So E is known one step late, and not at all after the last step.
@@ -21,9 +21,9 @@ class NextBatch:
         return {}
 
     def before_step(self, step: OptimizerStep, observe: Observe) -> dict[str, Tensor]:
-        """Let the step's own gradients be observed. The value of E is not asked for."""
+        """Observe the gradients of the step. The value of E is not needed."""
         return observe(lambda is_due: (math.nan, step.batch_gradients()))
 
     def after_step(self, observe: Observe) -> dict[str, Tensor]:
-        """Nothing is known yet."""
+        """Do nothing: E is not known yet."""
         return {}

@@ -8,7 +8,7 @@ import keras
 from keras_lr._typing import Tensor
 from keras_lr.training.fit.around_step import OptimizerStep
 
-# Takes whether this step counts; returns E and its gradient at the weights as they are.
+# Takes whether this step counts; returns E and its gradient at the current weights.
 Evaluate = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 # Moves the hyperparameters by E, and returns scalars for the record.
 Observe = Callable[[Evaluate], dict[str, Tensor]]

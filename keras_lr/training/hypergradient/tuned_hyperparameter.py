@@ -33,21 +33,21 @@ class HypergradientRule:
 
     @property
     def needs_norms(self) -> bool:
-        """Whether it asks for the cosine: each norm is a pass over memory."""
+        """Whether it needs the cosine, whose norms are each a pass over memory."""
         return self.update != "additive"
 
 
-# Below it the numbers kept for Z would grow out of range.
+# Below it, the numbers that are stored for Z would grow out of range.
 SMALLEST_SCALE = 1e-4
 
 
 class Observation(NamedTuple):
-    """What a step shows of one hyperparameter: scalars.
+    """What a step shows about one hyperparameter: scalars.
 
     Attributes:
         hypergradient: Delta = <Z, grad E>.
         one_step: <B, grad E>, 0 where it is not needed.
-        cosine: Of the angle between Z and grad E, 0 where it is not needed.
+        cosine: Cosine of the angle between Z and grad E, 0 where it is not needed.
         tangent_square: ||Z||^2 of the weights, 0 where it is not needed.
     """
 
@@ -63,8 +63,9 @@ class TunedHyperparameter:
     Args:
         model: A built, compiled model.
         step: The step of its optimizer.
-        hyperparameter: What moves.
-        rule: How it moves. The decay of an average moves by its distance from 1.
+        hyperparameter: Hyperparameter that moves.
+        rule: Rule by which it moves. For the decay of an average, its distance from 1
+            moves.
     """
 
     def __init__(
@@ -120,14 +121,14 @@ class TunedHyperparameter:
         tangents = [
             v for each in self.tangents for part in each.variables for v in part
         ]
-        both = [*scalars, *tangents]
-        return {f"{self.name}_{index}": each for index, each in enumerate(both)}
+        variables = enumerate([*scalars, *tangents])
+        return {f"{self.name}_{index}": variable for index, variable in variables}
 
     def carried(self) -> StepState:
-        """Return mu Z_t but for the factor `scale`, which is set for the step.
+        """Return mu Z_t without the factor `scale`, which is set for the step.
 
-        Z is not multiplied by mu in each step, a pass over memory, but kept as Y with
-        Z = scale Y. After a hypergradient that was not finite it is 0.
+        To multiply Z by mu in each step would be a pass over memory. So Y is stored,
+        with Z = scale Y. After a hypergradient that was not finite it is 0.
         """
         import tensorflow as tf
 
@@ -157,14 +158,15 @@ class TunedHyperparameter:
         seed: Tensor,
         carried: Carried | None,
     ) -> list[StepState]:
-        """Return the new values of `tangents`, for a step that is about to be taken.
+        """Return the new values of `tangents`, after the coming step.
 
         The arguments are those of `OptimizerTangent.advanced`.
         """
-        given = (state, gradients, hyperparameters)
+        inputs = (state, gradients, hyperparameters)
         scale = ops.cast(self._scale.value, seed.dtype)
-        new = [self._tangent.advanced(*given, seed / scale, carried)]
-        return new + [each.advanced(*given, seed) for each in self.tangents[1:]]
+        tangent = self._tangent.advanced(*inputs, seed / scale, carried)
+        one_step = [each.advanced(*inputs, seed) for each in self.tangents[1:]]
+        return [tangent, *one_step]
 
     def assign(self, values: Sequence[StepState]) -> None:
         """Set `tangents`."""
@@ -174,11 +176,11 @@ class TunedHyperparameter:
     def observe(
         self, gradients: Sequence[Tensor], square: Tensor | None
     ) -> Observation:
-        """Return what Z and B say of the gradient of E at the weights.
+        """Return the products of Z and B with the gradient of E.
 
         Args:
             gradients: grad E.
-            square: ||grad E||^2; may be `None` if this one does not need it.
+            square: ||grad E||^2; may be `None` if the rule does not need it.
         """
         weights = self._tangent.values().weights
         hypergradient = inner_product(weights, gradients, self._dtype)
@@ -197,13 +199,13 @@ class TunedHyperparameter:
 
         Args:
             observation: What the step showed.
-            is_due: Whether it counts.
+            is_due: Whether an update is due; if not, nothing moves.
 
         Returns:
-            What the update was made with: Delta, mu and beta.
+            Delta, mu and beta of this update.
         """
         rule, delta = self._rule, observation.hypergradient
-        moving = self._hyperparameter
+        hyperparameter = self._hyperparameter
         mu_of_step = self.mu.value + 0.0
         beta, mu, horizon = self.beta.value, self.mu.value, self._horizon.value
         if rule.adaptation:
@@ -216,19 +218,20 @@ class TunedHyperparameter:
                 mu, horizon, delta, observation.one_step
             )
         direction = observation.cosine if rule.needs_norms else delta
-        value = moving.clipped(self._moved(moving.value.value, direction, beta))
-        # Of a norm that overflows nothing is known either: Z begins anew.
+        moved = self._moved(hyperparameter.value.value, direction, beta)
+        value = hyperparameter.clipped(moved)
+        # A norm that overflows says nothing either: Z starts anew.
         is_finite = ops.isfinite(delta + observation.tangent_square)
         horizon = ops.where(is_finite, horizon, ops.zeros_like(horizon))
         is_lost = ops.cast(ops.logical_not(is_finite), delta.dtype)
         last = ops.where(is_finite, delta, self._last.value)
-        for variable, new in (
+        for variable, updated in (
             (self.beta, beta),
             (self.mu, mu),
             (self._horizon, horizon),
-            (moving.value, value),
+            (hyperparameter.value, value),
             (self._last, last),
             (self._is_lost, is_lost),
         ):
-            variable.assign(ops.where(is_due, new, variable.value))
+            variable.assign(ops.where(is_due, updated, variable.value))
         return delta, mu_of_step, self.beta.value + 0.0

@@ -16,7 +16,7 @@ from keras_lr.training.derivatives.tensors import dense
 from keras_lr.training.fit.around_step import OptimizerStep
 from keras_lr.training.hypergradient.objective import Observe
 
-# Any would do: rows are shuffled once, because they may be sorted by class.
+# Any seed would do: rows are shuffled once, because they may be sorted by class.
 _SEED = 0
 
 
@@ -30,8 +30,8 @@ class ValidationLoss:
         model: A built, compiled model.
         data: (x, y) or (x, y, sample_weight) as arrays, or a finite `tf.data.Dataset`
             or `PyDataset` of batches of them.
-        batch_size: Rows of a batch, over all replicas. At least as many as there are:
-            the whole set, in order, each time.
+        batch_size: Rows of a batch, over all replicas. With as many as the data have,
+            or more, each batch is the whole set, in order.
     """
 
     def __init__(self, model: keras.Model, data: Any, batch_size: int) -> None:
@@ -53,22 +53,22 @@ class ValidationLoss:
         return {"position": self.position}
 
     def before_step(self, step: OptimizerStep, observe: Observe) -> dict[str, Tensor]:
-        """E is known after the step."""
+        """Do nothing: E is known after the step."""
         return {}
 
     def after_step(self, observe: Observe) -> dict[str, Tensor]:
-        """Let E at the new weights be observed."""
+        """Observe E at the new weights."""
         weights = self._model.trainable_variables
         return observe(lambda is_due: self.gradient(weights, is_due))
 
     def gradient(
         self, variables: Sequence[keras.Variable], advances: Tensor | bool = True
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return E at the current weights, and its gradient, of the next batch.
+        """Return E of the next batch at the current weights, and its gradient.
 
         Args:
             variables: The weights.
-            advances: Whether the batch after it is the next one from then on.
+            advances: Whether to move on to the batch after it; else it stays the next.
         """
         import tensorflow as tf
 

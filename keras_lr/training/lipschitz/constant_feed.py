@@ -11,7 +11,7 @@ from keras_lr._typing import Tensor
 class ConstantFeed:
     """The optimizers of a model that take their constant from outside.
 
-    Builds them, since what they are given is part of their state.
+    It builds them, since their constants are part of their state.
 
     Args:
         model: A built, compiled model.
@@ -27,7 +27,7 @@ class ConstantFeed:
             optimizer.expect_constants()
 
     def give(self, constant: Tensor, weight_term: Tensor) -> None:
-        """Pass on a constant and the weights' part of it, inside a step or outside."""
+        """Pass on a constant and the regularizers' part of it, in a step or outside."""
         for optimizer in self._takers:
             optimizer.observe_constant(constant, weight_term)
 

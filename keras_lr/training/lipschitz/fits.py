@@ -16,8 +16,8 @@ class LipschitzFit(Fit):
     """Measures L in the training steps.
 
     Args:
-        meter: What measures L.
-        inverse: What turns it into the rate.
+        meter: Meter of L.
+        inverse: Owner of the largest L, which moves the rate to its inverse.
         by_batches: Whether the rate follows from the L of the current batch, or from
             the largest one of the epoch before.
     """
@@ -58,12 +58,12 @@ class LipschitzFit(Fit):
         """Start the epoch's measurement."""
         super().start_epoch(epoch, length)
         self._meter.reset()
-        # An epoch that has no constant from one before it goes by its batches.
+        # Without a constant from an earlier epoch, the rate follows the batches.
         is_unknown = self.inverse.constant == 0.0
         self.inverse.listen(to_batches=self._by_batches or is_unknown)
 
     def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
-        """Take the epoch's L, and leave the rate that the next one begins with."""
+        """Read the epoch's L, and leave the rate that the next one begins with."""
         measured = self._meter.read()
         if not self._by_batches:
             self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
@@ -88,9 +88,9 @@ class ForwardPassFit(LipschitzFit):
     """Measures L before each epoch, by a forward pass over given data.
 
     Args:
-        meter: What measures L.
-        inverse: What turns it into the rate.
-        forward_pass: Runs the model over the data.
+        meter: Meter of L.
+        inverse: Owner of the largest L, which moves the rate to its inverse.
+        forward_pass: Forward pass of the model over the data.
     """
 
     def __init__(

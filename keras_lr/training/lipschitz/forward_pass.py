@@ -14,7 +14,7 @@ class ForwardPass:
 
     Args:
         model: A built model.
-        meter: What measures L.
+        meter: Meter of L.
         data: x or (x, y) as arrays, or batches of them: a `tf.data.Dataset` or a
             `keras.utils.PyDataset`.
         batch_size: Rows of a batch, where `data` are arrays.

@@ -39,7 +39,7 @@ _PROBABILITIES = {
     "categorical_crossentropy": "softmax",
     "sparse_categorical_crossentropy": "softmax",
 }
-_WAY_OUT = (
+_ADVICE = (
     "Name the `keras.layers.Dense` layer whose output the loss sees, as in "
     '`layer="logits"`.'
 )
@@ -52,8 +52,8 @@ class Head:
     Attributes:
         layer: The `Dense` layer.
         trailing: Parameter-free operations behind it, in order; `None` if unknown, as
-            in a subclassed model that goes on after its last layer.
-        output_index: Which of the model's outputs it feeds.
+            in a subclassed model that continues after its last layer.
+        output_index: Index of the model's output that it feeds.
         output_keys: Keys by which a dict of targets may name that output.
     """
 
@@ -72,9 +72,9 @@ class Head:
         """Names of the nonlinear activations before the loss; `None` if unknown."""
         if self.trailing is None:
             return None
-        own = _keras.activation_name(self.layer.activation)
+        of_layer = _keras.activation_name(self.layer.activation)
         behind = [_activation_of(operation) or "" for operation in self.trailing]
-        nonlinear = (name for name in (own, *behind) if name not in _LINEAR)
+        nonlinear = (name for name in (of_layer, *behind) if name not in _LINEAR)
         return tuple(nonlinear)
 
     def predictions(self, outputs: Tensor) -> Tensor:
@@ -138,14 +138,14 @@ def find_head(
     if len(heads) > 1:
         raise ValueError(
             f"`{owner}` needs one head. Received: a model with {len(heads)} "
-            f"outputs. {_WAY_OUT}"
+            f"outputs. {_ADVICE}"
         )
     if heads[0] is None:
         raise ValueError(
             f"`{owner}` needs a `keras.layers.Dense` layer as the last one, with "
             "nothing but activations behind it (there is no formula for convolutional "
             f"heads). Received: a model that ends in {_last_operation(outputs[0])}. "
-            f"{_WAY_OUT}"
+            f"{_ADVICE}"
         )
     return heads[0]
 
@@ -161,18 +161,18 @@ def _require_one_loss(model: keras.Model, layer: keras.layers.Dense) -> None:
 
 def _named_layer(model: keras.Model, layer: str | keras.Layer) -> keras.layers.Dense:
     layers = {each.name: each for each in _keras.all_layers(model)}
-    found = layers.get(layer if isinstance(layer, str) else layer.name)
-    if found is None or (not isinstance(layer, str) and found is not layer):
+    named = layers.get(layer if isinstance(layer, str) else layer.name)
+    if named is None or (not isinstance(layer, str) and named is not layer):
         raise ValueError(
             "`layer` must be a layer of the model, or the name of one. Received: "
             f"layer={layer!r}, in a model with layers {sorted(layers)}."
         )
-    if not isinstance(found, keras.layers.Dense):
+    if not isinstance(named, keras.layers.Dense):
         raise ValueError(
             "`layer` must be a `keras.layers.Dense` layer: there is no formula for "
-            f"others. Received: layer={found.name!r} of type {type(found).__name__}."
+            f"others. Received: layer={named.name!r} of type {type(named).__name__}."
         )
-    return found
+    return named
 
 
 def _walk_back(
@@ -224,13 +224,13 @@ def _last_called(model: keras.Model, owner: str) -> Head:
             stack.enter_context(
                 layer_tap.tapped(dense, lambda _, z, d=dense: calls.append((d, z)))
             )
-        # A model may do with symbolic inputs what it does not with its data.
+        # A model may fail on symbolic inputs although it runs on its data.
         with contextlib.suppress(Exception):
             output = _keras.symbolic_call(model)
     if output is None or not calls:
         raise ValueError(
             f"`{owner}` found no `keras.layers.Dense` layer at the end of the "
-            f"subclassed model {model.name!r}. {_WAY_OUT}"
+            f"subclassed model {model.name!r}. {_ADVICE}"
         )
     dense, outputs = calls[-1]
     if outputs is output:
@@ -239,6 +239,6 @@ def _last_called(model: keras.Model, owner: str) -> Head:
         raise ValueError(
             "The `keras.layers.Dense` layer called last must give the model's output. "
             f"Received: {dense.name!r} with {dense.units} units, in a model with "
-            f"{output.shape[-1]} outputs. {_WAY_OUT}"
+            f"{output.shape[-1]} outputs. {_ADVICE}"
         )
     return Head(dense, None)

@@ -1,9 +1,9 @@
 """Measure the Lipschitz constant of the loss inside the training step.
 
 The sums of `keras_lr.rules.lipschitz` are taken from the tensors that go through the
-head anyway, so a measured step costs two reductions more than a plain one and no
-forward pass. Their maxima over an epoch live in variables of the monitor's own, and
-are fetched once per epoch.
+head anyway, so a measured step costs two more reductions than a plain one and no
+forward pass. Their maxima over an epoch live in variables of the monitor, and are
+fetched once per epoch.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from keras_lr.training.lipschitz.losses import LossDescription
 
 @dataclasses.dataclass(frozen=True)
 class HeadStatistics:
-    """The largest values over the batches seen since the last reset.
+    """The largest values over the batches since the last reset.
 
     Attributes:
         activation_norm: K_z, the largest ||A||_F of a batch.
@@ -40,9 +40,9 @@ class HeadMonitor:
 
     Args:
         model: A built, compiled model.
-        head: Its last layer.
-        loss: The loss behind it.
-        constants: Of the loss.
+        head: Last layer of the model.
+        loss: Loss behind the head.
+        constants: Constants of the loss.
         bound: `"paper"` or `"strict"`.
     """
 
@@ -88,8 +88,8 @@ class HeadMonitor:
         """Count what goes through the head; return the data's part of the batch's L.
 
         Args:
-            inputs: The layer's inputs.
-            outputs: The layer's outputs.
+            inputs: Inputs of the head's layer.
+            outputs: Outputs of the head's layer.
             data: The batch, as `train_step` gets it: x, (x, y) or (x, y, weights).
         """
         _, targets, weights = keras.utils.unpack_x_y_sample_weight(data)

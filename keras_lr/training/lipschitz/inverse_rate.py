@@ -24,10 +24,10 @@ class InverseRate:
         model: A built, compiled model.
         rate: Owner of the learning rate.
         factor: Multiple of the inverse.
-        memory: How much of the largest constant so far counts, from 0 to 1.
+        memory: Part of the largest constant so far that counts, from 0 to 1.
         limits: Lowest and highest inverse, before annealing.
-        feeds_batches: Whether optimizers that take the constant itself are given that
-            of each batch, `observe`, or that of each epoch, `hold`.
+        feeds_batches: Whether optimizers that take the constant itself get that of each
+            batch, from `observe`, or that of each epoch, from `hold`.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class InverseRate:
                 self._constant.assign(self._scale(optimizer) / value)
 
     def listen(self, *, to_batches: bool) -> None:
-        """Say whether the constants that `observe` is given count."""
+        """Say whether the constants that `observe` gets count."""
         self._observes.assign(float(to_batches))
 
     def observe(self, constant: Tensor, weight_term: Tensor = 0.0) -> None:
-        """Count a batch's constant, inside the step; `weight_term` is its part."""
+        """Count a batch's constant and the regularizers' part of it, in the step."""
         if self._feeds_batches:
             self._feed.give(constant, weight_term)
         held = lipschitz.held_maximum(constant, self._constant.value, self._memory)
@@ -81,7 +81,7 @@ class InverseRate:
         self._constant.assign(ops.where(observes, held, self._constant.value))
 
     def hold(self, constant: float, weight_term: float = 0.0) -> None:
-        """Count an epoch's constant, on the host; `weight_term` is its part."""
+        """Count an epoch's constant and the regularizers' part of it, on the host."""
         if not self._feeds_batches:
             self._feed.give(constant, weight_term)
         held = lipschitz.held_maximum(constant, self._constant.value, self._memory)
@@ -109,7 +109,7 @@ class InverseRate:
 def warn_unless_gradient_descent(
     optimizer: keras.optimizers.Optimizer, owner: str
 ) -> None:
-    """Warn of the optimizers whose rate is left alone.
+    """Warn about the optimizers whose rate is only annealed.
 
     Args:
         optimizer: The compiled optimizer.

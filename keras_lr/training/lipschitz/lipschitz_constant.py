@@ -77,7 +77,7 @@ def lipschitz_constant(
 
     Notes:
         The paper's form is the paper's, with two exceptions: the mean squared error's
-        K_a - ||y|| can be negative, and its absolute value is taken; and the norm of
+        K_a - ||y|| can be negative, and its absolute value is used; and the norm of
         Gamma^2, which the paper leaves open, is the spectral one, with which its L2
         case follows from its Tikhonov case. It takes lambda ||w|| for Keras's
         `L2(lambda)`, whose gradient is 2 lambda w.

@@ -15,7 +15,7 @@ from keras_lr.training.lipschitz.head_monitor import HeadMonitor
 from keras_lr.training.lipschitz.losses import constants_of, describe_loss
 from keras_lr.training.lipschitz.weight_term import WeightTerm
 
-# Takes L of a batch, and the weights' part of it.
+# Takes L of a batch, and the regularizers' part of it.
 OnConstant = Callable[[Tensor, Tensor], None]
 
 
@@ -26,8 +26,8 @@ class LipschitzMeter:
         model: A built, compiled model.
         bound: `"paper"` or `"strict"`.
         layer: The head or its name, where it cannot be found.
-        row_bound: D, for a loss without a formula.
-        tikhonov: Gamma of a term that the user adds to the loss.
+        row_bound: Bound D, for a loss without a formula.
+        tikhonov: Gamma of a term that is added to the loss by hand.
         owner: Name of the callback, for messages.
 
     Raises:
@@ -61,9 +61,9 @@ class LipschitzMeter:
 
         Args:
             data: The batch, as `train_step` gets it: x, (x, y) or (x, y, weights).
-            on_constant: Given L and the weights' part of it, before the update. It is
-                called inside the head's call: with control flow in the model, L has no
-                place outside of it.
+            on_constant: Function of L and the regularizers' part of it. It is called
+                before the update, inside the head's call: with control flow in the
+                model, L is unknown outside of it.
         """
 
         def measure(inputs: Tensor, outputs: Tensor) -> None:
@@ -79,7 +79,7 @@ class LipschitzMeter:
         self._monitor.reset()
 
     def read(self) -> dict[str, float]:
-        """Return the largest L and K_z since the last reset, and the weights' part."""
+        """Return the largest L and K_z since the last reset, and the weight term."""
         statistics = self._monitor.read()
         weight_term = _keras.to_float(self._weight_term())
         return {

@@ -24,8 +24,8 @@ class WeightTerm:
         model: A built model.
         layer: The head.
         bound: `"paper"` or `"strict"`.
-        tikhonov: Gamma of a term `||Gamma w||^2` that the user adds to the loss
-            himself: a float for a multiple of the identity, or a matrix that multiplies
+        tikhonov: Gamma of a term `||Gamma w||^2` that is added to the loss by hand:
+            a float for a multiple of the identity, or a matrix that multiplies
             the head's kernel from the left.
         owner: Name of the callback, for messages.
 

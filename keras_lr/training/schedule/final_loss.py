@@ -16,10 +16,10 @@ from keras_lr.training.schedule.training_step import Floats, TrainingStep
 class FinalLoss:
     """Evaluates E in inference mode, in parts that follow one another.
 
-    The regularizers have no part in E. The data are read once and kept in memory.
+    The regularizers have no part in E. The data are read once and held in memory.
 
     Args:
-        step: Of the model that is trained.
+        step: Training step of the model that is trained.
         data: (x, y) or (x, y, sample_weight) as arrays, or a finite `tf.data.Dataset`
             or `PyDataset` of batches of them.
         batch_size: Rows of a part.
@@ -43,21 +43,21 @@ class FinalLoss:
         return tf.add_n([self._value(floats, *part) for part in self._parts()])
 
     def gradient(self, floats: Floats) -> tuple[Tensor, Floats]:
-        """Return E, and its gradient by the state."""
+        """Return E, and its gradient with respect to the state."""
         import tensorflow as tf
 
         sums: list[Tensor] = []
         for part in self._parts():
-            new = self._gradient(floats, *part)
-            pairs = zip(sums, new, strict=True)
-            sums = [a + b for a, b in pairs] if sums else new
+            terms = self._gradient(floats, *part)
+            pairs = zip(sums, terms, strict=True)
+            sums = [a + b for a, b in pairs] if sums else terms
         loss, *gradients = sums
         number = len(floats.weights)
         slots = [tf.zeros_like(each) for each in floats.slots]
         return loss, Floats(gradients[:number], slots, gradients[number:])
 
     def _parts(self) -> Any:
-        """Yield batches, and which part of the rows they are."""
+        """Yield batches, and their part of the rows."""
         import tensorflow as tf
 
         for start in range(0, self._total, self._batch_size):
@@ -67,9 +67,10 @@ class FinalLoss:
             yield batch, tf.constant(share, keras.config.floatx())
 
     def _value_of_part(self, floats: Floats, batch: Any, share: Tensor) -> Tensor:
-        model, own = self._step.model, self._step.variables.floats
+        model, variables = self._step.model, self._step.variables.floats
         scope = _keras.leaving_no_trace(
-            [*own.weights, *own.statistics], [*floats.weights, *floats.statistics]
+            [*variables.weights, *variables.statistics],
+            [*floats.weights, *floats.statistics],
         )
         with scope:
             loss = _keras.data_loss(model, batch)

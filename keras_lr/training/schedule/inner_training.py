@@ -20,28 +20,28 @@ from keras_lr.training.schedule.training_step import TrainingState, TrainingStep
 Draw = tuple[int, int]
 
 SEARCH, JUDGMENT = 0, 1
-"""The first number of a draw: what it is for. The second one counts them."""
+"""First numbers of a draw, which say what it is for. The second counts them."""
 
 
 class InnerTraining:
-    """Trains a model again and again, each time by the schedule that it is given.
+    """Trains a model again and again, each time by another schedule.
 
-    What a training starts from and what it is fed with is a draw. Draws of the same
-    numbers are the same.
+    A draw says what a training starts from, and the batches it gets. Draws with the
+    same numbers are the same.
 
     Args:
         build_model: Function which returns a new compiled model.
-        train_data: Of `minibatches`.
-        validation_data: Of `FinalLoss`.
-        steps: Of a training.
+        train_data: Training data, as `minibatches` takes them.
+        validation_data: Validation data, as `FinalLoss` takes them.
+        steps: Number of steps of a training.
         every: Steps for which a value of the schedule holds.
-        batch_size: Of `minibatches`.
+        batch_size: Rows of a minibatch; `None` for the default.
         redraws_batches: Whether each draw has its own minibatches and random masks.
         redraws_weights: Whether each draw has its own initial weights.
-        memory_limit: Bytes for the states that are kept; `None` for forward mode, in
-            which none is.
-        seed: Of all draws.
-        owner: Who trains, for messages.
+        memory_limit: Bytes for stored states; `None` for forward mode, which stores
+            none.
+        seed: Seed of all draws.
+        owner: Name of the caller, for messages.
 
     Raises:
         ValueError: If the training cannot be differentiated.
@@ -66,13 +66,13 @@ class InnerTraining:
         self._steps = steps
         self.every = every
         self.values = -(-steps // every)
-        """How many values a schedule has."""
+        """Number of values of a schedule."""
         self._redraws_batches = redraws_batches
         self._redraws_weights = redraws_weights
         self._seed = seed
         self._owner = owner
         self._batches = minibatches(train_data, batch_size, steps)
-        self._kept_batches: Batches | None = None
+        self._fixed_batches: Batches | None = None
         model = self._new_model(0)
         self._step = TrainingStep(model, self._batches.example, owner)
         self._final_loss = FinalLoss(
@@ -81,7 +81,7 @@ class InnerTraining:
         self._capacity = None
         if memory_limit is not None:
             self._capacity = _capacity(memory_limit, self._step.nbytes, steps)
-        self._kept_start = self._step.state()
+        self._fixed_start = self._step.state()
         self.learning_rate = _keras.get_learning_rates(model.optimizer)["learning_rate"]
         """The rate that the model was compiled with."""
 
@@ -91,8 +91,8 @@ class InnerTraining:
         return not (self._redraws_batches or self._redraws_weights)
 
     def settings(self) -> dict[str, Any]:
-        """Return what tells this training from others, for JSON."""
-        start, example = self._kept_start, self._batches.example
+        """Return what distinguishes this training from others, for JSON."""
+        start, example = self._fixed_start, self._batches.example
         arrays = [each for each in tree.flatten([start, example]) if each is not None]
         checksum = 0
         for each in arrays:
@@ -109,27 +109,27 @@ class InnerTraining:
         }
 
     def gradient(self, values: FloatArray, draw: Draw) -> tuple[float, FloatArray]:
-        """Return E after a training, and its gradient by the values of the schedule."""
-        rates, start, batches = self._given(values, draw)
-        given = self._step, self._final_loss, start, rates, batches
+        """Return E after a training, and its gradient with respect to the values."""
+        rates, start, batches = self._inputs(values, draw)
+        arguments = self._step, self._final_loss, start, rates, batches
         if self._capacity is None:
-            return schedule_gradient.forward(*given, every=self.every)
-        loss, slopes = schedule_gradient.reverse(*given, capacity=self._capacity)
+            return schedule_gradient.forward(*arguments, every=self.every)
+        loss, slopes = schedule_gradient.reverse(*arguments, capacity=self._capacity)
         return loss, lrs_opt.gathered(slopes, self.every)
 
     def loss(self, values: FloatArray, draw: Draw) -> float:
         """Return E after a training."""
-        rates, start, batches = self._given(values, draw)
+        rates, start, batches = self._inputs(values, draw)
         whole = 0, self._steps
         state = schedule_gradient.train(self._step, start, rates, batches, whole)
         return float(self._final_loss.value(state.floats))
 
-    def _given(
+    def _inputs(
         self, values: FloatArray, draw: Draw
     ) -> tuple[Any, TrainingState, Batches]:
         rates = self._step.rates(lrs_opt.expanded(values, self.every, self._steps))
         generator = np.random.default_rng([self._seed, *draw])
-        start = self._kept_start
+        start = self._fixed_start
         if self._redraws_weights:
             start = self._new_start(int(generator.integers(2**31)))
         if not self._redraws_batches:
@@ -138,15 +138,15 @@ class InnerTraining:
         return rates, self._step.with_other_seeds(start, generator), batches
 
     def _same_batches(self) -> Batches:
-        batches = self._kept_batches
+        batches = self._fixed_batches
         if batches is None:
             batches = self._batches.draw(np.random.default_rng(self._seed))
-            self._kept_batches = batches
+            self._fixed_batches = batches
         return batches
 
     def _new_start(self, seed: int) -> TrainingState:
-        own, new = self._step.model, self._new_model(seed)
-        pairs = zip(_all_variables(own), _all_variables(new), strict=True)
+        model, new_model = self._step.model, self._new_model(seed)
+        pairs = zip(_all_variables(model), _all_variables(new_model), strict=True)
         for variable, value in pairs:
             variable.assign(value)
         return self._step.state()
@@ -177,7 +177,7 @@ def _all_variables(model: keras.Model) -> list[keras.Variable]:
 
 
 def _capacity(memory_limit: int, nbytes: int, steps: int) -> int:
-    """Return how many states are kept at most."""
+    """Return how many states can be stored."""
     capacity = min(memory_limit // max(nbytes, 1), steps)
     needed = lrs_opt.smallest_capacity(steps)
     if capacity < needed:
@@ -209,8 +209,8 @@ def _require_plain_step(model: keras.Model, owner: str) -> None:
             model.distribute_strategy.num_replicas_in_sync > 1
         ),
     }
-    for reason, is_so in reasons.items():
-        if is_so:
+    for reason, applies in reasons.items():
+        if applies:
             raise ValueError(
                 f"`{owner}` differentiates Keras's own training step, on one device "
                 "and without a scale of the loss or averaged weights. Received: a "

@@ -1,4 +1,4 @@
-"""The minibatches of one training after another, all kept until it is over."""
+"""The minibatches of a training, each of which can be read again until it is over."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ class DrawnRows:
 
     Args:
         data: A structure of tensors.
-        rows: `(steps, batch_size)`, which rows are in the batch of each step.
+        rows: Numbers of the rows in the batch of each step, `(steps, batch_size)`.
     """
 
     def __init__(self, data: Any, rows: np.ndarray) -> None:
@@ -34,7 +34,8 @@ class DrawnRows:
 class ArrayBatches:
     """Draws batches from arrays: each epoch in an order of its own.
 
-    All batches have the same size: one goes on in the next epoch where rows run out.
+    All batches have the same size: where the rows of an epoch run out, a batch
+    continues with the next epoch.
 
     Args:
         data: (x, y) or (x, y, sample_weight).
@@ -62,7 +63,7 @@ class ArrayBatches:
 
 
 class DatasetBatches:
-    """Takes the batches of a data set as they come, again from its start at its end.
+    """Takes the batches of a data set in order, and starts again at its end.
 
     Args:
         data: A `tf.data.Dataset` or `PyDataset`.
@@ -74,11 +75,11 @@ class DatasetBatches:
         self._steps = steps
         self.example = next(self._batches)
         self.batch_size = len(leaves(self.example)[0])
-        # Nothing is lost of data that can be read once.
+        # The example is also the first batch: some data can be read only once.
         self._batches = itertools.chain([self.example], self._batches)
 
     def draw(self, generator: np.random.Generator) -> Sequence[Any]:
-        """Return the next batches, the order of which is the data set's own."""
+        """Return the next batches, in the order of the data set."""
         return list(itertools.islice(self._batches, self._steps))
 
 

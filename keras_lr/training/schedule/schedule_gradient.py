@@ -1,4 +1,4 @@
-"""The gradient of E by the rate of every step of a training."""
+"""The gradient of E with respect to the rate of every step of a training."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -52,16 +52,16 @@ def reverse(
     Args:
         step: The training step.
         final_loss: E.
-        start: The state before the first step.
-        rates: Of each step.
-        batches: Of each step.
-        capacity: How many states are kept at most.
+        start: State before the first step.
+        rates: Rate of each step.
+        batches: Batch of each step.
+        capacity: Number of states that can be stored.
     """
     parts = lrs_opt.segments(len(rates), capacity)
-    kept = []
+    starts = []
     state = start
     for part in parts[:-1]:
-        kept.append(state)
+        starts.append(state)
         state = train(step, state, rates, batches, part)
     trajectory = _trajectory(step, state, rates, batches, parts[-1])
     state = step.advance(trajectory[-1], rates[-1], batches[len(rates) - 1])
@@ -76,7 +76,7 @@ def reverse(
             )
             slopes.append(slope)
         if parts:
-            trajectory = _trajectory(step, kept.pop(), rates, batches, parts[-1])
+            trajectory = _trajectory(step, starts.pop(), rates, batches, parts[-1])
     return float(loss), np.array(slopes[::-1], dtype="float64")
 
 
@@ -89,17 +89,17 @@ def forward(
     *,
     every: int,
 ) -> tuple[float, FloatArray]:
-    """Return E after a training, and its gradient by the rate of each group of steps.
+    """Return E, and its gradient with respect to the rate of each group of steps.
 
-    In forward mode: no state is kept, but a tangent for each group.
+    In forward mode: no state is stored, but a tangent for each group.
 
     Args:
         step: The training step.
         final_loss: E.
-        start: The state before the first step.
-        rates: Of each step.
-        batches: Of each step.
-        every: Steps of a group.
+        start: State before the first step.
+        rates: Rate of each step.
+        batches: Batch of each step.
+        every: Number of steps of a group.
     """
     tangents = []
     state = start
@@ -108,8 +108,8 @@ def forward(
         if t % every == 0:
             tangents.append(zeros_like(state.floats))
         for group, tangent in enumerate(tangents):
-            is_own = group == t // every
-            seed = rate * 0.0 + float(is_own)
+            is_current = group == t // every
+            seed = rate * 0.0 + float(is_current)
             tangents[group] = step.push_forward(state, rate, batch, tangent, seed)
         state = step.advance(state, rate, batch)
     loss, gradient = final_loss.gradient(state.floats)
@@ -136,6 +136,6 @@ def _product(tangent: Any, gradient: Any) -> float:
     """Return the sum of the products, in float64."""
     return sum(
         float(np.vdot(np.asarray(a, "float64"), np.asarray(b, "float64")))
-        for own, other in zip(tangent, gradient, strict=True)
-        for a, b in zip(own, other, strict=True)
+        for parts in zip(tangent, gradient, strict=True)
+        for a, b in zip(*parts, strict=True)
     )

@@ -8,8 +8,8 @@ and then the optimizer's code. Its two derivatives,
 
     A_t = dPhi_t / ds,    B_t = dPhi_t / deta,
 
-are never made, only their products with an adjoint from the left, in reverse mode, and
-with a tangent from the right, in forward mode.
+are never computed, only their products with an adjoint from the left, in reverse mode,
+and with a tangent from the right, in forward mode.
 """
 
 import math
@@ -31,9 +31,9 @@ class Floats(NamedTuple):
     """The part of a state that has derivatives, or a tangent or an adjoint of it.
 
     Attributes:
-        weights: Of the model, those that are trained.
-        slots: Of the optimizer: momenta, averages, scalars.
-        statistics: Of the model, what a forward pass in training changes.
+        weights: Trained weights of the model.
+        slots: Floats of the optimizer: momenta, averages, scalars.
+        statistics: Other floats of the model that a forward pass in training changes.
     """
 
     weights: list[Tensor]
@@ -42,13 +42,13 @@ class Floats(NamedTuple):
 
 
 class TrainingState(NamedTuple):
-    """All that a training step depends on and changes.
+    """Everything that a training step depends on and changes.
 
     Attributes:
         floats: The part that has derivatives.
-        seeds: Of the model, whole numbers that a forward pass changes: the positions
-            of its random numbers.
-        counters: Of the optimizer, its whole numbers: how many steps it took.
+        seeds: Whole numbers of the model that a forward pass changes: the positions of
+            its random numbers.
+        counters: Whole numbers of the optimizer: its count of steps.
     """
 
     floats: Floats
@@ -62,11 +62,11 @@ class TrainingStep:
     Args:
         model: A built, compiled model, whose optimizer is built and whose step is
             Keras's own.
-        batch: Any batch, to find out what a forward pass changes.
-        owner: Who needs it, for messages.
+        batch: Any batch, to learn what a forward pass changes.
+        owner: Name of the caller, for messages.
 
     Raises:
-        ValueError: If the step cannot be differentiated, or not be repeated.
+        ValueError: If the step cannot be differentiated or repeated.
     """
 
     def __init__(self, model: keras.Model, batch: Any, owner: str) -> None:
@@ -99,7 +99,7 @@ class TrainingStep:
 
     @property
     def nbytes(self) -> int:
-        """The size of a state in memory."""
+        """Size of a state in memory."""
         import tensorflow as tf
 
         variables = keras.tree.flatten(self.variables)
@@ -118,7 +118,7 @@ class TrainingStep:
         """Return a state from which layers such as dropout draw other numbers."""
         import tensorflow as tf
 
-        # Layers may also count with whole numbers, which are weights.
+        # Layers may also count in whole numbers, which are weights.
         counts = {id(each) for each in self.model.weights}
         pairs = zip(self.variables.seeds, state.seeds, strict=True)
         seeds = [
@@ -149,10 +149,10 @@ class TrainingStep:
         import tensorflow as tf
 
         (weights, _, statistics), seeds, _ = state
-        own = self.variables
-        changed = [*own.floats.statistics, *own.seeds]
+        variables = self.variables
+        changed = [*variables.floats.statistics, *variables.seeds]
         scope = _keras.leaving_no_trace(
-            [*own.floats.weights, *changed], [*weights, *statistics, *seeds]
+            [*variables.floats.weights, *changed], [*weights, *statistics, *seeds]
         )
         with tf.GradientTape() as tape:
             tape.watch(weights)
@@ -160,8 +160,8 @@ class TrainingStep:
                 loss = _keras.training_loss(self.model, batch)
         gradients = dense(tape.gradient(loss, weights))
         after = scope.get_current_value
-        new_statistics = [after(each) for each in own.floats.statistics]
-        return gradients, new_statistics, [after(each) for each in own.seeds]
+        new_statistics = [after(each) for each in variables.floats.statistics]
+        return gradients, new_statistics, [after(each) for each in variables.seeds]
 
     def _pull_back(
         self, state: TrainingState, rate: Tensor, batch: Any, adjoint: Floats
@@ -203,7 +203,7 @@ class TrainingStep:
         """Return the adjoints of weights, slots, present gradients and rate."""
         import tensorflow as tf
 
-        # A tensor is recognized by its identity, and one may be there twice.
+        # Tensors are told apart by their identity, and one may occur twice.
         gradients = [None if each is None else ops.copy(each) for each in gradients]
         present = [each for each in gradients if each is not None]
         with root.differentiable_at_zero(), tf.GradientTape() as tape:
@@ -263,7 +263,7 @@ def _changed_by_forward_pass(
     import tensorflow as tf
 
     changed: list[keras.Variable] = []
-    is_own: list[bool] = []
+    are_known: list[bool] = []
 
     def probe() -> None:
         variables = [*model.trainable_variables, *model.non_trainable_variables]
@@ -275,10 +275,10 @@ def _changed_by_forward_pass(
             if scope.get_current_value(variable) is not value:
                 changed.append(variable)
         known = {id(each) for each in [*variables, *model.metrics_variables]}
-        is_own.append(known.issuperset(scope.state_mapping))
+        are_known.append(known.issuperset(scope.state_mapping))
 
     tf.function(probe, autograph=False).get_concrete_function()
-    if not all(is_own):
+    if not all(are_known):
         raise ValueError(
             f"`{owner}` repeats training steps, so a forward pass must change nothing "
             "but the model's own variables. Received: a model that draws random "

@@ -18,8 +18,8 @@ from keras_lr.training.walk.probes import (
     LossProbe,
     Prepared,
     Probe,
+    ProbedStep,
     SlopeProbe,
-    StepTaken,
     Trial,
 )
 from keras_lr.training.walk.repeated_loss import RepeatedLoss
@@ -50,12 +50,12 @@ class WalkStep(AroundStep):
         step: The pure step of its optimizer.
         rate: Owner of the learning rate.
         others: The other hyperparameters that walk.
-        rules: How each of them moves, the learning rate first.
+        rules: Rules by which they move, that of the learning rate first.
         probe: `"loss"` or `"slope"`.
         every: Steps from one move to the next.
         smoothing: Decay of the average of the gradients; 0 for the gradients as they
             are.
-        anneals: Whether there are steps whose rate is multiplied by less than 1.
+        anneals: Whether the rate is annealed.
     """
 
     name = "walk"
@@ -106,7 +106,7 @@ class WalkStep(AroundStep):
             self._average.clear()
 
     def recording(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
-        """Note seeds and statistics as they are before the training step."""
+        """Record seeds and statistics as they are before the training step."""
         return contextlib.nullcontext(RepeatedLoss(self.model, data))
 
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
@@ -116,18 +116,19 @@ class WalkStep(AroundStep):
         is_due = self._is_due(step.factor)
         gradients = batch_gradients = step.summed_gradients()
         if step.loss_scale is not None:
-            # A step that is left out says nothing.
+            # A step that is skipped decides nothing.
             is_due = ops.logical_and(is_due, are_finite(gradients))
         if self._average is not None:
             gradients = self._average.followed_by(gradients)
-        taken = StepTaken(gradients, batch_gradients, values, step.loss)
-        prepared = self._prepared(is_due, taken)
+        probed_step = ProbedStep(gradients, batch_gradients, values, step.loss)
+        prepared = self._prepared(is_due, probed_step)
         if self._average is None:
             step.take()
         else:
             step.take(_shares(gradients, step.loss_scale))
         size = ops.exp(self._walked[0].step.value)
-        return self._moved(is_due, batch, taken, prepared) | {"factor": size}
+        row = self._moved(is_due, batch, probed_step, prepared)
+        return row | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
         """Count a step; return whether the hyperparameters move after it."""
@@ -135,10 +136,10 @@ class WalkStep(AroundStep):
         is_due = self._count.value % self._every == 0
         for each in self._walked:
             is_due = ops.logical_or(is_due, each.climbs)
-        # An annealed step is shorter than it could be, and says: raise.
+        # An annealed step is shorter than it could be, so a trial would say: raise.
         return ops.logical_and(is_due, factor >= 1.0)
 
-    def _prepared(self, is_due: Tensor, step: StepTaken) -> Prepared:
+    def _prepared(self, is_due: Tensor, step: ProbedStep) -> Prepared:
         """Return what the trials need from before the step."""
         if not self._probe.needs_state:
             return []
@@ -150,9 +151,9 @@ class WalkStep(AroundStep):
         )
 
     def _moved(
-        self, is_due: Tensor, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+        self, is_due: Tensor, batch: RepeatedLoss, step: ProbedStep, prepared: Prepared
     ) -> dict[str, Tensor]:
-        """Try, and move the hyperparameters by the trials, where it is time to.
+        """Make the trials and move the hyperparameters by them, where they are due.
 
         Returns:
             The loss of the batch after the step, and those of the trials. With
@@ -182,7 +183,7 @@ class WalkStep(AroundStep):
         if replicas.number_of_replicas() == 1:
             trials = self._when_due(is_due, look_and_move, nothing)
         else:
-            # Replicas cannot meet inside of a branch.
+            # Replicas cannot communicate inside a branch.
             trials = [
                 Trial(each.start, *replicas.sum_over_replicas([each.loss, each.probe]))
                 for each in self._when_due(is_due, look, nothing)
@@ -193,8 +194,8 @@ class WalkStep(AroundStep):
         return row | {column: trial.probe for column, trial in pairs}
 
     def _move(self, trials: Sequence[Trial], is_due: Tensor) -> None:
-        for each, trial in zip(self._walked, trials, strict=True):
-            each.update(*self._probe.decide(each, trial), is_due)
+        for walked, trial in zip(self._walked, trials, strict=True):
+            walked.update(*self._probe.decide(walked, trial), is_due)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

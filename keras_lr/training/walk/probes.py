@@ -1,4 +1,4 @@
-"""What is looked at after a training step to see whether it should have been longer.
+"""Trials after a training step that tell whether it should have been longer.
 
 Either L_t(w_{t+1}(f eta)), the loss of the same batch after a step at a raised rate, or
 the slope of L_t(w_{t+1}(eta)),
@@ -30,8 +30,8 @@ from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter
 Prepared = Sequence[Sequence[Tensor]]
 
 
-class StepTaken(NamedTuple):
-    """The step that the optimizer takes.
+class ProbedStep(NamedTuple):
+    """The optimizer's step, as a probe sees it.
 
     Attributes:
         gradients: Gradients that the optimizer gets, of the global batch.
@@ -50,8 +50,8 @@ class Trial(NamedTuple):
     """The trial of one hyperparameter: scalars.
 
     Attributes:
-        start: What `probe` would be without a step: the loss, or the slope. NaN if it
-            is of no use.
+        start: Value of `probe` without a step: the loss, or the slope. NaN if it is not
+            used.
         loss: Loss of the batch after the step.
         probe: Loss of the batch after the step at a raised value, or the slope of
             `loss` as a function of the value.
@@ -63,20 +63,20 @@ class Trial(NamedTuple):
 
 
 class Probe(Protocol):
-    """What is tried of each hyperparameter.
+    """A kind of trial, made for each hyperparameter.
 
     Attributes:
-        needs_state: Whether `before` has to be called: before the step.
+        needs_state: Whether `before` has to be called before the step.
     """
 
     needs_state: bool
 
-    def before(self, state: StepState, step: StepTaken) -> Prepared:
+    def before(self, state: StepState, step: ProbedStep) -> Prepared:
         """Return for each hyperparameter what a trial needs from before the step."""
         ...
 
     def after(
-        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+        self, batch: RepeatedLoss, step: ProbedStep, prepared: Prepared
     ) -> list[Trial]:
         """Return the trial of each hyperparameter; its losses are of this replica."""
         ...
@@ -84,7 +84,7 @@ class Probe(Protocol):
     def decide(
         self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes, and whether it has far to go."""
+        """Return the direction of a hyperparameter, and whether its goal is far."""
         ...
 
 
@@ -109,7 +109,7 @@ class LossProbe:
             self._weights_after, step, step.variables.weights
         )
 
-    def before(self, state: StepState, step: StepTaken) -> Prepared:
+    def before(self, state: StepState, step: ProbedStep) -> Prepared:
         """Return the weights after the step at each raised value."""
         raised = (
             (each.name, each.raised(step.values[each.name])) for each in self._walked
@@ -120,7 +120,7 @@ class LossProbe:
         ]
 
     def after(
-        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+        self, batch: RepeatedLoss, step: ProbedStep, prepared: Prepared
     ) -> list[Trial]:
         """Return the losses after the optimizer's step, and after the raised ones."""
         start = ops.cast(step.loss, self._dtype)
@@ -130,7 +130,7 @@ class LossProbe:
     def decide(
         self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes by its losses, and whether far."""
+        """Return the direction by the losses, and whether the goal is far."""
         return walked.by_loss(trial.start, trial.probe, trial.loss)
 
     def _weights_after(
@@ -162,7 +162,7 @@ class SlopeProbe:
         # gradients: no pass over memory.
         self.needs_state = not step.is_plain_descent or len(walked) > 1
 
-    def before(self, state: StepState, step: StepTaken) -> Prepared:
+    def before(self, state: StepState, step: ProbedStep) -> Prepared:
         """Return the derivative of the weights with respect to each value."""
         pairs = zip(self._derivatives, self._walked, strict=True)
         return [
@@ -176,7 +176,7 @@ class SlopeProbe:
         ]
 
     def after(
-        self, batch: RepeatedLoss, step: StepTaken, prepared: Prepared
+        self, batch: RepeatedLoss, step: ProbedStep, prepared: Prepared
     ) -> list[Trial]:
         """Return the loss after the step, and its slopes."""
         loss, gradients = batch.with_gradient()
@@ -192,11 +192,11 @@ class SlopeProbe:
     def decide(
         self, walked: WalkedHyperparameter, trial: Trial
     ) -> tuple[Tensor, Tensor]:
-        """Return which way a hyperparameter goes by its slopes, and whether far."""
+        """Return the direction by the slopes, and whether the goal is far."""
         return walked.by_slope(trial.start, trial.probe)
 
     def _along(
-        self, index: int, gradients: Gradients, step: StepTaken, prepared: Prepared
+        self, index: int, gradients: Gradients, step: ProbedStep, prepared: Prepared
     ) -> Tensor:
         """Return the product of gradients with the derivative of the weights."""
         if self.needs_state:

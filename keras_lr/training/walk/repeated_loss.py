@@ -13,7 +13,7 @@ from keras_lr.training.derivatives.tensors import dense
 class RepeatedLoss:
     """Evaluates the training loss of a batch with all else as it was before the step.
 
-    With the same random numbers, the same moving statistics, and no trace left.
+    Random numbers and moving statistics are the same, and no trace is left.
 
     Args:
         model: A built, compiled model, before the step.

@@ -1,4 +1,4 @@
-"""An average of gradients in the place of the last ones."""
+"""An average of the gradients, which the optimizer gets in their place."""
 
 import keras
 from keras import ops
@@ -14,8 +14,8 @@ class GradientAverage:
 
     Args:
         model: A built, compiled model, in whose strategy's scope the averages live.
-        decay: What each gradient counts of the next one, from 0 to below 1.
-        dtype: Of the count.
+        decay: Decay of the average, at least 0 and below 1.
+        dtype: Dtype of the count.
     """
 
     def __init__(self, model: keras.Model, decay: float, dtype: str) -> None:
@@ -36,28 +36,29 @@ class GradientAverage:
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        both = [self._count, *self._averages]
-        return {f"average_{index}": each for index, each in enumerate(both)}
+        variables = enumerate([self._count, *self._averages])
+        return {f"average_{index}": variable for index, variable in variables}
 
     def clear(self) -> None:
         """Forget all gradients, on the host."""
-        for each in (self._count, *self._averages):
-            each.assign(ops.zeros_like(each))
+        for variable in (self._count, *self._averages):
+            variable.assign(ops.zeros_like(variable))
 
     def followed_by(self, gradients: Gradients) -> list[Tensor | None]:
         """Count the gradients of a step, and return the averages.
 
-        Gradients that are not finite are given back as they are, and not counted.
+        Gradients that are not finite are returned unchanged, and not counted.
 
         Args:
-            gradients: Of all weights, summed over the replicas; `None` for none.
+            gradients: Gradients of all weights, summed over the replicas; `None` where
+                there is none.
         """
         is_finite = are_finite(gradients)
         counts = ops.cast(is_finite, self._count.dtype)
         self._count.assign(self._count.value + counts)
         return [
-            None if gradient is None else self._next(each, gradient, counts)
-            for each, gradient in zip(self._averages, gradients, strict=True)
+            None if gradient is None else self._next(variable, gradient, counts)
+            for variable, gradient in zip(self._averages, gradients, strict=True)
         ]
 
     def _next(

@@ -1,4 +1,4 @@
-"""A hyperparameter and the state of the walk that it goes on."""
+"""A hyperparameter that walks, and the state of its walk."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ class WalkRule:
     """How a hyperparameter moves.
 
     Attributes:
-        factor: The factor at first, and at least.
-        max_factor: What the factor may grow to.
-        share: Part of the slope that a step should take away.
+        factor: First and lowest factor.
+        max_factor: Highest factor.
+        share: Part of the slope that a step should remove.
     """
 
     factor: float
@@ -35,19 +35,20 @@ class WalkRule:
 
 
 def memory_of(optimizer: keras.optimizers.Optimizer) -> float:
-    """Return what each velocity of an optimizer counts of the next, 0 without one."""
+    """Return the weight of each velocity of an optimizer in the next, 0 without one."""
     leaf = _keras.leaf_optimizers(optimizer)[0]
     values = (getattr(leaf, name, None) for name in ("momentum", "beta_1"))
     return next((float(v) for v in values if isinstance(v, float) and 0 < v < 1), 0.0)
 
 
 class WalkedHyperparameter:
-    """A hyperparameter, the factor that it moves by, and where it last went.
+    """A hyperparameter, the factor by which it moves, and its last direction.
 
     Args:
         model: A built, compiled model.
-        hyperparameter: What moves.
-        rule: How it moves. The decay of an average moves by its distance from 1.
+        hyperparameter: Hyperparameter that moves.
+        rule: Rule by which it moves. For the decay of an average, its distance from 1
+            moves.
     """
 
     def __init__(
@@ -77,69 +78,69 @@ class WalkedHyperparameter:
         return {f"{self.name}_{index}": each for index, each in enumerate(state)}
 
     def raised(self, value: Tensor) -> Tensor:
-        """Return what a value is raised to for a trial."""
+        """Return the raised value for a trial."""
         return self._walk(value, ops.cast(self.step.value, value.dtype))
 
     @property
     def can_climb(self) -> bool:
-        """Whether its factor is not constant, so that it matters how far it is."""
+        """Whether its factor may grow, so that the distance to its goal matters."""
         return self._rule.max_factor > self._rule.factor
 
     @property
     def climbs(self) -> Tensor:
-        """Whether it moves in each step: far from where it goes, and from a limit."""
+        """Whether it moves in each step: it is far from its goal, and at no limit."""
         return self._climbs.value > 0.0
 
     def by_slope(self, start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which way it goes, and whether it has far to go.
+        """Return its direction, and whether its goal is far.
 
         Args:
-            start: The slope where the step has done nothing yet.
-            slope: The one after the step.
+            start: Slope before the step has any effect.
+            slope: Slope after the step.
         """
         share = self._rule.share
         direction = walk.direction_of_slopes(start, slope, share)
         return direction, walk.is_far(start, slope, share)
 
     def by_loss(
-        self, start: Tensor, raised: Tensor, taken: Tensor
+        self, start: Tensor, raised: Tensor, after: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the same by losses.
+        """Return its direction, and whether its goal is far.
 
         Args:
-            start: The loss before the step.
-            raised: After a step at the raised value.
-            taken: After the step.
+            start: Loss before the step.
+            raised: Loss after a step at the raised value.
+            after: Loss after the step.
         """
         factor = ops.exp(self.step.value)
-        slopes = walk.slopes_of_losses(start, taken, raised, factor)
+        slopes = walk.slopes_of_losses(start, after, raised, factor)
         share = self._rule.share
         if share == 1.0:
-            direction = walk.direction_of_losses(raised, taken)
+            direction = walk.direction_of_losses(raised, after)
         else:
             direction = walk.direction_of_slopes(*slopes, share)
         return direction, walk.is_far(*slopes, share)
 
     def update(self, direction: Tensor, is_far: Tensor, is_due: Tensor) -> None:
-        """Move, where it is time to.
+        """Move, where a move is due.
 
         Args:
             direction: 1 for upwards, -1 for downwards.
-            is_far: Whether it has a long way to go.
-            is_due: Whether all of it counts.
+            is_far: Whether its goal is far.
+            is_due: Whether a move is due; if not, nothing changes.
         """
-        moving = self._hyperparameter
+        hyperparameter = self._hyperparameter
         step = walk.step_size(
             self.step.value, direction, self._direction.value, **self._rule.sizes
         )
-        moved = self._walk(moving.value.value, direction * step)
-        value = moving.clipped(moved)
+        moved = self._walk(hyperparameter.value.value, direction * step)
+        value = hyperparameter.clipped(moved)
         climbs = ops.logical_and(is_far, value == moved)
         climbs = ops.logical_and(climbs, self.can_climb)
-        for variable, new in (
-            (moving.value, value),
+        for variable, updated in (
+            (hyperparameter.value, value),
             (self.step, step),
             (self._direction, direction),
             (self._climbs, ops.cast(climbs, self._climbs.dtype)),
         ):
-            variable.assign(ops.where(is_due, new, variable.value))
+            variable.assign(ops.where(is_due, updated, variable.value))
