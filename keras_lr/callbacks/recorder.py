@@ -9,6 +9,7 @@ import keras
 
 from keras_lr._checks import one_of
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
+from keras_lr._optional import imported
 from keras_lr.plotting import plot_learning_rate
 
 
@@ -124,13 +125,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
         Raises:
             ImportError: Without pandas.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "`to_dataframe` needs pandas. "
-                'Install it with `pip install "keras_lr[examples]"`.'
-            ) from error
+        pandas = imported("pandas", extra="examples", function="to_dataframe")
         return pandas.DataFrame(self.history)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:

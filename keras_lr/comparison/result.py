@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from keras_lr._optional import imported
 from keras_lr.comparison.advice import advice, robustness_advice
 from keras_lr.comparison.plots.curves import plot_comparison
 from keras_lr.comparison.plots.ranking import plot_ranking
@@ -16,7 +17,7 @@ from keras_lr.comparison.report import Report, html_report
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary, robustness_curves, summarize
 from keras_lr.comparison.text_table import table_lines
-from keras_lr.plotting.axes import matplotlib_is_missing, new_figure
+from keras_lr.plotting.axes import new_figure
 
 _TEXTS = ("table.csv", "runs.csv", "report.html")
 _RUN_COLUMNS = (
@@ -80,13 +81,7 @@ class ComparisonResult:
 
     def to_dataframe(self) -> Any:
         """Return the table as a `pandas.DataFrame`, one row for each policy."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "`to_dataframe` needs pandas. "
-                'Install it with `pip install "keras_lr[examples]"`.'
-            ) from error
+        pandas = imported("pandas", extra="examples", function="to_dataframe")
         return pandas.DataFrame([asdict(row) for row in self.table])
 
     def plot(self, axes: Sequence[Any] | None = None) -> Sequence[Any]:
@@ -152,10 +147,8 @@ class ComparisonResult:
         Returns:
             The paths of the files.
         """
-        try:
-            import matplotlib.figure  # noqa: F401 - before anything is written
-        except ImportError as error:
-            raise matplotlib_is_missing("save") from error
+        # Before anything is written.
+        imported("matplotlib.figure", extra="plot", function="save")
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         table, runs, report = (folder / name for name in _TEXTS)

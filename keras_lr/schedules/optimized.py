@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lr._optional import imported
 from keras_lr.schedules.tabulated import TabulatedSchedule
 
 _BEFORE, _AFTER = "0.5", "#0072B2"
@@ -48,7 +49,8 @@ class OptimizedSchedule:
             ImportError: Without matplotlib.
         """
         if ax is None:
-            ax = _new_axes()
+            pyplot = imported("matplotlib.pyplot", extra="plot", function="plot")
+            ax = pyplot.figure(layout="constrained").add_subplot()
         values = np.array(self.schedule.values)
         shown = np.where(values > 0.0, values, np.nan)
         edges = np.arange(len(values) + 1) * self.schedule.steps_per_value
@@ -60,13 +62,3 @@ class OptimizedSchedule:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
-
-
-def _new_axes() -> Any:
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            '`plot` needs matplotlib. Install it with `pip install "keras_lr[plot]"`.'
-        ) from error
-    return pyplot.figure(layout="constrained").add_subplot()

@@ -11,6 +11,7 @@ import keras
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.tuner import TrialRunner
+from keras_lr._optional import imported
 from keras_lr.tuners import trial_keys
 from keras_lr.tuners.arms import LearningRateArm, summary_lines
 from keras_lr.tuners.checkpoints import BestEpochWeights
@@ -172,13 +173,7 @@ class LearningRateTuner(TrialRunner):
 
     def to_dataframe(self) -> Any:
         """Return the arms as a `pandas.DataFrame`, a row each, from the smallest up."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "`to_dataframe` needs pandas. "
-                'Install it with `pip install "keras_lr[examples]"`.'
-            ) from error
+        pandas = imported("pandas", extra="examples", function="to_dataframe")
         return pandas.DataFrame([arm.row() for arm in self.arms()])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:

@@ -148,7 +148,7 @@ class HypergradientStep(AroundStep):
         """Return mu Z and H mu Z of each hyperparameter, up to the scale of Z."""
         if recording is None:
             return [None for _ in self.tuned]
-        tangents = [each.carried() for each in self.tuned]
+        tangents = [each.carry() for each in self.tuned]
         scale = step.loss_scale
         # A vector of length 1 passes through layers of half precision.
         norms = [

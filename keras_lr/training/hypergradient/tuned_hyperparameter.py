@@ -124,8 +124,8 @@ class TunedHyperparameter:
         variables = enumerate([*scalars, *tangents])
         return {f"{self.name}_{index}": variable for index, variable in variables}
 
-    def carried(self) -> StepState:
-        """Return mu Z_t without the factor `scale`, which is set for the step.
+    def carry(self) -> StepState:
+        """Set the factor `scale` for the step, and return mu Z_t without it.
 
         To multiply Z by mu in each step would be a pass over memory. So Y is stored,
         with Z = scale Y. After a hypergradient that was not finite it is 0.

@@ -113,6 +113,7 @@ class WalkStep(AroundStep):
         """Take the optimizer's step, and the trials beside it."""
         batch: RepeatedLoss = step.recording
         values = step.set_hyperparameters()
+        self._count.assign(self._count.value + 1)
         is_due = self._is_due(step.factor)
         gradients = batch_gradients = step.summed_gradients()
         if step.loss_scale is not None:
@@ -131,8 +132,7 @@ class WalkStep(AroundStep):
         return row | {"factor": size}
 
     def _is_due(self, factor: Tensor) -> Tensor:
-        """Count a step; return whether the hyperparameters move after it."""
-        self._count.assign(self._count.value + 1)
+        """Return whether the hyperparameters move after the step."""
         is_due = self._count.value % self._every == 0
         for each in self._walked:
             is_due = ops.logical_or(is_due, each.climbs)
