@@ -7,6 +7,7 @@ import keras
 from keras import ops
 from keras.src.optimizers import base_optimizer
 
+from keras_lr._keras import replicas
 from keras_lr._keras.hyperparameters import (
     require_float_attribute,
     with_hyperparameters,
@@ -79,7 +80,7 @@ class PureStep:
         """Whether XLA is known to compile the step: on one device, in known code."""
         module = type(self._optimizer).__module__
         is_known = module.partition(".")[0] in ("keras", "keras_lr")
-        return is_known and _number_of_replicas() == 1
+        return is_known and replicas.number_of_replicas() == 1
 
     @property
     def is_plain_descent(self) -> bool:
@@ -266,12 +267,6 @@ def _require_known_variables(
             f"optimizer=<{type(optimizer).__name__}>. Make what it changes by "
             "`self.add_variable`."
         )
-
-
-def _number_of_replicas() -> int:
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _pure_twin(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

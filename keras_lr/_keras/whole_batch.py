@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
 
 
@@ -97,13 +98,8 @@ def _dense(gradient: Any) -> Tensor:
 
 
 def _summed_over_replicas(gradients: Sequence[Any]) -> Sequence[Any]:
-    if not _is_tensorflow():
-        return gradients
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
     present = [gradient for gradient in gradients if gradient is not None]
-    if context is None or context.num_replicas_in_sync == 1 or not present:
+    if not _is_tensorflow() or not present:
         return gradients
-    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
+    sums = iter(replicas.sum_over_replicas(present))
     return [None if gradient is None else next(sums) for gradient in gradients]

@@ -1,0 +1,132 @@
+"""`OnlineFit`: what it composes, with the smallest method that there can be."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_lr._keras import to_float
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.around_step import AroundStep
+from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.online_fit import OnlineFit
+from tests.small_problem import BATCH, compiled, data
+
+LENGTH = FitLength({"epochs": 4, "steps": 5})
+COLUMNS = ("learning_rate", "loss", "twice")
+
+
+class Halving(AroundStep):
+    """Halves the rate after each step."""
+
+    name = "halving"
+
+    def around(self, step):
+        step.take()
+        self.rate.move_to(self.rate.rate.value.value / 2.0)
+        return {"twice": 2.0 * step.values["learning_rate"]}
+
+
+def online_fit(model=None, guards=True):
+    model = compiled(optimizer=keras.optimizers.SGD(0.5)) if model is None else model
+    return OnlineFit(
+        model, Halving(AnnealedRate(model)), COLUMNS, owner="Halving", guards=guards
+    )
+
+
+def run(fit, steps=5):
+    """Run the wrapped training step as `fit` does."""
+    x, y = data()
+    step = fit.wrapped(fit.model.train_step)
+    for number in range(steps):
+        part = slice(number * BATCH, (number + 1) * BATCH)
+        step((x[part], y[part]))
+
+
+def started(**kwargs):
+    fit = online_fit(**kwargs)
+    fit.start()
+    fit.start_epoch(0, LENGTH)
+    return fit
+
+
+def value(fit):
+    return to_float(fit.rate.rate.value)
+
+
+def test_row_of_a_step_has_what_it_was_taken_with():
+    fit = started()
+    run(fit)
+    rows = fit.fetch(5)
+    assert rows["learning_rate"] == [0.5, 0.25, 0.125, 0.0625, 0.03125]
+    assert rows["twice"] == [1.0, 0.5, 0.25, 0.125, 0.0625]
+    assert np.isfinite(rows["loss"]).all()
+    assert len(fit.fetch(5)["loss"]) == 0
+
+
+def test_host_is_due_after_sixteen_batches_since_it_fetched():
+    fit = started()
+    assert [fit.is_due(batches) for batches in (1, 15, 16, 17)] == [0, 0, 1, 1]
+    fit.fetch(16)
+    assert [fit.is_due(batches) for batches in (17, 31, 32)] == [0, 0, 1]
+    fit.start_epoch(1, LENGTH)
+    assert not fit.is_due(15)
+
+
+def test_host_without_a_guard_is_due_before_the_table_is_full():
+    fit = started(guards=False)
+    assert not fit.is_due(1023)
+    assert fit.is_due(1024)
+
+
+def diverge(fit, monkeypatch):
+    monkeypatch.setattr(fit._guard, "has_diverged", lambda: True)
+    outcome = fit.restart_if_diverged()
+    monkeypatch.undo()
+    return outcome
+
+
+def test_restart_rolls_the_rate_back_and_cuts_it_each_time(monkeypatch):
+    fit = started()
+    for expected in (0.05, 0.005):
+        run(fit)
+        assert diverge(fit, monkeypatch) == f"a learning rate of {expected:.3g}"
+        assert value(fit) == pytest.approx(expected, rel=1e-6)
+        rate = to_float(fit.model.optimizer.learning_rate)
+        assert rate == pytest.approx(expected, rel=1e-6)
+
+
+def test_state_that_was_read_is_the_one_that_a_restart_cuts(tmp_path, monkeypatch):
+    first = started()
+    run(first, 3)
+    first.write(tmp_path, 0)
+    second = online_fit()
+    second.resume(1, LENGTH)
+    second.read(tmp_path, 0)
+    assert value(second) == value(first) == 0.0625
+    run(second, 2)
+    diverge(second, monkeypatch)
+    assert value(second) == pytest.approx(0.00625, rel=1e-6)
+
+
+def test_training_that_does_not_diverge_is_left_alone():
+    fit = started()
+    run(fit)
+    fit.fetch(5)
+    assert fit.restart_if_diverged() is None
+    assert value(fit) == 0.5 / 2**5
+
+
+def test_training_step_must_call_its_optimizer_once():
+    fit = started()
+
+    def idle(batch):
+        return {}
+
+    with pytest.raises(ValueError, match=r"`apply` once.*calls it 0 times"):
+        fit.wrapped(idle)(data())
+
+
+def test_optimizer_that_accumulates_is_refused_by_name():
+    sgd = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    with pytest.raises(ValueError, match=r"`Halving` needs an optimizer that takes"):
+        online_fit(compiled(optimizer=sgd))
