@@ -57,9 +57,9 @@ class PolyakStep(AroundStep):
         """Move the rate, and take the step."""
         gradients = [ops.cast(g, self.rate.dtype) for g in step.batch_gradients()]
         square = inner_product(gradients, gradients, self.rate.dtype)
-        last = self.rate.rate.value.value
         loss = ops.cast(step.loss, self.rate.dtype)
-        self.rate.move_to(polyak_step_size(loss, square, self.lower_bound, last))
+        rate = polyak_step_size(loss, square, self.lower_bound, self.rate.value)
+        self.rate.move_to(rate)
         step.take()
         return {"gradient_norm": ops.sqrt(square)}
 
@@ -110,15 +110,17 @@ order = np.random.default_rng(0).permutation(len(images))
 images, labels = (images[order] / 16).astype("float32"), labels[order]
 _, ax = plt.subplots(figsize=(7, 4))
 scores = {}
-for callback in keras_lr.LearningRateRecorder("batch"), PolyakStepSize():
+for name, callback in {
+    "default rate": keras_lr.LearningRateRecorder("batch"),
+    "Polyak step size": PolyakStepSize(),
+}.items():
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
     model = keras.Sequential([keras.Input((64,)), *layers])
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(images[:1000], labels[:1000], epochs=10, verbose=0, callbacks=[callback])
-    name = type(callback).__name__
     scores[name] = model.evaluate(images[1000:], labels[1000:], verbose=0)[1]
     keras_lr.plot_learning_rate(callback, ax, label=name)
     print(f"{name}: accuracy {scores[name]:.3f}")
 # Over seeds 0 to 9 the rule comes to 0.964 to 0.974, the default rate to 0.69 to 0.79.
-assert scores["PolyakStepSize"] > max(0.95, scores["LearningRateRecorder"] + 0.1)
+assert scores["Polyak step size"] > max(0.95, scores["default rate"] + 0.1)

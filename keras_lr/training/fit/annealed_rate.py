@@ -64,6 +64,11 @@ class AnnealedRate:
         return self.rates[0]
 
     @property
+    def value(self) -> Tensor:
+        """The rate before annealing, as a tensor."""
+        return self.rate.value.value
+
+    @property
     def in_optimizer(self) -> keras.Variable:
         """Variable in which the first optimizer has its rate, annealed."""
         return _keras.learning_rate_variable(self.optimizers[0])

@@ -22,7 +22,7 @@ class Halving(AroundStep):
 
     def around(self, step):
         step.take()
-        self.rate.move_to(self.rate.rate.value.value / 2.0)
+        self.rate.move_to(self.rate.value / 2.0)
         return {"twice": 2.0 * step.values["learning_rate"]}
 
 
