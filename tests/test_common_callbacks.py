@@ -231,6 +231,15 @@ def test_learning_rate_is_in_the_logs_from_the_first_epoch(make):
     assert all(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
+@pytest.mark.parametrize("make", BOUNDS + STEPPING)
+def test_history_has_its_lists_before_the_first_fit(make):
+    callback = make()
+    before = dict(callback.history)
+    assert not any(before.values())
+    fit(compiled(), [callback], epochs=1)
+    assert before.keys() == callback.history.keys()
+
+
 @every_callback
 def test_csv_logger_behind_us_has_the_column(make, tmp_path):
     path = tmp_path / "log.csv"

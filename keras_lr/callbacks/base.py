@@ -79,7 +79,10 @@ class LearningRateCallback(keras.callbacks.Callback):
         return 1.0
 
     def _reset(self) -> None:
-        """Forget earlier fits. Not called when a fit starts at a later epoch."""
+        """Forget earlier fits. Not called when a fit starts at a later epoch.
+
+        A constructor may call it at its end, so that `history` has its lists at once.
+        """
         self.history = {name: [] for name in self._columns()}
         self.restarts = []
 

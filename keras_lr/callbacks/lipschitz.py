@@ -146,6 +146,7 @@ class LipschitzLR(LearningRateCallback):
         self.tikhonov = tikhonov
         self._held = 0.0
         self._has_warned = False
+        self._reset()
 
     def _columns(self) -> Sequence[str]:
         return _HISTORY

@@ -188,6 +188,7 @@ class MARTHE(LearningRateCallback):
         self.every = positive_integer("every", every)
         limits = ordered_limits(min_learning_rate, max_learning_rate)
         self.min_learning_rate, self.max_learning_rate = limits
+        self._reset()
 
     @property
     def _is_automatic(self) -> bool:

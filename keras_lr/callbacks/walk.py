@@ -163,6 +163,7 @@ class LearningRateWalk(LearningRateCallback):
         self.anneal = optional(fraction, "anneal", anneal)
         limits = ordered_limits(min_learning_rate, max_learning_rate)
         self.min_learning_rate, self.max_learning_rate = limits
+        self._reset()
 
     @property
     def steps_per_trial(self) -> int:
