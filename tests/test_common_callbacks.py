@@ -467,6 +467,15 @@ def test_callable_learning_rate_is_refused(make):
 
 
 @every_callback
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
+def test_rate_that_cannot_train_is_refused(make, rate):
+    model = compiled(optimizer=keras.optimizers.SGD(0.1))
+    model.optimizer.learning_rate = rate
+    with pytest.raises(ValueError, match=rf"positive and finite.*learning_rate={rate}"):
+        fit(model, [make()])
+
+
+@every_callback
 def test_refused_fit_leaves_the_model_alone(make):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     model = compiled(optimizer=keras.optimizers.SGD(schedule))

@@ -1,5 +1,6 @@
 """Learning rates of a compiled optimizer: reading and setting them."""
 
+import math
 from typing import Any
 
 import keras
@@ -30,6 +31,13 @@ def require_settable_learning_rate(
                 f"`{owner}` sets the learning rate, so the optimizer needs a float "
                 f"`learning_rate`. Received: learning_rate=<{kind}> in {leaf.name!r}. "
                 "Pass a float to the optimizer, or drop the callback."
+            )
+        value = to_float(rate)
+        if not 0.0 < value < math.inf:
+            raise ValueError(
+                f"`{owner}` starts from the optimizer's learning rate, so it must be "
+                f"positive and finite. Received: learning_rate={value} in "
+                f"{leaf.name!r}. Compile with a positive one."
             )
 
 

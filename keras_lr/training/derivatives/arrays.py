@@ -8,7 +8,27 @@ import numpy as np
 from keras_lr.training.derivatives.batches import leaves, map_leaves
 
 
-def as_arrays(data: Any, name: str = "validation_data") -> Any:
+def finite_arrays(data: Any, name: str) -> Any:
+    """Return data as `as_arrays` does, or raise if a number in them is not finite.
+
+    One row that is not makes the loss of its batch NaN, in every epoch, and what is
+    decided by it says nothing.
+    """
+    arrays = as_arrays(data, name)
+    for array in leaves(arrays):
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        rows = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if rows.any():
+            raise ValueError(
+                f"`{name}` must be finite. Received: {name} with {rows.sum()} of "
+                f"{len(rows)} rows that have NaN or infinite entries, the first in row "
+                f"{rows.argmax()}. Drop or fill them."
+            )
+    return arrays
+
+
+def as_arrays(data: Any, name: str) -> Any:
     """Return data of any form of `validation_data` as (x, y, sample_weight) of arrays.
 
     Args:

@@ -10,7 +10,7 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.arrays import as_arrays
+from keras_lr.training.derivatives.arrays import finite_arrays
 from keras_lr.training.derivatives.batches import leaves, map_leaves
 from keras_lr.training.derivatives.tensors import dense
 from keras_lr.training.fit.around_step import OptimizerStep
@@ -38,7 +38,7 @@ class ValidationLoss:
         import tensorflow as tf
 
         self._model = model
-        arrays = as_arrays(data)
+        arrays = finite_arrays(data, "validation_data")
         self._total = len(leaves(arrays)[0])
         self._rows = min(batch_size, self._total)
         if self._rows < self._total:

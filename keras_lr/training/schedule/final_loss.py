@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_lr import _keras
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.arrays import as_arrays
+from keras_lr.training.derivatives.arrays import finite_arrays
 from keras_lr.training.derivatives.batches import leaves, map_leaves
 from keras_lr.training.derivatives.tensors import dense
 from keras_lr.training.schedule.training_step import Floats, TrainingStep
@@ -29,7 +29,7 @@ class FinalLoss:
         import tensorflow as tf
 
         self._step = step
-        self._data = map_leaves(tf.constant, as_arrays(data))
+        self._data = map_leaves(tf.constant, finite_arrays(data, "validation_data"))
         self._total = len(leaves(self._data)[0])
         self._batch_size = batch_size
         traced = {"autograph": False, "reduce_retracing": True}

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_lr.training.derivatives.arrays import as_arrays
+from keras_lr.training.derivatives.arrays import as_arrays, finite_arrays
+
+NAME = "validation_data"
 
 
 def numbers(rows=10, seed=0):
@@ -50,7 +52,7 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_every_form_gives_the_same_arrays_in_order(form):
     arrays = *numbers(), np.arange(10.0)
-    arrays_of = as_arrays(form(*arrays))
+    arrays_of = as_arrays(form(*arrays), NAME)
     assert len(arrays_of) == 3
     for actual, expected in zip(arrays_of, arrays, strict=True):
         assert actual.dtype == "float32"
@@ -66,15 +68,15 @@ def test_every_form_may_have_no_sample_weights(form):
         "dataset": dataset,
         "py_dataset": Batches,
     }[form]
-    arrays_of = as_arrays(convert(x, y))
+    arrays_of = as_arrays(convert(x, y), NAME)
     assert arrays_of[2] is None
     np.testing.assert_array_equal(arrays_of[1], y.astype("float32"))
 
 
 def test_labels_stay_integers():
     x, y = np.zeros((4, 3)), np.arange(4)
-    assert as_arrays((x, y))[1].dtype == y.dtype
-    assert as_arrays(dataset(x, y))[1].dtype == y.dtype
+    assert as_arrays((x, y), NAME)[1].dtype == y.dtype
+    assert as_arrays(dataset(x, y), NAME)[1].dtype == y.dtype
 
 
 X, Y = np.zeros((4, 3)), np.zeros((4, 1))
@@ -101,4 +103,21 @@ REFUSED = {
 def test_other_data_are_refused(data, shown):
     message = rf"^`validation_data` must be .* Received: validation_data=.*{shown}.*\.$"
     with pytest.raises(ValueError, match=message):
-        as_arrays(data)
+        as_arrays(data, NAME)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["x", "y", "sample_weight"])
+def test_number_that_is_not_finite_is_refused_with_its_row(bad, place):
+    arrays = [*numbers(), np.ones(10)]
+    arrays[place][7, ...] = bad
+    arrays[place][9, ...] = bad
+    message = r"^`validation_data` must be finite.* 2 of 10 rows .* first in row 7\."
+    with pytest.raises(ValueError, match=message):
+        finite_arrays(tuple(arrays), NAME)
+
+
+def test_finite_numbers_and_labels_pass():
+    x, _ = numbers()
+    arrays = finite_arrays((x, np.arange(10)), NAME)
+    np.testing.assert_array_equal(arrays[1], np.arange(10))
