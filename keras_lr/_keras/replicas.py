@@ -1,6 +1,7 @@
 """Values that all replicas of a `tf.distribute` strategy share."""
 
 import keras
+from keras import ops
 
 from keras_lr._typing import Tensor
 
@@ -18,6 +19,18 @@ def shared_scalar(name: str, dtype: str = "float32") -> keras.Variable:
         autocast=False,
         aggregation="only_first_replica",
         name=f"keras_lr_{name}",
+    )
+
+
+def shared_like(variable: keras.Variable, name: str) -> keras.Variable:
+    """Return zeros like a weight, as `shared_scalar` returns a scalar."""
+    return keras.Variable(
+        ops.zeros(variable.shape, variable.dtype),
+        dtype=variable.dtype,
+        trainable=False,
+        autocast=False,
+        aggregation="only_first_replica",
+        name=f"keras_lr_{name}_{variable.name}",
     )
 
 

@@ -14,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_lr._checks import LEARNING_RATE
-from keras_lr._keras import PureStep, StepState, root
+from keras_lr._keras import PureStep, StepState, replicas, root
 from keras_lr._typing import Gradients, Tensor
 
 # From this number of weights on, what is done beside Keras's own step is compiled by
@@ -138,8 +138,10 @@ class OptimizerTangent:
         self._derivative = StepDerivative(step, name, keeps_slots=keeps_slots)
         with model.distribute_strategy.scope():
             self.variables = StepState(
-                [_zeros_like(each) for each in weights],
-                [_zeros_like(each) for each in slots] if keeps_slots else [],
+                [replicas.shared_like(each, "tangent") for each in weights],
+                [replicas.shared_like(each, "tangent") for each in slots]
+                if keeps_slots
+                else [],
             )
 
     def values(self) -> StepState:
@@ -184,14 +186,3 @@ def _forward_derivative(
     with accumulator, root.differentiable_at_zero():
         values = function()
     return accumulator.jvp(values, unconnected_gradients="zero")
-
-
-def _zeros_like(variable: keras.Variable) -> keras.Variable:
-    return keras.Variable(
-        ops.zeros(variable.shape, variable.dtype),
-        dtype=variable.dtype,
-        trainable=False,
-        autocast=False,
-        aggregation="only_first_replica",
-        name=f"keras_lr_tangent_{variable.name}",
-    )

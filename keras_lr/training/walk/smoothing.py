@@ -23,14 +23,7 @@ class GradientAverage:
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("average_count", dtype)
             self._averages = [
-                keras.Variable(
-                    ops.zeros(each.shape, each.dtype),
-                    dtype=each.dtype,
-                    trainable=False,
-                    autocast=False,
-                    aggregation="only_first_replica",
-                    name=f"keras_lr_average_{each.name}",
-                )
+                replicas.shared_like(each, "average")
                 for each in model.trainable_variables
             ]
 
