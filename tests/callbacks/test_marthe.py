@@ -647,3 +647,24 @@ def test_tangents_are_in_float32_and_right_in_half_precision():
     # 2^-11 of each layer's output and of the Hessian's product, over ten steps.
     expected = pytest.approx(hypergradients("float32"), rel=0.02)
     assert hypergradients("mixed_float16") == expected
+
+
+def test_plain_fit_afterwards_takes_the_momentum_that_was_tuned():
+    """Keras's step has it as a number in its trace."""
+    model = regression(SGD(RATE, momentum=0.5))
+    plain = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    model.fit(*TRAINING, **plain)
+    marthe = keras_lr.MARTHE(hyperparameters=("learning_rate", "momentum"), every=1)
+    fit(model, marthe)
+    tuned = model.optimizer.momentum
+    assert abs(tuned - 0.5) > 1e-3
+    twin = regression(SGD(float(model.optimizer.learning_rate), momentum=tuned))
+    twin.optimizer.build(twin.trainable_variables)
+    twin.set_weights(model.get_weights())
+    pairs = zip(twin.optimizer.variables, model.optimizer.variables, strict=True)
+    for variable, value in pairs:
+        variable.assign(value.value)
+    for each in (model, twin):
+        each.fit(*TRAINING, **plain)
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
