@@ -24,7 +24,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
-# References must lead somewhere, but for those to other projects: a build needs no
+# References must lead somewhere, except those to other projects: a build needs no
 # internet. Bases that are not part of the public names have no page.
 nitpicky = True
 nitpick_ignore_regex = [

@@ -41,7 +41,7 @@ HYPERGRADIENTS = [
         id="MARTHE-adaptive",
         marks=pytest.mark.slow,
     ),
-    # The same but for the discount: a fit of each takes seconds to trace.
+    # The same except for the discount: a fit of each takes seconds to trace.
     pytest.param(
         keras_lr.HypergradientDescent,
         id="HypergradientDescent",

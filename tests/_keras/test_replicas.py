@@ -38,7 +38,7 @@ def test_shared_scalar_is_float32_under_every_policy():
     layer.call = lambda x: x * keras.ops.cast(scalar.value.dtype == "float32", x.dtype)
     assert scalar.dtype == "float32"
     assert not scalar.trainable
-    # Inside of a layer the policy casts what is read, but for this one.
+    # Inside of a layer the policy casts what is read, except this one.
     assert float(layer(np.ones((1, 1)))[0, 0]) == 1.0
 
 

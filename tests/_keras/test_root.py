@@ -1,4 +1,4 @@
-"""`root`: TensorFlow's square root, but for its derivative at 0."""
+"""`root`: TensorFlow's square root, except for its derivative at 0."""
 
 import keras
 import numpy as np

@@ -11,7 +11,7 @@ from tests.references import lipschitz as reference
 from tests.small_problem import BATCH, CLASSES, compiled, fit
 
 SOFTMAX = "sparse_categorical_crossentropy"
-# The paper's own rule but for the bound: 1/L of the last constant measured.
+# The paper's own rule except for the bound: 1/L of the last constant measured.
 PLAIN = {"factor": 1.0, "memory": 0.0, "anneal": 0.0}
 # A rate that rounds to nothing in float32 freezes the weights, so that what an epoch
 # measured can be computed again after it.
@@ -53,7 +53,7 @@ def assert_equals_brute_force(callback, model, x, bound, rtol=1e-5):
 
 
 both_bounds = pytest.mark.parametrize("bound", ["paper", "strict"])
-# Where the two are the same code but for a factor.
+# Where the two are the same code except for a factor.
 both_bounds_slowly = pytest.mark.parametrize(
     "bound", [pytest.param("paper", marks=pytest.mark.slow), "strict"]
 )

@@ -331,7 +331,7 @@ def test_tangent_with_discount_0_is_that_of_the_last_step(name, problem):
 
 
 def derivative_by_rate(i, optimizer, rates, problem):
-    """The derivative of E after the last step by the rate of step i."""
+    """The derivative of E after the last step with respect to the rate of step i."""
 
     def loss(x):
         return loss_after(optimizer, [*rates[:i], x, *rates[i + 1 :]], problem)
@@ -342,7 +342,7 @@ def derivative_by_rate(i, optimizer, rates, problem):
 @pytest.mark.parametrize("discount", [0.75, "adaptive"])
 @each_optimizer
 def test_hypergradient_is_the_discounted_sum_of_derivatives(name, discount, problem):
-    """Equation 11, by the rates of all earlier steps, with mu_{i+1} ... mu_{t-1}."""
+    """Equation 11, with respect to the rates of all earlier steps, with mu_{i+1} ... mu_{t-1}."""
     optimizer, rate = OPTIMIZERS[name]
     options = {"hyper_learning_rate": 0.005, "step_size": 0.01, "penalty": PENALTY}
     options |= {"learning_rate": rate, "discount": discount}
