@@ -342,7 +342,7 @@ def derivative_by_rate(i, optimizer, rates, problem):
 @pytest.mark.parametrize("discount", [0.75, "adaptive"])
 @each_optimizer
 def test_hypergradient_is_the_discounted_sum_of_derivatives(name, discount, problem):
-    """Equation 11, with respect to the rates of all earlier steps, with mu_{i+1} ... mu_{t-1}."""
+    """Equation 11: derivatives with respect to the rates of all earlier steps."""
     optimizer, rate = OPTIMIZERS[name]
     options = {"hyper_learning_rate": 0.005, "step_size": 0.01, "penalty": PENALTY}
     options |= {"learning_rate": rate, "discount": discount}
