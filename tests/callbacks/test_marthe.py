@@ -265,7 +265,7 @@ def test_rate_goes_on_from_where_another_fit_left_it():
     assert again.history["learning_rate"][0] == last
 
 
-def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_put_back():
+def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_rolled_back():
     """Of 10 steps, the last 4 have 1, 3/4, 1/2 and 1/4; the next one would have 0."""
     callback = HypergradientDescent(VALIDATION, **HELD | {"anneal": 0.4})
     model = regression()
@@ -388,7 +388,7 @@ def linear():
 # What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize(("update", "rate"), [("additive", 0.125), ("log", 128.0)])
-def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
+def test_training_that_diverges_is_rolled_back_and_ends_well(update, rate):
     """The additive update starts with a step of 1, the other one with too high a rate.
 
     The state to go back to in the first two epochs is that of the beginning.
@@ -408,8 +408,11 @@ def test_training_that_diverges_is_put_back_and_ends_well(update, rate):
         np.testing.assert_array_equal(after, before)
     assert marthe.restarts[0] == 16
     assert max(marthe.restarts) < 150
-    # Steps that were rolled back are not in the mean of their epoch.
+    # Steps that were rolled back are not in the mean of their epoch of 20 steps.
     assert np.isfinite(logs.history["loss"]).all()
+    first = max(each for each in marthe.restarts if each <= 20)
+    rest = np.mean(marthe.history["loss"][first:20])
+    assert logs.history["loss"][0] == pytest.approx(rest, rel=1e-5)
     assert marthe.history["loss"][-1] < 0.01 * marthe.history["loss"][0]
 
 
@@ -602,7 +605,7 @@ def test_factor_of_the_loss_is_not_in_the_hypergradient(validation):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_rate_put_back_in_the_last_steps_of_a_fit_is_the_one_it_ends_with():
+def test_rate_rolled_back_in_the_last_steps_of_a_fit_is_the_one_it_ends_with():
     """Of ten steps, all of which diverge: they are looked at after the last."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(SGD(128.0), loss="mse", jit_compile=False)

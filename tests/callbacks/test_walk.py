@@ -209,7 +209,7 @@ def test_rate_of_half_precision_follows_that_of_float32():
 
 # What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_training_that_diverges_is_put_back_and_ends_well():
+def test_training_that_diverges_is_rolled_back_and_ends_well():
     tuned = walk("auto", initial_learning_rate=4.0)
     model, watch = regression(keras.optimizers.SGD(0.5, momentum=0.5)), Watch(tuned)
     with pytest.warns(UserWarning, match=r"`LearningRateWalk` noticed.* diverges"):
