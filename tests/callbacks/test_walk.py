@@ -267,7 +267,7 @@ def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, last):
     assert after / before in (pytest.approx(last), pytest.approx(1 / last))
 
 
-def test_training_is_not_put_back_where_that_is_not_asked_for():
+def test_training_is_not_rolled_back_where_that_is_not_asked_for():
     tuned = walk(1.01, initial_learning_rate=4.0)
     fit(regression(keras.optimizers.SGD(0.5, momentum=0.5)), tuned, epochs=4)
     assert tuned.restarts == []
