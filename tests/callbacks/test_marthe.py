@@ -265,7 +265,7 @@ def test_rate_goes_on_from_where_another_fit_left_it():
     assert again.history["learning_rate"][0] == last
 
 
-def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_rolled_back():
+def test_rate_falls_linearly_to_zero_in_the_last_part_and_is_restored():
     """Of 10 steps, the last 4 have 1, 3/4, 1/2 and 1/4; the next one would have 0."""
     callback = HypergradientDescent(VALIDATION, **HELD | {"anneal": 0.4})
     model = regression()
