@@ -24,7 +24,9 @@ def test_decay_of_an_average_is_never_one(name, is_average):
     tuned.start(1.0)
     expected = 0.9999 if is_average else 1.0
     assert to_float(tuned.value) == pytest.approx(expected, rel=1e-7)
-    assert to_float(tuned.clipped(1.0)) == pytest.approx(expected, rel=1e-7)
+    assert to_float(tuned.clipped(keras.ops.convert_to_tensor(1.0))) == pytest.approx(
+        expected, rel=1e-7
+    )
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.1, 0.25), (0.3, 0.3), (2.0, 0.5)])
@@ -32,7 +34,9 @@ def test_value_stays_within_the_limits(value, expected):
     tuned = hyperparameter("weight_decay", limits=(0.25, 0.5))
     tuned.start(value)
     assert to_float(tuned.value) == pytest.approx(expected, rel=1e-7)
-    assert to_float(tuned.clipped(value)) == pytest.approx(expected, rel=1e-7)
+    assert to_float(tuned.clipped(keras.ops.convert_to_tensor(value))) == pytest.approx(
+        expected, rel=1e-7
+    )
 
 
 def test_attribute_of_the_optimizer_is_read_and_written():
