@@ -41,7 +41,7 @@ class OnlineFit(Fit):
 
     Raises:
         ValueError: If the model has several optimizers, or one that does not step at
-            each batch.
+            each batch; if the guard has no loss to watch.
     """
 
     def __init__(
@@ -54,6 +54,11 @@ class OnlineFit(Fit):
         guards: bool,
     ) -> None:
         super().__init__(around_step.rate)
+        if guards and "loss" not in columns:
+            raise ValueError(
+                "`columns` must have 'loss' with `guards=True`: the guard watches it. "
+                f"Received: columns={tuple(columns)} of `{owner}`."
+            )
         self.model = model
         self.around_step = around_step
         self._optimizer = _keras.require_single_update(model.optimizer, owner)

@@ -130,3 +130,11 @@ def test_optimizer_that_accumulates_is_refused_by_name():
     sgd = keras.optimizers.SGD(gradient_accumulation_steps=2)
     with pytest.raises(ValueError, match=r"`Halving` needs an optimizer that takes"):
         online_fit(compiled(optimizer=sgd))
+
+
+def test_guard_without_a_loss_to_watch_is_refused():
+    model = compiled()
+    around_step, columns = Halving(AnnealedRate(model)), ("learning_rate", "twice")
+    with pytest.raises(ValueError, match=r"must have 'loss'.*columns=.*`Halving`"):
+        OnlineFit(model, around_step, columns, owner="Halving", guards=True)
+    OnlineFit(model, around_step, columns, owner="Halving", guards=False)
