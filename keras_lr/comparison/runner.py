@@ -1,7 +1,8 @@
 """Train one policy with one seed and return a record of what happened.
 
 At one seed every policy starts from the same weights and sees the same batches in the
-same order: the seed is set before the model is built and again right before `fit`.
+same order, which is a new one in each epoch: the seed is set before the model is built
+and again right before `fit`.
 """
 
 import math
@@ -21,6 +22,7 @@ from keras_lr._keras import (
     set_learning_rate_schedule,
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
+from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
 from keras_lr.comparison.run_record import RunRecord
@@ -270,11 +272,11 @@ def _fit(
     keras.utils.set_random_seed(context.seed)
     start = time.perf_counter()
     history = model.fit(
-        *context.train,
-        batch_size=settings.batch_size,
+        shuffled_batches(context.train, context.batch_size, context.seed),
+        shuffle=False,  # They are.
         epochs=settings.epochs,
         validation_data=context.validation,
-        validation_batch_size=settings.validation_batch_size,
+        validation_batch_size=settings.validation_batch_size or settings.batch_size,
         callbacks=callbacks,
         verbose=0,
     )

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_lr._keras import set_learning_rate
+from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policy import ModelFactory, RunContext, Schedule
 from keras_lr.comparison.step_count import StepCount
 
@@ -15,6 +17,8 @@ _OUTER_STEP = 4
 # The search has other initial weights and batches than the run: what it learned of them
 # by heart is of no use to the run.
 _SEED_DISTANCE = 1000
+# How many seeds there are to draw one from.
+_SEEDS = 2**31 - 1
 
 
 def bandit_search(
@@ -36,17 +40,26 @@ def bandit_search(
     """
     import keras_tuner
 
-    def build(hp: Any) -> keras.Model:
-        model = build_model()
-        rates = rates_of(model.optimizer)
-        rate = hp.Float("learning_rate", rates[0], rates[-1], sampling="log")
-        set_learning_rate(model.optimizer, rate)
-        return model
+    class Training(keras_tuner.HyperModel):
+        def build(self, hp: Any) -> keras.Model:
+            model = build_model()
+            rates = rates_of(model.optimizer)
+            rate = hp.Float("learning_rate", rates[0], rates[-1], sampling="log")
+            set_learning_rate(model.optimizer, rate)
+            return model
+
+        def fit(
+            self, hp: Any, model: keras.Model, x: Any, y: Any, **arguments: Any
+        ) -> Any:
+            # The tuner has set the seed of the trial.
+            seed = int(np.random.randint(_SEEDS))  # noqa: NPY002
+            batches = shuffled_batches((x, y), context.batch_size, seed)
+            return model.fit(batches, shuffle=False, **arguments)
 
     count = StepCount()
     with tempfile.TemporaryDirectory() as folder:
         tuner = tuner_class(
-            build,
+            Training(),
             keras_tuner.Objective(f"val_{context.monitor}", context.mode),
             max_trials=max_trials,
             seed=context.seed,
@@ -56,8 +69,8 @@ def bandit_search(
         tuner.search(
             *context.train,
             validation_data=context.validation,
+            validation_batch_size=context.batch_size,
             epochs=context.epochs,
-            batch_size=context.batch_size,
             callbacks=[count],
             verbose=0,
         )
