@@ -206,6 +206,9 @@ class LearningRateCallback(keras.callbacks.Callback):
                 f"good state and continues with {outcome}.",
                 stacklevel=2,
             )
+        remark = fit.remark()
+        if remark is not None:
+            warnings.warn(f"`{type(self).__name__}` {remark}", stacklevel=2)
         return outcome is not None
 
     def _record(self, rows: dict[str, list[float]]) -> None:

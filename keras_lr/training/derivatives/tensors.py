@@ -75,6 +75,22 @@ def are_finite(gradients: Gradients) -> Tensor:
     return ops.all(ops.stack(flags))
 
 
+def sum_of(gradients: Sequence[Any], dtype: str) -> Tensor:
+    """Return the sum of all numbers of all gradients, which may have index lists."""
+    parts = [getattr(each, "values", each) for each in gradients if each is not None]
+    return sum((ops.sum(ops.cast(each, dtype)) for each in parts), ops.zeros((), dtype))
+
+
+def zero_unless(condition: Tensor, gradient: Any) -> Any:
+    """Return the gradient, or zeros in its form unless a condition holds."""
+    import tensorflow as tf
+
+    def chosen(values: Tensor) -> Tensor:
+        return tf.where(condition, values, tf.zeros_like(values))
+
+    return None if gradient is None else tf.nest.map_structure(chosen, gradient)
+
+
 def _product(first: Tensor, second: Tensor) -> Tensor:
     import tensorflow as tf
 

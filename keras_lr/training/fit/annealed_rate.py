@@ -13,6 +13,9 @@ from keras_lr.rules.annealing import annealing
 from keras_lr.training.fit.horizon import FitLength, Horizon
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
+# Part of the rate that a training started from below which no cut takes it.
+FLOOR = 1e-4
+
 
 class AnnealedRate:
     """Holds the learning rate of a fit, and writes it into the optimizer, annealed.
@@ -34,6 +37,7 @@ class AnnealedRate:
         optimizers: Optimizers that own a rate, without their wrappers.
         rates: Rate of each of the optimizers.
         dtype: Dtype of the values, float64 for a float64 model, else float32.
+        floor: Rate below which no cut takes it.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class AnnealedRate:
             Hyperparameter(model, LEARNING_RATE, self.dtype, limits)
             for _ in self.optimizers
         ]
+        self.floor = 0.0
         self._anneal = anneal
         self._horizon = Horizon(model)
         variables = [_keras.learning_rate_variable(each) for each in self.optimizers]
@@ -87,6 +92,7 @@ class AnnealedRate:
                 value = _keras.to_float(optimizer.learning_rate)
                 value *= scale if is_fresh else 1.0
             hyperparameter.start(value)
+        self.floor = FLOOR * _keras.to_float(self.value)
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""
@@ -94,6 +100,7 @@ class AnnealedRate:
         factor = self._factor_on_host()
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             rate.start(_keras.to_float(optimizer.learning_rate) / factor)
+        self.floor = FLOOR * _keras.to_float(self.value)
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
@@ -114,9 +121,13 @@ class AnnealedRate:
             self._write(1.0)
 
     def cut(self, factor: float) -> float:
-        """Multiply the value, for a training that diverged, and return it."""
+        """Multiply the value, for a training that diverged, and return it.
+
+        What is at the floor already stays where it is.
+        """
         for rate in self.rates:
-            rate.start(factor * _keras.to_float(rate.value))
+            value = _keras.to_float(rate.value)
+            rate.start(max(factor * value, min(value, self.floor)))
         return _keras.to_float(self.rate.value)
 
     def write_on_host(self) -> None:

@@ -31,6 +31,8 @@ class OptimizerStep:
             of this replica, and scaled as the loss is.
         loss: Loss of the global batch before the step; NaN if a user's own training
             step does not report it.
+        is_finite: Whether loss and gradients were finite. If not, the gradients are
+            zeros, so that the step changes next to nothing.
         recording: What the context of `AroundStep.recording` yielded.
         apply: Function that takes the step, with other gradients unless it gets `None`.
     """
@@ -43,11 +45,13 @@ class OptimizerStep:
         *,
         gradients: Gradients,
         loss: Tensor,
+        is_finite: Tensor,
         recording: Any,
         apply: Callable[[Gradients | None], None],
     ) -> None:
         self.gradients = gradients
         self.loss = loss
+        self.is_finite = is_finite
         self.recording = recording
         self.factor = rate.factor()
         self.loss_scale = _keras.loss_scale(model.optimizer)

@@ -1,24 +1,49 @@
 """Notice that a training diverges, and roll it back to a good state."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.rules.divergence import Losses
+from keras_lr.rules import divergence
+from keras_lr.rules.divergence import Losses, Verdict
+from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
+from keras_lr.training.fit import state_file
+
+COLUMNS = ("loss_now", "loss_of_good")
+"""Columns of a step: the loss of its batch at the weights before it, and at those of
+the good copy. NaN without a suspicion."""
+
+# Steps from one copy of the state to the next: a part of those since the training began
+# or was rolled back, within limits.
+INTERVAL, SHORTEST, LONGEST = 0.25, 16, 1024
+# Times that a training may be rolled back before it gets as far as a new copy.
+MOST_RESTARTS = 6
+PREFIX = "guard_"
+"""How the names of its arrays in a file begin."""
+_STATE = f"{PREFIX}state"
 
 
 class DivergenceGuard:
     """Watches the losses of the steps, and holds a copy of a good state.
 
-    A state is good if the epoch after it did not diverge, so that there are two copies
-    of the weights and of the optimizer's variables.
+    A copy is good if nothing was suspicious up to the next one, so that there are two
+    copies of the weights and of the optimizer's variables. While the training is under
+    suspicion, each step evaluates its batch twice more: at the weights now, and at the
+    good ones.
 
     Args:
         model: A built, compiled model with a built optimizer.
         values: Variables of the hyperparameters that move, rolled back too.
+
+    Attributes:
+        can_repeat: Whether the loss of a batch can be evaluated at other weights.
+        probes: Whether each step does that.
     """
 
     def __init__(
@@ -26,33 +51,129 @@ class DivergenceGuard:
     ) -> None:
         self._model = model
         self._values = values
-        self._losses = Losses()
-        self._good: list[Tensor] = []
-        self._candidate: list[Tensor] = []
+        self.can_repeat = True
         # The optimizer's initial state, on the host: it is hardly ever needed.
         self._initial: list[Any] = []
+        # All but the weights that are trained.
+        self._good: list[Tensor] = []
+        self._candidate: list[Tensor] | None = None
+        with model.distribute_strategy.scope():
+            self._is_probing = replicas.shared_scalar("guard_is_probing")
+            self._good_weights = [
+                replicas.shared_like(each, "good") for each in model.trainable_variables
+            ]
+        self._begin()
 
-    def observe(self, losses: Iterable[float]) -> None:
-        """Count the losses of steps, on the host."""
-        for loss in losses:
-            self._losses = self._losses.followed_by(loss)
+    def _begin(self) -> None:
+        self._losses = Losses()
+        self._pairs: list[tuple[float, float]] = []
+        self._good_losses: tuple[float, ...] = ()
+        self._candidate_losses: tuple[float, ...] = ()
+        self._verdict: Verdict = "open"
+        self._last_copy = self._last_restart = 0
+        self._restarts = 0
+        self._is_off = False
+        self._probe(False)
+
+    def start(self) -> None:
+        """Begin a training: its present state is the good one, on the host."""
+        self._begin()
+        self._initial = [each.numpy() for each in self._model.optimizer.variables]
+        self._set_good(self._copies())
+        self._candidate = None
+
+    def look(self, data: Any) -> dict[str, Tensor]:
+        """Return `COLUMNS` of a step, before it is taken, inside it.
+
+        Args:
+            data: Batch of the step.
+        """
+        import tensorflow as tf
+
+        unknown = ops.full((), np.nan, "float32")
+        pair = unknown, unknown
+
+        def probe() -> tuple[Tensor, Tensor]:
+            batch = RepeatedLoss(self._model, data)
+            scale = self._model.optimizer.scale_loss(ops.ones((), "float32"))
+            both = self._model.trainable_variables, self._good_weights
+            now, good = (
+                ops.cast(
+                    batch.at([tf.identity(each.value) for each in weights]), "float32"
+                )
+                for weights in both
+            )
+            return now / scale, good / scale
+
+        if self.can_repeat:
+            try:
+                pair = tf.cond(self._is_probing.value > 0.0, probe, lambda: pair)
+            except Exception:
+                # A training step of the user's own, whose loss only it can compute.
+                self.can_repeat = False
+        # Replicas cannot communicate inside a branch.
+        summed = [replicas.sum_over_replicas(each) for each in pair]
+        return dict(zip(COLUMNS, summed, strict=True))
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the training may have diverged."""
+        return self._losses.is_suspicious and not self._is_off
+
+    def observe(self, rows: Mapping[str, Sequence[float]]) -> None:
+        """Count what steps recorded, and copy the state where it is due, on the host.
+
+        Args:
+            rows: Columns `loss`, `failed` and `COLUMNS`.
+        """
+        columns = (rows[name] for name in ("loss", "failed", *COLUMNS))
+        for loss, failed, now, good in zip(*columns, strict=True):
+            self._losses = self._losses.followed_by(loss, has_failed=failed > 0.0)
+            if self.probes:
+                self._pairs.append((now, good))
+        if self.is_suspicious:
+            self._judge()
+        elif self._is_copy_due():
+            self._copy()
+        self._probe(self.is_suspicious and self.can_repeat)
+
+    def _probe(self, probes: bool) -> None:
+        self.probes = probes
+        self._is_probing.assign(float(probes))
+
+    def conclude(self) -> None:
+        """Judge a suspicion by the losses alone, after the last step of a fit."""
+        if self.is_suspicious and self._verdict == "open":
+            self._verdict = self._without_pairs()
+
+    def _judge(self) -> None:
+        first = self._losses.first
+        if self.can_repeat:
+            now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+            self._verdict = divergence.verdict_of_pairs(now, good, first)
+        else:
+            self._verdict = self._without_pairs()
+        if self._verdict in ("fine", "not finite"):
+            self._losses = self._losses.cleared(self._verdict)
+            self._verdict, self._pairs = "open", []
+
+    def _without_pairs(self) -> Verdict:
+        recent = self._losses.recent
+        earlier = self._good_losses or self._candidate_losses
+        if len(earlier) < divergence.FEW:
+            half = len(recent) // 2
+            recent, earlier = recent[half:], recent[:half]
+        first = self._losses.first
+        return divergence.verdict_without_pairs(recent, earlier, first)
+
+    @property
+    def knows_no_cure(self) -> bool:
+        """Whether losses were not finite at the good weights either."""
+        return self._losses.cures_nothing
 
     def has_diverged(self) -> bool:
         """Return whether the training has diverged since the last restart."""
-        return self._losses.has_diverged
-
-    def save(self) -> None:
-        """Copy the present state, and make the last copy the good one.
-
-        While the training diverges, nothing is copied.
-        """
-        if self.has_diverged():
-            return
-        copies = [ops.copy(each.value) for each in self._variables()]
-        is_first = not self._good
-        if is_first:
-            self._initial = [each.numpy() for each in self._model.optimizer.variables]
-        self._good, self._candidate = (copies if is_first else self._candidate), copies
+        return self._verdict == "diverged" and not self._is_off
 
     def restore(self, *, renews_optimizer: bool = False) -> None:
         """Assign the good state, to the last bit.
@@ -61,23 +182,112 @@ class DivergenceGuard:
             renews_optimizer: Whether the optimizer gets the state from before the first
                 step instead.
         """
-        for variable, copy in zip(self._variables(), self._good, strict=True):
+        good = [*(each.value for each in self._good_weights), *self._good]
+        for variable, copy in zip(self._variables(), good, strict=True):
             variable.assign(copy)
         if renews_optimizer:
             variables = self._model.optimizer.variables
             for variable, value in zip(variables, self._initial, strict=True):
                 variable.assign(value)
-        self._candidate = self._good
-        # The good state may be from before the lowest average.
+        self._candidate = None
         self._losses = self._losses.restarted()
+        self._verdict, self._pairs = "open", []
+        self._probe(False)
+        self._last_copy = self._last_restart = self._losses.steps
+        self._restarts += 1
+        self._is_off = self._restarts > MOST_RESTARTS
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it gave up: rolling back has helped too often for a moment only."""
+        return self._is_off
 
     def accept_values(self) -> None:
         """Make the present values of the hyperparameters part of the good state."""
         values = [ops.copy(each.value) for each in self._values]
-        first = len(self._variables()) - len(values)
-        self._good = [*self._good[:first], *values]
-        self._candidate = [*self._candidate[:first], *values]
+        self._good[len(self._good) - len(values) :] = values
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything that a fit resumes from, by names."""
+        state = {
+            "losses": self._losses.to_dict(),
+            "pairs": self._pairs,
+            "good_losses": self._good_losses,
+            "candidate_losses": self._candidate_losses,
+            "last_copy": self._last_copy,
+            "last_restart": self._last_restart,
+            "restarts": self._restarts,
+            "is_off": self._is_off,
+        }
+        named = {_STATE: np.asarray(json.dumps(state))}
+        for name, tensors in self._saved().items():
+            for index, each in enumerate(tensors):
+                named[f"{PREFIX}{name}_{index}"] = state_file.array(each)
+        return named
+
+    def set_arrays(self, named: Mapping[str, np.ndarray]) -> None:
+        """Set the state to what `arrays` returned."""
+        state = json.loads(str(named[_STATE]))
+        self._begin()
+        self._losses = Losses.from_dict(state["losses"])
+        self._pairs = [(now, good) for now, good in state["pairs"]]
+        self._good_losses = tuple(state["good_losses"])
+        self._candidate_losses = tuple(state["candidate_losses"])
+        self._last_copy = state["last_copy"]
+        self._last_restart, self._restarts = state["last_restart"], state["restarts"]
+        self._is_off = state["is_off"]
+        every, of_optimizer = self._variables(), self._model.optimizer.variables
+        self._set_good(_tensors(named, "good", every))
+        has_candidate = f"{PREFIX}candidate_0" in named
+        self._candidate = _tensors(named, "candidate", every) if has_candidate else None
+        self._initial = _tensors(named, "initial", of_optimizer)
+        self._probe(self.is_suspicious and self.can_repeat)
+
+    def _saved(self) -> dict[str, Sequence[Tensor]]:
+        good = [*(each.value for each in self._good_weights), *self._good]
+        return {
+            "good": good,
+            "candidate": self._candidate or [],
+            "initial": self._initial,
+        }
+
+    def _is_copy_due(self) -> bool:
+        steps = self._losses.steps - self._last_restart
+        interval = min(max(INTERVAL * steps, SHORTEST), LONGEST)
+        return self._losses.steps - self._last_copy >= interval
+
+    def _copy(self) -> None:
+        """Make the last copy the good one, and copy the present state."""
+        if self._candidate is not None:
+            self._set_good(self._candidate)
+            self._good_losses = self._candidate_losses
+            self._restarts = 0
+        self._candidate = self._copies()
+        self._candidate_losses = self._losses.recent
+        self._last_copy = self._losses.steps
+
+    def _set_good(self, copies: Sequence[Tensor]) -> None:
+        number = len(self._good_weights)
+        for variable, copy in zip(self._good_weights, copies[:number], strict=True):
+            variable.assign(copy)
+        self._good = [*copies[number:]]
+
+    def _copies(self) -> list[Tensor]:
+        return [ops.copy(each.value) for each in self._variables()]
 
     def _variables(self) -> list[keras.Variable]:
-        variables = [*self._model.weights, *self._model.optimizer.variables]
-        return [*variables, *self._values]
+        """Return all that is rolled back, the weights that are trained first."""
+        trained = self._model.trainable_variables
+        ids = {id(each) for each in trained}
+        others = [each for each in self._model.weights if id(each) not in ids]
+        return [*trained, *others, *self._model.optimizer.variables, *self._values]
+
+
+def _tensors(
+    named: Mapping[str, np.ndarray], name: str, variables: Sequence[keras.Variable]
+) -> list[Tensor]:
+    arrays = [named[f"{PREFIX}{name}_{index}"] for index in range(len(variables))]
+    if [x.shape for x in arrays] != [tuple(each.shape) for each in variables]:
+        raise ValueError("The copies must have the shapes of the variables.")
+    pairs = zip(arrays, variables, strict=True)
+    return [ops.convert_to_tensor(array, each.dtype) for array, each in pairs]

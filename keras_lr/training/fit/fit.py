@@ -62,6 +62,10 @@ class Fit:
         """
         return None
 
+    def remark(self) -> str | None:
+        """Return what the user should know and has not been told, if anything."""
+        return None
+
     def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
         """Leave in the optimizer the rate that the next epoch begins with.
 

@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_lr import _keras
 from keras_lr._keras import replicas, step_hook
 from keras_lr._typing import Gradients, Tensor
+from keras_lr.rules.divergence import FEW
 from keras_lr.training.derivatives.batches import leaves
-from keras_lr.training.derivatives.tensors import dense
+from keras_lr.training.derivatives.tensors import dense, sum_of, zero_unless
 from keras_lr.training.fit import state_file
 from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
-from keras_lr.training.fit.divergence import DivergenceGuard
+from keras_lr.training.fit.divergence import COLUMNS as GUARD_COLUMNS
+from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
+from keras_lr.training.fit.divergence import PREFIX as GUARD_PREFIX
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
@@ -22,6 +27,7 @@ from keras_lr.training.fit.step_log import CAPACITY, StepLog
 # Steps from one look at their losses to the next: each waits for the device, and a few
 # steps more of a diverging training are rolled back all the same.
 PATIENCE = 16
+_FLOOR = f"{GUARD_PREFIX}floor"
 
 
 class OnlineFit(Fit):
@@ -65,9 +71,11 @@ class OnlineFit(Fit):
         _keras.build_optimizer(model)
         self._others = around_step.others
         self._batches_per_execution = int(model.steps_per_execution)
+        internal = ("failed", *(GUARD_COLUMNS if guards else ()))
+        self._columns = tuple(columns)
         self._log = StepLog(
             model,
-            columns,
+            (*columns, *internal),
             dtype=self.rate.dtype,
             capacity=max(CAPACITY, 2 * self._batches_per_execution),
         )
@@ -82,9 +90,10 @@ class OnlineFit(Fit):
         """Return the training step with the method around the optimizer's step."""
 
         def moving_step(data: Any) -> Any:
+            looks = {} if self._guard is None else self._guard.look(data)
             with self._intercepting(data) as row:
                 logs = step(data)
-            self._log.append(row)
+            self._log.append(row | looks)
             self.rate.advance()
             return logs
 
@@ -104,29 +113,40 @@ class OnlineFit(Fit):
         for each in self._others:
             each.read_from(self._optimizer)
         self.around_step.start()
+        self._steps = self._failed = 0
+        self._has_spoken = False
         if self._guard is not None:
-            self._guard.save()
+            self._guard.start()
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
         super().start_epoch(epoch, length)
         self._batches_fetched = 0
+        self._length = length
+        self._is_last_epoch = epoch + 1 >= length.epochs
 
     def is_due(self, batches: int) -> bool:
         """Return whether the host has to `fetch` now."""
         limit = self._log.capacity - self._batches_per_execution
         if self._guard is not None:
-            limit = min(limit, PATIENCE - 1)
+            patience = FEW if self._guard.is_suspicious else PATIENCE
+            limit = min(limit, patience - 1)
         return batches - self._batches_fetched > limit
 
     def fetch(self, batches: int) -> dict[str, list[float]]:
         """Return what the steps recorded since the last time, by columns."""
         rows = self._log.fetch()
         self._batches_fetched = batches
+        for failed in rows["failed"]:
+            self._steps += 1
+            if failed and not self._failed:
+                self._failed = self._steps
         # A user's own training step may not report its loss.
         if self._guard is not None and self._has_loss:
-            self._guard.observe(rows["loss"])
-        return rows
+            self._guard.observe(rows)
+            if self._is_last_epoch and self._length.is_epoch_complete:
+                self._guard.conclude()
+        return {name: rows[name] for name in self._columns}
 
     def restart_if_diverged(self) -> str | None:
         """Roll the training back if it diverges; say what it continues with."""
@@ -136,12 +156,31 @@ class OnlineFit(Fit):
         outcome = self.around_step.restart()
         self._guard.accept_values()
         self.rate.write_on_host()
+        if self._guard.is_off:
+            outcome += (
+                f". It has diverged {MOST_RESTARTS + 1} times now without getting any "
+                "further, so the learning rate is not the reason, and it is not rolled "
+                "back any more"
+            )
         return outcome
 
+    def remark(self) -> str | None:
+        """Say once that there were steps without a finite loss and gradient."""
+        is_open = self._guard is not None and self._guard.is_suspicious
+        if not self._failed or self._has_spoken or is_open:
+            return None
+        self._has_spoken = True
+        reason = "NaN or infinity in the data, or weights that have grown too large"
+        if self._guard is not None and self._guard.knows_no_cure:
+            reason = "NaN or infinity in the data: no learning rate helps against that"
+        return (
+            f"met a batch after {self._failed - 1} steps whose loss or gradient is not "
+            f"finite, and has left its step out. Look for {reason}. This is said once "
+            "in a fit."
+        )
+
     def end_epoch(self) -> None:
-        """Copy the state to go back to, and set the optimizer's hyperparameters."""
-        if self._guard is not None:
-            self._guard.save()
+        """Set the optimizer's hyperparameters."""
         self._write_others()
 
     def release(self) -> None:
@@ -154,13 +193,25 @@ class OnlineFit(Fit):
 
     def write(self, directory: Path, epoch: int) -> None:
         """Write the state at the end of an epoch."""
-        state_file.write(self._file(directory), self.around_step.variables(), epoch)
+        copies = {}
+        if self._guard is not None:
+            floor = np.asarray(self.rate.floor)
+            copies = self._guard.arrays() | {_FLOOR: floor}
+        variables = self.around_step.variables()
+        state_file.write(self._file(directory), variables, epoch, copies)
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
-        state_file.read(self._file(directory), self.around_step.variables(), epoch)
-        if self._guard is not None:
-            self._guard.accept_values()
+        variables = self.around_step.variables()
+        path = self._file(directory)
+        arrays = state_file.read(path, variables, epoch, prefix=GUARD_PREFIX)
+        if self._guard is None:
+            return
+        self._guard.accept_values()
+        # Version 0.1.0 wrote none.
+        if arrays:
+            self._guard.set_arrays(arrays)
+            self.rate.floor = float(arrays[_FLOOR])
 
     def _file(self, directory: Path) -> Path:
         return directory / f"keras_lr_{self.around_step.name}.npz"
@@ -194,6 +245,13 @@ class OnlineFit(Fit):
             calls.append(None)
             _require_one_call(len(calls))
             self._has_loss = "loss" in row
+            loss = row.setdefault("loss", unknown(self.rate.dtype))
+            # A `LossScaleOptimizer` leaves steps out by itself, and has to see them.
+            is_scaled = _keras.loss_scale(self.model.optimizer) is not None
+            is_finite = self._is_finite(loss, [] if is_scaled else grads)
+            row["failed"] = ops.logical_not(is_finite)
+            if not is_scaled:
+                grads = [zero_unless(is_finite, each) for each in grads]
 
             def apply_plainly(gradients: Gradients | None) -> None:
                 if gradients is None:
@@ -206,7 +264,8 @@ class OnlineFit(Fit):
                 self.rate,
                 self._others,
                 gradients=self._aligned(grads, trainable_variables),
-                loss=row.setdefault("loss", unknown(self.rate.dtype)),
+                loss=loss,
+                is_finite=is_finite,
                 recording=recording,
                 apply=apply_plainly,
             )
@@ -222,6 +281,13 @@ class OnlineFit(Fit):
         ):
             yield row
         _require_one_call(len(calls))
+
+    def _is_finite(self, loss: Tensor, grads: Any) -> Tensor:
+        """Return whether the loss, where it is known, and gradients are finite."""
+        total = replicas.sum_over_replicas(sum_of(grads, self.rate.dtype))
+        if self._has_loss:
+            total = total + ops.cast(loss, total.dtype)
+        return ops.isfinite(total)
 
     def _aligned(self, grads: Any, variables: Any) -> Gradients:
         """Return a dense gradient, or `None`, for each of the weights."""

@@ -11,14 +11,28 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lr._typing import Tensor
+
 UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)
 """Errors that reading a missing or broken file raises."""
 
 
-def write(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> None:
-    """Write the variables at the end of an epoch; all of them or, if killed, none."""
-    arrays: dict[str, Any] = {name: _array(each) for name, each in variables.items()}
-    write_arrays(path, arrays | {"epoch": np.asarray(epoch)})
+def write(
+    path: Path,
+    variables: Mapping[str, keras.Variable],
+    epoch: int,
+    arrays: Mapping[str, np.ndarray] = {},
+) -> None:
+    """Write the state at the end of an epoch; all of it or, if killed, nothing.
+
+    Args:
+        path: The file.
+        variables: Variables by names.
+        epoch: Number of the epoch.
+        arrays: Further arrays, under names that begin alike.
+    """
+    values: dict[str, Any] = {name: array(x.value) for name, x in variables.items()}
+    write_arrays(path, {**values, **arrays, "epoch": np.asarray(epoch)})
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -30,11 +44,23 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> bool:
+def read(
+    path: Path,
+    variables: Mapping[str, keras.Variable],
+    epoch: int,
+    prefix: str | None = None,
+) -> dict[str, np.ndarray] | None:
     """Set the variables to those of the end of an epoch.
 
+    Args:
+        path: The file.
+        variables: Variables by names.
+        epoch: Number of the epoch.
+        prefix: How the names of further arrays begin; `None` if there may be none.
+
     Returns:
-        Whether the file holds them. If not, a warning says why.
+        The further arrays, by names; `None` if the file does not hold the variables. A
+        warning then says why.
     """
     try:
         arrays = read_arrays(path)
@@ -42,12 +68,13 @@ def read(path: Path, variables: Mapping[str, keras.Variable], epoch: int) -> boo
         return _warn(path, f"it cannot be read: {error}")
     if int(arrays.pop("epoch", -1)) != epoch:
         return _warn(path, f"it is not that of epoch {epoch + 1}")
+    further = {n: x for n, x in arrays.items() if prefix and n.startswith(prefix)}
     shapes = {name: tuple(each.shape) for name, each in variables.items()}
-    if shapes != {name: array.shape for name, array in arrays.items()}:
+    if shapes != {n: x.shape for n, x in arrays.items() if n not in further}:
         return _warn(path, "it belongs to another model or optimizer")
-    for name, array in arrays.items():
-        variables[name].assign(array)
-    return True
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return further
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -57,14 +84,14 @@ def read_arrays(path: Path) -> dict[str, Any]:
         return dict(archive)
 
 
-def _array(variable: keras.Variable) -> np.ndarray:
-    array = ops.convert_to_numpy(variable.value)
+def array(tensor: Tensor) -> np.ndarray:
+    """Return the values of a tensor in a dtype that files have."""
+    values = ops.convert_to_numpy(tensor)
     # NumPy's files have no bfloat16.
-    return array.astype("float32") if variable.dtype == "bfloat16" else array
+    return values.astype("float32") if values.dtype == "bfloat16" else values
 
 
-def _warn(path: Path, reason: str) -> bool:
+def _warn(path: Path, reason: str) -> None:
     warnings.warn(
         f"The fit resumes without the state in {path.name}: {reason}.", stacklevel=2
     )
-    return False

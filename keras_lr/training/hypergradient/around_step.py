@@ -36,6 +36,8 @@ from keras_lr.training.hypergradient.tuned_hyperparameter import (
     TunedHyperparameter,
 )
 
+# Part of the hyper-learning rate that is left after any number of divergences.
+LEAST_STEP = 0.125
 RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
 """Columns that a step records for the learning rate's rule."""
 
@@ -108,7 +110,7 @@ class HypergradientStep(AroundStep):
         """Begin anew with a lower rate, or a lower hyper-learning rate."""
         beta = _keras.to_float(self.tuned[0].beta)
         if self._rule.update == "log":
-            beta *= 0.5
+            beta = max(0.5 * beta, LEAST_STEP * self._rule.hyper_learning_rate)
             outcome = super().restart()
         else:
             beta *= CUT

@@ -10,6 +10,7 @@ from keras import ops
 from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
 from keras_lr.training.derivatives.tensors import are_finite, on_present, scaled
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
@@ -22,7 +23,6 @@ from keras_lr.training.walk.probes import (
     SlopeProbe,
     Trial,
 )
-from keras_lr.training.walk.repeated_loss import RepeatedLoss
 from keras_lr.training.walk.smoothing import GradientAverage
 from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter, WalkRule
 
@@ -114,10 +114,10 @@ class WalkStep(AroundStep):
         batch: RepeatedLoss = step.recording
         values = step.set_hyperparameters()
         self._count.assign(self._count.value + 1)
-        is_due = self._is_due(step.factor)
+        # A step that is left out decides nothing.
+        is_due = ops.logical_and(self._is_due(step.factor), step.is_finite)
         gradients = batch_gradients = step.summed_gradients()
         if step.loss_scale is not None:
-            # A step that is skipped decides nothing.
             is_due = ops.logical_and(is_due, are_finite(gradients))
         if self._average is not None:
             gradients = self._average.followed_by(gradients)

@@ -21,9 +21,9 @@ from keras_lr.training.derivatives.optimizer_tangent import (
     StepDerivative,
     compiled_if_large,
 )
+from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
 from keras_lr.training.derivatives.tensors import inner_product
 from keras_lr.training.fit.around_step import unknown
-from keras_lr.training.walk.repeated_loss import RepeatedLoss
 from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter
 
 # For each hyperparameter, tensors in the shapes of the weights.

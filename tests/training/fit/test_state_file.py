@@ -44,7 +44,7 @@ def assert_untouched(variables):
 
 def test_state_comes_back_to_the_last_bit(path):
     variables = zeros()
-    assert state_file.read(path, variables, epoch=3) is True
+    assert state_file.read(path, variables, epoch=3) == {}
     for name, variable in variables.items():
         assert variable.numpy().dtype == VALUES[name].dtype
         np.testing.assert_array_equal(variable.numpy(), VALUES[name])
@@ -55,20 +55,20 @@ def test_half_precision_comes_back(dtype, tmp_path):
     half = keras.Variable([1.5, -2.0], dtype=dtype)
     state_file.write(tmp_path / "state.npz", {"half": half}, epoch=0)
     half.assign([0.0, 0.0])
-    assert state_file.read(tmp_path / "state.npz", {"half": half}, epoch=0)
+    assert state_file.read(tmp_path / "state.npz", {"half": half}, epoch=0) == {}
     np.testing.assert_array_equal(keras.ops.cast(half, "float32"), [1.5, -2.0])
 
 
 def test_writing_leaves_nothing_else_behind(path):
     state_file.write(path, variables_of(VALUES), epoch=4)
     assert [each.name for each in path.parent.iterdir()] == ["state.npz"]
-    assert state_file.read(path, zeros(), epoch=4)
+    assert state_file.read(path, zeros(), epoch=4) == {}
 
 
 def assert_refused(path, variables, epoch=3, reason=""):
     message = f"^The fit resumes without the state in {path.name}: .*{reason}"
     with pytest.warns(UserWarning, match=message):
-        assert state_file.read(path, variables, epoch=epoch) is False
+        assert state_file.read(path, variables, epoch=epoch) is None
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 4])
@@ -146,12 +146,12 @@ def test_writing_that_is_cut_off_leaves_the_old_state(path, name, monkeypatch):
             state_file.write(path, zeros(), epoch=4)
     variables = zeros()
     with warnings.catch_warnings(action="error"):
-        assert state_file.read(path, variables, epoch=3)
+        assert state_file.read(path, variables, epoch=3) == {}
     np.testing.assert_array_equal(variables["matrix"].numpy(), VALUES["matrix"])
 
 
 def test_what_a_writing_left_that_was_cut_off_does_not_disturb_the_next(path):
     path.with_suffix(".partial").write_bytes(b"half of a state")
     state_file.write(path, variables_of(VALUES), epoch=4)
-    assert state_file.read(path, zeros(), epoch=4)
+    assert state_file.read(path, zeros(), epoch=4) == {}
     assert not path.with_suffix(".partial").exists()
