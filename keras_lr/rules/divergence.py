@@ -20,6 +20,7 @@ Numbers on the host.
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -83,11 +84,39 @@ class Average:
 
 
 @dataclasses.dataclass(frozen=True)
+class Start:
+    """What the first losses say, so that it is worked out once.
+
+    Attributes:
+        losses: The first finite losses, up to `FIRST`.
+        center: F, their median; infinite without any.
+        scatter: Their standard deviation.
+    """
+
+    losses: tuple[float, ...] = ()
+    center: float = math.inf
+    scatter: float = 0.0
+
+    @classmethod
+    def of(cls, losses: Sequence[float]) -> "Start":
+        """Return what these losses say."""
+        if not losses:
+            return cls()
+        return cls(tuple(losses), statistics.median(losses), statistics.pstdev(losses))
+
+    def followed_by(self, loss: float) -> "Start":
+        """Return what is known with one more loss, unless there are enough."""
+        if len(self.losses) == FIRST:
+            return self
+        return Start.of((*self.losses, loss))
+
+
+@dataclasses.dataclass(frozen=True)
 class Losses:
     """What is known about the losses of a training.
 
     Attributes:
-        first: The first finite losses, up to `FIRST`.
+        start: The first losses.
         recent: The last losses since the last restart, up to `RECENT`.
         fast: Fast average of the finite losses.
         slow: Slow average of the finite losses.
@@ -102,7 +131,7 @@ class Losses:
             the rate.
     """
 
-    first: tuple[float, ...] = ()
+    start: Start = Start()
     recent: tuple[float, ...] = ()
     fast: Average = Average(FAST)
     slow: Average = Average(SLOW)
@@ -122,35 +151,33 @@ class Losses:
             has_failed: Whether the step had a gradient that was not finite.
         """
         is_finite = math.isfinite(loss)
-        first, fast, slow, lowest = self.first, self.fast, self.slow, self.lowest
+        start, fast, slow, lowest = self.start, self.fast, self.slow, self.lowest
         if is_finite:
-            first = first if len(first) == FIRST else (*first, loss)
+            start = start.followed_by(loss)
             fast, slow = fast.followed_by(loss), slow.followed_by(loss)
             if slow.counts:
                 lowest = min(lowest, slow.value)
-        after = dataclasses.replace(
-            self,
-            first=first,
-            recent=(*self.recent, loss)[-RECENT:],
-            fast=fast,
-            slow=slow,
-            lowest=lowest,
-            failed=self.failed.followed_by(float(has_failed or not is_finite)),
-            steps=self.steps + 1,
+        failed = self.failed.followed_by(float(has_failed or not is_finite))
+        steps = self.steps + 1
+        fails = failed.counts and failed.value > 0.5 and not self.cures_nothing
+        is_high = (
+            steps >= self.next_look
+            and fast.counts
+            and _is_high(fast.value, min(lowest, start.center), start)
         )
-        is_suspicious = self.is_suspicious or after._is_high() or after._fails()
-        return dataclasses.replace(after, is_suspicious=is_suspicious)
-
-    def _is_high(self) -> bool:
-        if self.steps < self.next_look or not self.fast.counts:
-            return False
-        reference = min(self.lowest, center(self.first))
-        limit = reference + SUSPICIOUS * threshold(reference, self.first)
-        return not self.fast.value <= limit
-
-    def _fails(self) -> bool:
-        mostly = self.failed.counts and self.failed.value > 0.5
-        return mostly and not self.cures_nothing
+        return Losses(
+            start,
+            (*self.recent, loss)[-RECENT:],
+            fast,
+            slow,
+            lowest,
+            failed,
+            steps,
+            self.next_look,
+            self.wait,
+            self.is_suspicious or fails or is_high,
+            self.cures_nothing,
+        )
 
     def cleared(self, verdict: Verdict) -> "Losses":
         """Return what is known after a suspicion that was none."""
@@ -169,7 +196,7 @@ class Losses:
     def restarted(self) -> "Losses":
         """Return what is known after a training is rolled back."""
         return Losses(
-            first=self.first, steps=self.steps, cures_nothing=self.cures_nothing
+            start=self.start, steps=self.steps, cures_nothing=self.cures_nothing
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,37 +207,37 @@ class Losses:
     def from_dict(cls, values: dict[str, Any]) -> "Losses":
         """Return what `to_dict` described."""
         averages = {n: Average(**values[n]) for n in ("fast", "slow", "failed")}
-        lists = {n: tuple(values[n]) for n in ("first", "recent")}
-        return cls(**{**values, **averages, **lists})
+        start = Start.of(values["start"]["losses"])
+        rest = {"start": start, "recent": tuple(values["recent"])}
+        return cls(**{**values, **averages, **rest})
 
 
-def center(first: Sequence[float]) -> float:
-    """Return F, the median of the first losses; infinite if there are none."""
-    return float(np.median(first)) if first else math.inf
-
-
-def threshold(good: float, first: Sequence[float]) -> float:
+def threshold(good: float, start: Start) -> float:
     """Return T, how much the loss must have risen above a good one."""
-    start = center(first)
-    if not math.isfinite(start):
+    first = start.center
+    if not math.isfinite(first):
         return (LIMIT - 1.0) * abs(good)
-    gain = start - good
-    if gain > max(LEAST_GAIN * abs(start), SCATTER * float(np.std(first))):
+    gain = first - good
+    if gain > max(LEAST_GAIN * abs(first), SCATTER * start.scatter):
         return LOSS_OF_GAIN * gain
     # A loss may be negative: its scale is its size.
-    above = start + (LIMIT - 1.0) * abs(start)
+    above = first + (LIMIT - 1.0) * abs(first)
     return max((LIMIT - 1.0) * abs(good), above - good)
 
 
+def _is_high(average: float, reference: float, start: Start) -> bool:
+    return not average <= reference + SUSPICIOUS * threshold(reference, start)
+
+
 def verdict_of_pairs(
-    now: Sequence[float], good: Sequence[float], first: Sequence[float]
+    now: Sequence[float], good: Sequence[float], start: Start
 ) -> Verdict:
     """Return what pairs of losses of the same batches say.
 
     Args:
         now: N_i, losses at the weights of the training, in the order of the steps.
         good: G_i, losses at those of the good copy.
-        first: First losses of the training.
+        start: First losses of the training.
     """
     high, low = np.asarray(now, float), np.asarray(good, float)
     number = len(high)
@@ -222,7 +249,7 @@ def verdict_of_pairs(
     if np.mean(np.isfinite(high[usable])) < 0.5:
         return "diverged"
     usable &= np.isfinite(high)
-    limit = threshold(float(np.mean(low[usable])), first)
+    limit = threshold(float(np.mean(low[usable])), start)
     # One huge difference says as much as twice the limit.
     rises = np.clip(high[usable] - low[usable], -2.0 * limit, 2.0 * limit)
     mean = float(np.mean(rises))
@@ -237,14 +264,14 @@ def verdict_of_pairs(
 
 
 def verdict_without_pairs(
-    now: Sequence[float], good: Sequence[float], first: Sequence[float]
+    now: Sequence[float], good: Sequence[float], start: Start
 ) -> Verdict:
     """Return what the losses say where the same batch is not evaluated twice.
 
     Args:
         now: Last losses of the training.
         good: Losses up to the good copy, or the training's earlier ones.
-        first: First losses of the training.
+        start: First losses of the training.
     """
     high, low = np.asarray(now, float), np.asarray(good, float)
     if len(high) < FEW // 2 or len(low) < FEW // 2:
@@ -255,5 +282,6 @@ def verdict_without_pairs(
         return "fine"
     rise = float(np.median(high) - np.median(low))
     is_apart = bool(np.min(high) > np.max(low))
-    is_high = rise > threshold(float(np.median(low)), first)
+    # From nothing but zeros, any loss is a rise.
+    is_high = rise > threshold(float(np.median(low)), start) > 0.0
     return "diverged" if is_apart and is_high else "fine"

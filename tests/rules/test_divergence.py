@@ -7,13 +7,13 @@ import pytest
 
 from keras_lr.rules.divergence import (
     Losses,
-    center,
+    Start,
     threshold,
     verdict_of_pairs,
     verdict_without_pairs,
 )
 
-FIRST = (2.2, 2.3, 2.4)
+FIRST = Start.of((2.2, 2.3, 2.4))
 """F = 2.3, and a scatter of 0.08."""
 
 
@@ -124,7 +124,7 @@ def test_losses_that_no_rate_cures_are_not_suspicious_again():
 
 def test_restart_forgets_the_losses_but_the_first():
     known = after([1.0, 0.1, 0.1, np.nan])
-    assert known.restarted() == Losses(first=(1.0, 0.1, 0.1), steps=4)
+    assert known.restarted() == Losses(Start.of((1.0, 0.1, 0.1)), steps=4)
 
 
 def test_state_comes_back_from_text():
@@ -140,11 +140,15 @@ def test_state_comes_back_from_text():
         (0.3, FIRST, 1.0),  # Half of what was gained.
         (2.1, FIRST, 7.1),  # 0.2 is less than 0.15 * 2.3: four times F.
         (3.0, FIRST, 9.0),  # Four times G.
-        (1.0, (1.0, 2.0, 3.0), 7.0),  # The gain of 1 is within the scatter, 1.6.
-        (-3.0, (-1.0,), 1.0),
-        (-1.0, (-1.0,), 3.0),
-        (0.5, (), 1.5),
-        (0.0, (0.0, 0.0), 0.0),
+        (
+            1.0,
+            Start.of((1.0, 2.0, 3.0)),
+            7.0,
+        ),  # The gain of 1 is within the scatter, 1.6.
+        (-3.0, Start.of((-1.0,)), 1.0),
+        (-1.0, Start.of((-1.0,)), 3.0),
+        (0.5, Start(), 1.5),
+        (0.0, Start.of((0.0, 0.0)), 0.0),
     ],
 )
 def test_threshold_is_half_of_the_gain_or_three_times_the_loss(good, first, expected):
@@ -152,9 +156,10 @@ def test_threshold_is_half_of_the_gain_or_three_times_the_loss(good, first, expe
 
 
 def test_first_loss_is_a_median():
-    assert center((9.0, 1.0, 2.0)) == 2.0
-    assert center(()) == np.inf
-    assert after(range(20)).first == (0, 1, 2, 3, 4, 5, 6)
+    start = Start.of((9.0, 1.0, 2.0))
+    assert (start.center, start.scatter) == (2.0, pytest.approx(np.std([9, 1, 2])))
+    assert Start.of(()).center == np.inf
+    assert after([np.nan, *range(20)]).start == Start.of(range(7))
 
 
 def verdict(rises, good=0.3, first=FIRST):
@@ -226,3 +231,5 @@ def test_without_pairs_losses_must_not_overlap():
     assert verdict_without_pairs([np.nan] * 16, low, FIRST) == "diverged"
     assert verdict_without_pairs([np.nan] * 16, [np.nan] * 16, FIRST) == "fine"
     assert verdict_without_pairs([3.0] * 3, low, FIRST) == "open"
+    zeros = [0.0] * 16
+    assert verdict_without_pairs(low, zeros, Start.of(zeros)) == "fine"

@@ -147,10 +147,10 @@ class DivergenceGuard:
             self._verdict = self._without_pairs()
 
     def _judge(self) -> None:
-        first = self._losses.first
+        start = self._losses.start
         if self.can_repeat:
             now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
-            self._verdict = divergence.verdict_of_pairs(now, good, first)
+            self._verdict = divergence.verdict_of_pairs(now, good, start)
         else:
             self._verdict = self._without_pairs()
         if self._verdict in ("fine", "not finite"):
@@ -163,8 +163,8 @@ class DivergenceGuard:
         if len(earlier) < divergence.FEW:
             half = len(recent) // 2
             recent, earlier = recent[half:], recent[:half]
-        first = self._losses.first
-        return divergence.verdict_without_pairs(recent, earlier, first)
+        start = self._losses.start
+        return divergence.verdict_without_pairs(recent, earlier, start)
 
     @property
     def knows_no_cure(self) -> bool:
