@@ -10,9 +10,11 @@ from typing import Any, Self
 import keras
 
 from keras_lr import _keras
+from keras_lr._checks import optional, positive_integer
 from keras_lr._keras import step_hook
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.unfinished import UnfinishedTraining
 
 
 class LearningRateCallback(keras.callbacks.Callback):
@@ -26,6 +28,8 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     Args:
         initial_learning_rate: The rate to start from; `None` for the optimizer's own.
+        total_epochs: Epochs of a training that is cut into several fits, each of which
+            gets this callback; `None` if a fit is a training.
         backup_dir: Directory for the state at the end of each epoch, or `None`.
         verbose: `1` prints the rate that the next epoch starts with.
 
@@ -41,14 +45,18 @@ class LearningRateCallback(keras.callbacks.Callback):
         self,
         *,
         initial_learning_rate: float | None = None,
+        total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
     ) -> None:
         super().__init__()
         self.initial_learning_rate = initial_learning_rate
+        self.total_epochs = optional(positive_integer, "total_epochs", total_epochs)
         self.backup_dir = backup_dir
         self.verbose = verbose
         self._fit: Any = None
+        self._unfinished: UnfinishedTraining | None = None
+        self._has_asked = False
         self._epoch: int | None = None
         self._rates_used: dict[str, float] | None = None
         self.history: dict[str, list[float]] = {}
@@ -98,8 +106,13 @@ class LearningRateCallback(keras.callbacks.Callback):
         if not self.history:
             self._reset()
         self._epoch = None
-        self._length = FitLength(self.params)
-        self._fit = self._make_fit() if _keras.is_built(self.model) else None
+        self._length = FitLength(self.params, self.total_epochs)
+        self._offset = 0
+        if self._unfinished is not None and self._unfinished.is_of(self.model):
+            self._fit = self._unfinished.fit
+        else:
+            self._unfinished = None
+            self._fit = self._make_fit() if _keras.is_built(self.model) else None
         self._install()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -107,15 +120,41 @@ class LearningRateCallback(keras.callbacks.Callback):
         # Only here is the epoch known that `BackupAndRestore` resumes at.
         is_first, self._epoch = self._epoch is None, epoch
         self._rates_used = None
-        if is_first and epoch == 0:
+        if is_first and epoch == 0 and self._unfinished is None:
             self._reset()
         if self._fit is not None:
             self._start_epoch(self._fit, epoch, is_first=is_first)
 
     def _start_epoch(self, fit: Fit, epoch: int, *, is_first: bool) -> None:
-        if is_first:
+        if is_first and self._unfinished is not None:
+            self._offset = max(self._unfinished.epochs - epoch, 0)
+            fit.proceed()
+        elif is_first:
             self._start(fit, epoch)
-        fit.start_epoch(epoch, self._length)
+            self._ask_for_length(fit, epoch)
+        fit.start_epoch(epoch + self._offset, self._length)
+
+    def _ask_for_length(self, fit: Fit, epoch: int) -> None:
+        """Do not anneal in a fit that seems to be a piece of a training; say so."""
+        is_piece = self.params["epochs"] == epoch + 1 and self.total_epochs is None
+        if not (is_piece and fit.rate.is_annealed and self._has_taken_steps()):
+            return
+        if _keras.restored_epoch(self.model) == epoch > 0:
+            return
+        self._length.epochs = math.inf
+        if not self._has_asked:
+            self._has_asked = True
+            warnings.warn(
+                f"`{type(self).__name__}` cannot tell how long the training is that "
+                "this fit of one epoch continues, so it does not anneal the learning "
+                "rate to zero. Pass `total_epochs`, the number of epochs of all fits "
+                "together, and the same callback to each of them.",
+                stacklevel=2,
+            )
+
+    def _has_taken_steps(self) -> bool:
+        optimizer = _keras.leaf_optimizers(self.model.optimizer)[0]
+        return _keras.to_float(optimizer.iterations) > 0.0
 
     def _start(self, fit: Fit, epoch: int) -> None:
         """Start a new training, resume a restored one, or continue at a later epoch."""
@@ -176,6 +215,11 @@ class LearningRateCallback(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the model's own training step."""
         step_hook.remove(self.model, self)
+        fit, self._unfinished = self._fit, None
+        if None not in (self.total_epochs, self._epoch, fit):
+            epochs = self._epoch + self._offset + 1
+            if epochs < self.total_epochs:
+                self._unfinished = UnfinishedTraining(self.model, fit, epochs)
         self._end_fit()
 
     def _end_fit(self) -> None:
@@ -191,7 +235,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Note the rates of the epoch's last step, and leave those of the next one."""
         if self._rates_used is None and self._epoch is not None:
             self._rates_used = _keras.get_learning_rates(self.model.optimizer)
-            self._record(fit.settle(self._epoch + 1, self._length))
+            epoch = self._epoch + self._offset
+            self._record(fit.settle(epoch + 1, self._length))
 
     def _fetch(self, fit: Fit) -> bool:
         """Fetch what the steps recorded; return whether they were rolled back."""
@@ -246,7 +291,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         memo[id(self)] = twin
         twin.history = copy.deepcopy(self.history, memo)
         twin.restarts = list(self.restarts)
-        twin._fit = None
+        twin._fit = twin._unfinished = None
         twin._rates_used = None
         twin.params = None
         keras.callbacks.Callback.set_model(twin, None)
@@ -257,6 +302,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         directory = self.backup_dir
         return {
             "initial_learning_rate": self.initial_learning_rate,
+            "total_epochs": self.total_epochs,
             "backup_dir": None if directory is None else str(directory),
             "verbose": self.verbose,
         }

@@ -74,6 +74,8 @@ class LipschitzLR(LearningRateCallback):
         tikhonov: Gamma of a term `||Gamma w||^2` on the last layer's kernel that is
             added to the loss by hand; a matrix or a factor. The layers' own
             regularizers are read from the model.
+        total_epochs: Epochs of a training that is cut into several fits, each of which
+            gets this callback. Defaults to `None`: each fit is a training.
         verbose: `1` prints the rate that the next epoch starts with.
 
     Attributes:
@@ -126,9 +128,10 @@ class LipschitzLR(LearningRateCallback):
         layer: str | keras.Layer | None = None,
         constant: float | None = None,
         tikhonov: float | npt.ArrayLike | None = None,
+        total_epochs: int | None = None,
         verbose: int = 0,
     ) -> None:
-        super().__init__(verbose=verbose)
+        super().__init__(total_epochs=total_epochs, verbose=verbose)
         self.bound: Bound = cast(Bound, one_of("bound", bound, BOUNDS))  # Checked.
         self.update = one_of("update", update, ("batch", "epoch"))
         self.source = one_of("source", source, ("training_step", "forward_pass"))
@@ -209,6 +212,7 @@ class LipschitzLR(LearningRateCallback):
         """Return the constructor's arguments, without `data`."""
         layer, gamma = self.layer, self.tikhonov
         return {
+            "total_epochs": self.total_epochs,
             "verbose": self.verbose,
             "bound": self.bound,
             "update": self.update,

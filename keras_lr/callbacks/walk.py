@@ -88,6 +88,8 @@ class LearningRateWalk(LearningRateCallback):
             optimizer's own, or a hundredth of it, see `factor`.
         min_learning_rate: Lower limit of the rate, before annealing.
         max_learning_rate: Upper limit of the rate.
+        total_epochs: Epochs of a training that is cut into several fits, each of which
+            gets this callback. Defaults to `None`: each fit is a training.
         backup_dir: Directory for the state at the end of each epoch. A fit that
             `keras.callbacks.BackupAndRestore` resumes continues exactly with it.
         verbose: `1` prints the rate that the next epoch starts with.
@@ -145,6 +147,7 @@ class LearningRateWalk(LearningRateCallback):
         initial_learning_rate: float | None = None,
         min_learning_rate: float = 0.0,
         max_learning_rate: float = 10.0,
+        total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
     ) -> None:
@@ -152,6 +155,7 @@ class LearningRateWalk(LearningRateCallback):
             initial_learning_rate=optional(
                 positive_number, "initial_learning_rate", initial_learning_rate
             ),
+            total_epochs=total_epochs,
             backup_dir=backup_dir,
             verbose=verbose,
         )

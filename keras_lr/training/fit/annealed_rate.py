@@ -64,6 +64,11 @@ class AnnealedRate:
             ]
 
     @property
+    def is_annealed(self) -> bool:
+        """Whether the rate falls to zero at the end."""
+        return self._anneal > 0.0
+
+    @property
     def rate(self) -> Hyperparameter:
         """Rate of the first optimizer, which is usually the only one."""
         return self.rates[0]
@@ -93,6 +98,14 @@ class AnnealedRate:
                 value *= scale if is_fresh else 1.0
             hyperparameter.start(value)
         self.floor = FLOOR * _keras.to_float(self.value)
+
+    def proceed(self) -> None:
+        """Begin the next fit of the same training: only what the user set is new."""
+        pairs = zip(self.optimizers, self.rates, self._written, strict=True)
+        for optimizer, rate, written in pairs:
+            value = _keras.to_float(optimizer.learning_rate)
+            if value != _keras.to_float(written):
+                rate.start(value)
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""

@@ -11,8 +11,8 @@ class Fit:
     """Base of what a callback makes for each fit: the rate, and the wrapped step.
 
     `keras_lr.callbacks.base.LearningRateCallback` calls the methods in this order:
-    `start` or `resume` once; in each epoch `start_epoch`, the wrapped step, `fetch`
-    where `is_due` says so and at the last batch, `settle` at the last batch, and
+    `start`, `proceed` or `resume` once; in each epoch `start_epoch`, the wrapped step,
+    `fetch` where `is_due` says so and at the last batch, `settle` there, and
     `end_epoch`; `release` at last.
 
     Args:
@@ -29,6 +29,10 @@ class Fit:
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Set the state before the first step; see `AnnealedRate.start`."""
         self.rate.start(rate, scale)
+
+    def proceed(self) -> None:
+        """Begin the next fit of the same training, where the last one stopped."""
+        self.rate.proceed()
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Set the state from a restored model and optimizer."""

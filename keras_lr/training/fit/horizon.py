@@ -10,20 +10,22 @@ from keras_lr._typing import Tensor
 
 
 class FitLength:
-    """How many epochs a fit trains, and how many batches an epoch has.
+    """How many epochs a training has, and how many batches an epoch has.
 
     Args:
         params: Parameters of the callback in `on_train_begin`; `evaluate` may change
             them later.
+        total_epochs: Epochs of a training that is cut into several fits; `None` for
+            those of the fit.
 
     Attributes:
-        epochs: Index of the epoch after the last one.
+        epochs: Index of the epoch after the last one; infinite if nobody knows it.
         steps: Batches of an epoch; `None` in the first epoch of a generator.
         batches: Batches of the present epoch that are done.
     """
 
-    def __init__(self, params: dict[str, Any]) -> None:
-        self.epochs: int = params["epochs"]
+    def __init__(self, params: dict[str, Any], total_epochs: int | None = None) -> None:
+        self.epochs: float = total_epochs or params["epochs"]
         self.steps: int | None = params["steps"]
         self.batches = 0
 
