@@ -485,3 +485,48 @@ def test_refused_fit_leaves_the_model_alone(make):
     assert_left_alone(model)
     for a, b in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@every_callback
+@pytest.mark.parametrize(
+    "keeps_count", [True, False], ids=["initial_epoch", "epochs=1"]
+)
+def test_fits_of_a_training_are_one_training(make, keeps_count):
+    """Neither annealed to zero in each, nor begun anew."""
+    model, callback = compiled(jit_compile=False), make()
+    callback.total_epochs = 3
+    losses = []
+    for epoch in range(3):
+        first = epoch if keeps_count else 0
+        logs = fit(model, [callback], first + 1, initial_epoch=first)
+        losses += logs.history["loss"]
+    expected_model, expected = usual(make)
+    assert losses == pytest.approx(expected.history["loss"], rel=1e-6)
+    for a, b in zip(weights_of(model), weights_of(expected_model), strict=True):
+        np.testing.assert_allclose(a, b, **CLOSE)
+    rates = callback.history["learning_rate"]
+    assert len(rates) in (3, 3 * STEPS)
+    # The training is over: the next fit begins another one.
+    fit(model, [callback], 2)
+    assert len(callback.history["learning_rate"]) == 2 * len(rates) // 3
+
+
+ASKS = r"`LearningRateWalk` cannot tell how long .* Pass `total_epochs`"
+
+
+def test_piece_of_a_training_is_not_annealed_and_asks_for_the_length_once():
+    """A fit of one epoch, of a model that has been trained."""
+    model, callback = compiled(jit_compile=False), keras_lr.LearningRateWalk()
+    fit(model, [callback], 1)
+    first = callback.history["learning_rate"]
+    assert first[-1] < 0.6 * max(first)
+    with pytest.warns(UserWarning, match=ASKS):
+        fit(model, [callback], 1)
+    # A second warning would be an error.
+    fit(model, [callback], 5, initial_epoch=4)
+    rates = callback.history["learning_rate"]
+    assert min(rates[-STEPS:]) > 0.9 * rates[-STEPS]
+    # Two epochs are a training.
+    fit(model, [callback], 2)
+    rates = callback.history["learning_rate"]
+    assert rates[-1] < 0.6 * max(rates)

@@ -406,13 +406,15 @@ def test_training_that_diverges_is_rolled_back_and_ends_well(update, rate):
         logs = fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
     for after, before in zip(watch.after, watch.before, strict=True):
         np.testing.assert_array_equal(after, before)
-    assert marthe.restarts[0] == 16
+    # Suspicious after 16 steps, sure after the first eight pairs: four are in the epoch
+    # of 20 steps, the rest is looked at eight steps later.
+    assert marthe.restarts[0] == 28
     assert max(marthe.restarts) < 150
     # Steps that were rolled back are not in the mean of their epoch of 20 steps.
-    assert np.isfinite(logs.history["loss"]).all()
-    first = max(each for each in marthe.restarts if each <= 20)
-    rest = np.mean(marthe.history["loss"][first:20])
-    assert logs.history["loss"][0] == pytest.approx(rest, rel=1e-5)
+    last = max(marthe.restarts)
+    epoch = 20 * (last // 20)
+    rest = np.mean(marthe.history["loss"][last : epoch + 20])
+    assert logs.history["loss"][last // 20] == pytest.approx(rest, rel=1e-5)
     assert marthe.history["loss"][-1] < 0.01 * marthe.history["loss"][0]
 
 

@@ -89,10 +89,21 @@ def test_rule_answers_with_the_last_rate_where_nothing_is_known(example, bad):
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_training_that_diverges_is_rolled_back(example):
+def test_batches_that_are_not_finite_are_left_out(example):
     callback, (model, x, y) = example["PolyakStepSize"](), quadratic()
     y[5:] = np.nan
-    with pytest.warns(UserWarning, match=r"PolyakStepSize.*rolled .* back"):
+    with pytest.warns(UserWarning, match=r"PolyakStepSize.*after 5 steps.*left .* out"):
         fit(callback, model, x, y, epochs=1)
-    assert callback.restarts == [8]
+    assert callback.restarts == []
     assert np.isfinite(model.get_weights()[0]).all()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_training_that_diverges_is_rolled_back(example):
+    """From a rate of 10 the distance from 3 is 19 times as long after each step."""
+    callback = example["PolyakStepSize"](lower_bound=-1e30, max_learning_rate=10.0)
+    model, x, y = quadratic()
+    with pytest.warns(UserWarning, match=r"PolyakStepSize.*rolled .* back"):
+        fit(callback, model, x, y)
+    # Suspicious after the first epoch of eight steps, sure after eight pairs more.
+    assert callback.restarts[0] == 16
