@@ -62,7 +62,7 @@ class StepLog:
     def fetch(self) -> dict[str, list[float]]:
         """Return the rows since the last time, by columns, and forget them."""
         count = int(_keras.to_float(self._count))
-        rows = ops.convert_to_numpy(self._rows.value)
+        rows = self._rows.numpy()
         # After an overflow the oldest row stands where the next one would.
         rows = rows[:count] if count < self.capacity else np.roll(rows, -count, axis=0)
         self._count.assign(0)
