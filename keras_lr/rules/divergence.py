@@ -10,7 +10,8 @@ d_i = N_i - G_i a training has diverged if
 - or the d_i are on average above a threshold T, by four standard errors, and do not
   fall: half of what was gained since the first losses F, T = (F - G) / 2, if that is
   more than 0.15 |F| and than twice the scatter of the first losses; else T is so high
-  that the loss is four times G, and four times F.
+  that the loss is four times G, and four times F, or above F, half as high again as G
+  and by eight times that scatter.
 
 Where the same batch cannot be evaluated twice, the losses have to be so much higher
 than those up to the good copy that the two do not overlap.
@@ -34,6 +35,9 @@ FIRST = 7
 LOSS_OF_GAIN, LEAST_GAIN, SCATTER = 0.5, 0.15, 2.0
 # Without a gain: a divergence is a loss this many times G, and F.
 LIMIT = 4.0
+# Or a rise by half of G, above F, and by this many standard deviations of the first
+# losses.
+CLEAR = 8.0
 # Part of T that is suspicious.
 SUSPICIOUS = 0.5
 # Pairs, and the standard errors that the d_i must then be above 0.
@@ -159,7 +163,7 @@ class Losses:
                 lowest = min(lowest, slow.value)
         failed = self.failed.followed_by(float(has_failed or not is_finite))
         steps = self.steps + 1
-        fails = failed.counts and failed.value > 0.5 and not self.cures_nothing
+        fails = _is_most(failed) and not self.cures_nothing
         is_high = (
             steps >= self.next_look
             and fast.counts
@@ -180,7 +184,11 @@ class Losses:
         )
 
     def cleared(self, verdict: Verdict) -> "Losses":
-        """Return what is known after a suspicion that was none."""
+        """Return what is known after a suspicion that was none.
+
+        Args:
+            verdict: `"fine"` or `"not finite"`.
+        """
         longest = max(WAIT, int(LONGEST_WAIT * self.steps))
         return dataclasses.replace(
             self,
@@ -190,7 +198,10 @@ class Losses:
             wait=min(2 * self.wait, longest),
             failed=Average(FAST),
             is_suspicious=False,
-            cures_nothing=self.cures_nothing or verdict == "not finite",
+            # Losses that are fine have gradients that are not.
+            cures_nothing=self.cures_nothing
+            or verdict == "not finite"
+            or _is_most(self.failed),
         )
 
     def restarted(self) -> "Losses":
@@ -222,7 +233,14 @@ def threshold(good: float, start: Start) -> float:
         return LOSS_OF_GAIN * gain
     # A loss may be negative: its scale is its size.
     above = first + (LIMIT - 1.0) * abs(first)
-    return max((LIMIT - 1.0) * abs(good), above - good)
+    limit = max((LIMIT - 1.0) * abs(good), above - good)
+    # Where losses scatter little, a smaller rise is clear.
+    clear = max(LOSS_OF_GAIN * abs(good), CLEAR * start.scatter, first - good)
+    return min(limit, clear) if len(start.losses) == FIRST else limit
+
+
+def _is_most(failed: Average) -> bool:
+    return failed.counts and failed.value > 0.5
 
 
 def _is_high(average: float, reference: float, start: Start) -> bool:

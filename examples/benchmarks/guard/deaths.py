@@ -126,9 +126,7 @@ def compiled(
     model = make_model(TINY[problem])
     made = make_policy(policy, None)
     own = made.optimizer or OPTIMIZERS[optimizer]
-    model.compile(
-        own(), "sparse_categorical_crossentropy", ["accuracy"], jit_compile=False
-    )
+    model.compile(own(), "sparse_categorical_crossentropy", jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model, made, [each.numpy() for each in model.optimizer.variables]
 
