@@ -94,7 +94,9 @@ runs = {run.policy: run for run in result.records}
 # -------------------
 # Left: the accuracy after ten epochs over the rate that the model was compiled with.
 # Right: the rates of the steps, which begin at a hundredth of it and forget where they
-# came from. Over the last 40 % of the training they are annealed to zero.
+# came from. Over the last 40 % of the training they are annealed to zero. A rate that
+# falls to a tenth at once belongs to a training that went too far: it is rolled back,
+# with a warning.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for make, color, marker in ((constant, "#0072B2", "o-"), (marthe, "#D55E00", "s--")):

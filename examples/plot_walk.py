@@ -100,7 +100,8 @@ runs = {run.policy: run for run in result.records}
 # What became of them
 # -------------------
 # Left: the accuracy at the end over the initial rate. Right: the rates of the steps.
-# It begins at a hundredth of the initial one.
+# It begins at a hundredth of the initial one. A training whose rate went too far is
+# rolled back, with a warning, and continues at a tenth of it.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for make, color, marker in ((constant, "#0072B2", "o-"), (walk, "#D55E00", "s--")):
