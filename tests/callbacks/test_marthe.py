@@ -407,7 +407,6 @@ def test_training_that_diverges_is_rolled_back_and_ends_well(update, rate):
     for after, before in zip(watch.after, watch.before, strict=True):
         np.testing.assert_array_equal(after, before)
     assert marthe.restarts[0] == 16
-    assert max(marthe.restarts) < 150
     # Steps that were rolled back are not in the mean of their epoch of 20 steps.
     assert np.isfinite(logs.history["loss"]).all()
     first = max(each for each in marthe.restarts if each <= 20)
