@@ -3,8 +3,8 @@
 
 A network for handwritten digits, trained by gradient descent from five learning rates,
 from far too low to far too high: as they are, and moved by :class:`keras_lr.MARTHE`,
-one line in ``fit``, which follows the hypergradient: the derivative of the loss by the
-learning rate, through all the steps before.
+one line in ``fit``, which follows the hypergradient: the derivative of the loss with
+respect to the learning rate, through all the steps before.
 
 ``python examples/plot_marthe.py --save FILE.png`` writes the figure.
 """
@@ -14,6 +14,7 @@ import argparse
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -50,15 +51,28 @@ def build_model(learning_rate=0.01):
 
 
 # %%
+# Batches that are new in each epoch
+# ----------------------------------
+# After ``set_random_seed``, ``fit`` on arrays has the same batches in every epoch. A
+# data set that shuffles has new ones. Each training makes its own.
+
+
+def batches(size):
+    """Return the digits to train on, in a new order in each epoch."""
+    dataset = tf.data.Dataset.from_tensor_slices(data[0])
+    return dataset.shuffle(1000, seed=0).batch(size)
+
+
+# %%
 # One line in ``fit``
 # -------------------
-# Untouched, ``MARTHE`` looks at the training batches and needs no validation data. Its
-# ``history`` has an entry for each step.
+# With defaults, ``MARTHE`` looks at the training batches and needs no validation data.
+# Its ``history`` has an entry for each step.
 
 keras.utils.set_random_seed(0)
 callback = keras_lr.MARTHE()
 model = build_model()
-model.fit(*data[0], epochs=10, batch_size=20, verbose=0, callbacks=[callback])
+model.fit(batches(20), shuffle=False, epochs=10, verbose=0, callbacks=[callback])
 print(f"test accuracy {model.evaluate(*data[1], verbose=0)[1]:.3f}")
 for key, values in callback.history.items():
     print(f"{key:20s}", np.round(values[::100], 5))
@@ -80,7 +94,9 @@ runs = {run.policy: run for run in result.records}
 # -------------------
 # Left: the accuracy after ten epochs over the rate that the model was compiled with.
 # Right: the rates of the steps, which begin at a hundredth of it and forget where they
-# came from. Over the last 40 % of the training they are annealed to zero.
+# came from. Over the last 40 % of the training they are annealed to zero. A rate that
+# falls to a tenth at once belongs to a training that went too far: it is rolled back,
+# with a warning.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for make, color, marker in ((constant, "#0072B2", "o-"), (marthe, "#D55E00", "s--")):
@@ -92,7 +108,7 @@ for rate in rates:
     keras.utils.set_random_seed(0)
     callback = keras_lr.MARTHE()
     build_model(rate).fit(
-        *data[0], epochs=10, batch_size=20, verbose=0, callbacks=[callback]
+        batches(20), shuffle=False, epochs=10, verbose=0, callbacks=[callback]
     )
     keras_lr.plot_learning_rate(callback, right, label=f"from {rate:g}")
 for axis in (left, right):

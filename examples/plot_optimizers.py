@@ -14,6 +14,7 @@ import argparse
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -71,13 +72,16 @@ runs = {run.policy: run for run in result.records}
 # One line in ``compile``
 # -----------------------
 # ``LearningRateRecorder`` writes the effective rate and the constant that it follows
-# from into the logs.
+# from into the logs. The comparison has set a seed, after which ``fit`` on arrays would
+# have the same batches in every epoch; a data set that shuffles has new ones.
 
+keras.utils.set_random_seed(0)
 model = build_model(keras_lr.AutoAdam())
+batches = tf.data.Dataset.from_tensor_slices(data[0]).shuffle(1000, seed=0).batch(20)
 history = model.fit(
-    *data[0],
+    batches,
+    shuffle=False,
     epochs=10,
-    batch_size=20,
     verbose=0,
     callbacks=[keras_lr.LearningRateRecorder()],
 )

@@ -12,6 +12,7 @@ come with ``LearningRateCallback``.
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from keras import ops
 from sklearn.datasets import load_digits
 
@@ -103,7 +104,8 @@ class PolyakStepSize(LearningRateCallback):
 # %%
 # Handwritten digits
 # ------------------
-# Keras's default rate of 0.01, and the rule, from the same weights.
+# Keras's default rate of 0.01, and the rule, from the same weights and on the same
+# batches, which are new in each epoch.
 
 images, labels = load_digits(return_X_y=True)
 order = np.random.default_rng(0).permutation(len(images))
@@ -118,9 +120,11 @@ for name, callback in {
     layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(10, "softmax")]
     model = keras.Sequential([keras.Input((64,)), *layers])
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(images[:1000], labels[:1000], epochs=10, verbose=0, callbacks=[callback])
+    batches = tf.data.Dataset.from_tensor_slices((images[:1000], labels[:1000]))
+    batches = batches.shuffle(1000, seed=0).batch(32)
+    model.fit(batches, shuffle=False, epochs=10, verbose=0, callbacks=[callback])
     scores[name] = model.evaluate(images[1000:], labels[1000:], verbose=0)[1]
     keras_lr.plot_learning_rate(callback, ax, label=name)
     print(f"{name}: accuracy {scores[name]:.3f}")
-# Over seeds 0 to 9 the rule comes to 0.964 to 0.974, the default rate to 0.69 to 0.79.
+# Over seeds 0 to 9 the rule comes to 0.960 to 0.974, the default rate to 0.68 to 0.80.
 assert scores["Polyak step size"] > max(0.95, scores["default rate"] + 0.1)

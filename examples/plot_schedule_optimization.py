@@ -2,8 +2,8 @@
 ========================================
 
 :func:`keras_lr.optimize_schedule` trains a small network again and again. Each time it
-takes the gradient of the final validation loss by the learning rates of all steps, and
-changes them all.
+takes the gradient of the final validation loss with respect to the learning rates of
+all steps, and changes them all.
 
 ``python examples/plot_schedule_optimization.py --save FILE.png`` writes the figure.
 """
@@ -13,6 +13,7 @@ import argparse
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -71,14 +72,15 @@ print("validation loss", np.round(result.history["objective"][::5], 3))
 # In plain ``fit``
 # ----------------
 # The schedule goes into any optimizer. Beside it: constant rates, from other initial
-# weights than those that it was found with.
+# weights than those that it was found with, on batches that are new in each epoch.
 
 
 def accuracy(learning_rate):
     """Return the accuracy on the test digits after two epochs."""
     keras.utils.set_random_seed(1)
     model = build_model(learning_rate)
-    model.fit(*train, epochs=2, batch_size=BATCH_SIZE, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices(train).shuffle(800, seed=1)
+    model.fit(batches.batch(BATCH_SIZE), shuffle=False, epochs=2, verbose=0)
     return model.evaluate(*test, verbose=0)[1]
 
 

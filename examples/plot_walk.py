@@ -14,6 +14,7 @@ import argparse
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -50,16 +51,29 @@ def build_model(learning_rate=0.01):
 
 
 # %%
+# Batches that are new in each epoch
+# ----------------------------------
+# After ``set_random_seed``, ``fit`` on arrays has the same batches in every epoch. A
+# data set that shuffles has new ones. Each training makes its own.
+
+
+def batches(size):
+    """Return the digits to train on, in a new order in each epoch."""
+    dataset = tf.data.Dataset.from_tensor_slices(data[0])
+    return dataset.shuffle(1000, seed=0).batch(size)
+
+
+# %%
 # What a trial says
 # -----------------
-# The slope of the loss after a step by the step's rate. Where it is negative, a higher
-# rate would have been better. Only every tenth step is tried, and ``history`` has NaN
-# for the others.
+# The derivative of the loss after a step with respect to the step's rate. Where it is
+# negative, a higher rate would have been better. Only every tenth step is tried, and
+# ``history`` has NaN for the others.
 
 keras.utils.set_random_seed(0)
 callback = keras_lr.LearningRateWalk()
 model = build_model()
-model.fit(*data[0], batch_size=32, epochs=20, verbose=0, callbacks=[callback])
+model.fit(batches(32), shuffle=False, epochs=20, verbose=0, callbacks=[callback])
 slopes = np.array(callback.history["slope"])
 tried = np.flatnonzero(np.isfinite(slopes))
 for step in tried[::6]:
@@ -86,7 +100,8 @@ runs = {run.policy: run for run in result.records}
 # What became of them
 # -------------------
 # Left: the accuracy at the end over the initial rate. Right: the rates of the steps.
-# It begins at a hundredth of the initial one.
+# It begins at a hundredth of the initial one. A training whose rate went too far is
+# rolled back, with a warning, and continues at a tenth of it.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 for make, color, marker in ((constant, "#0072B2", "o-"), (walk, "#D55E00", "s--")):
@@ -98,7 +113,7 @@ for rate in starts:
     keras.utils.set_random_seed(0)
     callback = keras_lr.LearningRateWalk()
     build_model(rate).fit(
-        *data[0], epochs=10, batch_size=20, verbose=0, callbacks=[callback]
+        batches(20), shuffle=False, epochs=10, verbose=0, callbacks=[callback]
     )
     keras_lr.plot_learning_rate(callback, right, label=f"from {rate:g}")
 for axis in (left, right):

@@ -14,6 +14,7 @@ import tempfile
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -53,13 +54,15 @@ def build_model(hp):
 # The search
 # ----------
 # It is used as KerasTuner's other tuners are. Trainings that go nowhere are stopped
-# early.
+# early. The data set has new batches in each epoch; arrays in ``fit`` would have the
+# same ones in every epoch of a training, which has a seed of its own.
 
 folder = tempfile.TemporaryDirectory()
 tuner = keras_lr.Zooming(
     build_model, "val_accuracy", max_trials=7, seed=0, directory=folder.name
 )
-tuner.search(*training, validation_data=validation, epochs=12, batch_size=50, verbose=0)
+batches = tf.data.Dataset.from_tensor_slices(training).shuffle(1000, seed=0).batch(50)
+tuner.search(batches, shuffle=False, validation_data=validation, epochs=12, verbose=0)
 print("\n".join(tuner.summary()))
 
 # %%

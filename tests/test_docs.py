@@ -99,6 +99,32 @@ def test_quickstart_runs():
     assert names["learning_rate"] > 0
 
 
+def test_batches_of_a_data_set_are_new_in_each_epoch(capsys):
+    """The page says of arrays, and of a data set, what they do."""
+    blocks = code_blocks(DOCS / "troubleshooting.md")
+    (of_arrays,) = (block for block in blocks if "set_random_seed" in block)
+    (of_a_data_set,) = (block for block in blocks if "shuffle(" in block)
+    run([of_arrays])
+    first, second, third = printed_epochs(capsys)
+    assert first == second == third
+    orders = []
+    for _ in range(2):
+        names = run([of_arrays])
+        capsys.readouterr()
+        exec(of_a_data_set, names)
+        orders.append(printed_epochs(capsys))
+    assert len(set(orders[0])) == 3
+    assert orders[0] == orders[1]
+
+
+def printed_epochs(capsys):
+    """Return the rows of each of three epochs of two batches, as they were printed."""
+    rows = re.findall(r"(\d)\.", capsys.readouterr().out)
+    epochs = [tuple(rows[start : start + 8]) for start in range(0, len(rows), 8)]
+    assert [sorted(epoch) for epoch in epochs] == [[*"01234567"]] * 3
+    return epochs
+
+
 @pytest.mark.slow
 def test_quickstart_compares(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

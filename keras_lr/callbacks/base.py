@@ -16,6 +16,10 @@ from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.unfinished import UnfinishedTraining
 
+# Part of the rate that a training starts from below which an automatic rate does not
+# fall: a rate that cannot train says nothing about a higher one any more.
+FLOOR = 1e-3
+
 
 class LearningRateCallback(keras.callbacks.Callback):
     """Base of the callbacks that set the learning rate of a compiled optimizer.

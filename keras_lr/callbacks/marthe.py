@@ -20,7 +20,7 @@ from keras_lr._checks import (
     positive_integer,
     positive_number,
 )
-from keras_lr.callbacks.base import LearningRateCallback
+from keras_lr.callbacks.base import FLOOR, LearningRateCallback
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.fit.online_fit import OnlineFit
@@ -96,7 +96,8 @@ class MARTHE(LearningRateCallback):
         every: Steps from one update of the rate to the next.
         initial_learning_rate: The rate to start from. Defaults to `None`: the
             optimizer's own, or a hundredth of it, see `hyper_learning_rate`.
-        min_learning_rate: Lower limit of the rate, before annealing.
+        min_learning_rate: Lower limit of the rate, before annealing. An automatic rate
+            does not fall below a thousandth of the first one either.
         max_learning_rate: Upper limit of the rate.
         total_epochs: Epochs of a training that is cut into several fits, each of which
             gets this callback. Defaults to `None`: each fit is a training.
@@ -234,6 +235,7 @@ class MARTHE(LearningRateCallback):
             model,
             anneal=anneal if self.anneal is None else self.anneal,
             limits=(self.min_learning_rate, self.max_learning_rate),
+            floor=FLOOR if self._is_automatic else 0.0,
         )
         others = [
             Hyperparameter(model, x, rate.dtype) for x in self.hyperparameters[1:]

@@ -19,7 +19,7 @@ from keras_lr._checks import (
     positive_integer,
     positive_number,
 )
-from keras_lr.callbacks.base import LearningRateCallback
+from keras_lr.callbacks.base import FLOOR, LearningRateCallback
 from keras_lr.rules import walk
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.hyperparameter import Hyperparameter
@@ -86,7 +86,8 @@ class LearningRateWalk(LearningRateCallback):
             ought to be longer. Defaults to `None`: 0.4 if `factor` is `"auto"`, else 0.
         initial_learning_rate: The rate to start from. Defaults to `None`: the
             optimizer's own, or a hundredth of it, see `factor`.
-        min_learning_rate: Lower limit of the rate, before annealing.
+        min_learning_rate: Lower limit of the rate, before annealing. An automatic rate
+            does not fall below a thousandth of the first one either.
         max_learning_rate: Upper limit of the rate.
         total_epochs: Epochs of a training that is cut into several fits, each of which
             gets this callback. Defaults to `None`: each fit is a training.
@@ -215,6 +216,7 @@ class LearningRateWalk(LearningRateCallback):
             model,
             anneal=anneal,
             limits=(self.min_learning_rate, self.max_learning_rate),
+            floor=FLOOR if self._is_automatic else 0.0,
         )
         around_step = WalkStep(
             model,

@@ -1,20 +1,24 @@
 """Tell a training that diverges from one whose losses are noisy.
 
-In two stages. The losses of the steps, which cost nothing, raise a suspicion: their
-average is above the lowest one before by half of what would be a divergence, or most of
-them are not finite. Then pairs decide: the loss of the same batch at the weights now,
-N_i, and at those of the last good copy, G_i. The noise of the batches is in both. With
-d_i = N_i - G_i a training has diverged if
+What decides are pairs: the loss of the same batch at the weights now, N_i, and at those
+of a good copy, G_i. The noise of the batches is in both. With d_i = N_i - G_i a
+training has diverged if
 
 - most N_i are not finite where G_i is;
 - or the d_i are on average above a threshold T, by four standard errors, and do not
-  fall: half of what was gained since the first losses F, T = (F - G) / 2, if that is
-  more than 0.15 |F| and than twice the scatter of the first losses; else T is so high
-  that the loss is four times G, and four times F, or above F, half as high again as G
-  and by eight times that scatter.
+  fall: half of what was gained since the beginning, T = (F - G) / 2, with the loss F at
+  the initial weights, if that is more than 0.15 |F| and than twice the scatter of F;
+  else T is so high that the loss is four times G, and four times F, or above F, half as
+  high again as G and by eight times that scatter;
+- or the weights have moved further than their own size without a lower loss.
+
+A copy is good if the d_i after it are below 0 by two standard errors, so that the loss
+at good copies only falls. Pairs cost a forward pass each, so they are made where a copy
+is due and where the losses of the steps, which cost nothing, raise a suspicion: their
+average is above the lowest one before by half of T, or most of them are not finite.
 
 Where the same batch cannot be evaluated twice, the losses have to be so much higher
-than those up to the good copy that the two do not overlap.
+than those up to the last copy that the two do not overlap.
 
 Numbers on the host.
 """
@@ -28,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 
 FAST, SLOW = 0.9, 0.97
-# Losses whose median is F.
+# Losses whose median stands for F until there are pairs at the initial weights.
 FIRST = 7
 # Part of the gain whose loss is a divergence, and the least gain that counts, as a part
 # of F and in standard deviations of the first losses.
@@ -43,6 +47,10 @@ SUSPICIOUS = 0.5
 # Pairs, and the standard errors that the d_i must then be above 0.
 FEW, ENOUGH, MOST = 8, 16, 64
 SURE, VERY_SURE = 4.0, 6.0
+# Standard errors that they must be below 0 after a good copy.
+BETTER = 2.0
+# Distance that is too far to have moved in vain, as a part of the initial weights.
+FAR = 1.0
 # Steps without a suspicion after one that was none: twice as many each time, up to a
 # part of the steps so far.
 WAIT, LONGEST_WAIT = 32, 0.125
@@ -89,12 +97,12 @@ class Average:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What the first losses say, so that it is worked out once.
+    """What is known of the loss at the initial weights.
 
     Attributes:
-        losses: The first finite losses, up to `FIRST`.
-        center: F, their median; infinite without any.
-        scatter: Their standard deviation.
+        losses: Losses of batches at these weights or, at first, of the first steps.
+        center: F; infinite without any.
+        scatter: Standard deviation of the losses.
     """
 
     losses: tuple[float, ...] = ()
@@ -103,14 +111,19 @@ class Start:
 
     @classmethod
     def of(cls, losses: Sequence[float]) -> "Start":
-        """Return what these losses say."""
+        """Return what the losses of the first steps say, where a few may be high."""
         if not losses:
             return cls()
         return cls(tuple(losses), statistics.median(losses), statistics.pstdev(losses))
 
+    @classmethod
+    def at_initial_weights(cls, losses: Sequence[float]) -> "Start":
+        """Return what losses at the initial weights say."""
+        return cls(tuple(losses), statistics.fmean(losses), statistics.pstdev(losses))
+
     def followed_by(self, loss: float) -> "Start":
         """Return what is known with one more loss, unless there are enough."""
-        if len(self.losses) == FIRST:
+        if len(self.losses) >= FIRST:
             return self
         return Start.of((*self.losses, loss))
 
@@ -120,7 +133,7 @@ class Losses:
     """What is known about the losses of a training.
 
     Attributes:
-        start: The first losses.
+        start: Loss at the initial weights.
         recent: The last losses since the last restart, up to `RECENT`.
         fast: Fast average of the finite losses.
         slow: Slow average of the finite losses.
@@ -218,7 +231,8 @@ class Losses:
     def from_dict(cls, values: dict[str, Any]) -> "Losses":
         """Return what `to_dict` described."""
         averages = {n: Average(**values[n]) for n in ("fast", "slow", "failed")}
-        start = Start.of(values["start"]["losses"])
+        first = values["start"]
+        start = Start(tuple(first["losses"]), first["center"], first["scatter"])
         rest = {"start": start, "recent": tuple(values["recent"])}
         return cls(**{**values, **averages, **rest})
 
@@ -236,7 +250,7 @@ def threshold(good: float, start: Start) -> float:
     limit = max((LIMIT - 1.0) * abs(good), above - good)
     # Where losses scatter little, a smaller rise is clear.
     clear = max(LOSS_OF_GAIN * abs(good), CLEAR * start.scatter, first - good)
-    return min(limit, clear) if len(start.losses) == FIRST else limit
+    return min(limit, clear) if len(start.losses) >= FIRST else limit
 
 
 def _is_most(failed: Average) -> bool:
@@ -248,14 +262,15 @@ def _is_high(average: float, reference: float, start: Start) -> bool:
 
 
 def verdict_of_pairs(
-    now: Sequence[float], good: Sequence[float], start: Start
+    now: Sequence[float], good: Sequence[float], start: Start, enough: int = ENOUGH
 ) -> Verdict:
     """Return what pairs of losses of the same batches say.
 
     Args:
         now: N_i, losses at the weights of the training, in the order of the steps.
         good: G_i, losses at those of the good copy.
-        start: First losses of the training.
+        enough: Pairs after which losses that are not high are fine.
+        start: Loss at the initial weights.
     """
     high, low = np.asarray(now, float), np.asarray(good, float)
     number = len(high)
@@ -272,13 +287,23 @@ def verdict_of_pairs(
     rises = np.clip(high[usable] - low[usable], -2.0 * limit, 2.0 * limit)
     mean = float(np.mean(rises))
     if mean <= limit:
-        return "open" if number < ENOUGH else "fine"
+        return "open" if number < enough else "fine"
     error = float(np.std(rises, ddof=1)) / math.sqrt(len(rises))
     half = len(rises) // 2
     falls = float(np.mean(rises[half:])) < 0.5 * float(np.mean(rises[:half]))
     if mean > (VERY_SURE if number < ENOUGH else SURE) * error and not falls:
         return "diverged"
     return "open" if number < MOST else "fine"
+
+
+def is_better(now: Sequence[float], good: Sequence[float]) -> bool:
+    """Return whether losses N_i are below the G_i, by more than chance."""
+    rises = np.subtract(now, good)
+    rises = rises[np.isfinite(rises)]
+    if len(rises) < FEW:
+        return False
+    error = float(np.std(rises, ddof=1)) / math.sqrt(len(rises))
+    return float(np.mean(rises)) < -BETTER * error
 
 
 def verdict_without_pairs(
@@ -289,7 +314,7 @@ def verdict_without_pairs(
     Args:
         now: Last losses of the training.
         good: Losses up to the good copy, or the training's earlier ones.
-        start: First losses of the training.
+        start: Loss at the initial weights.
     """
     high, low = np.asarray(now, float), np.asarray(good, float)
     if len(high) < FEW // 2 or len(low) < FEW // 2:

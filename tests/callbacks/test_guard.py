@@ -8,7 +8,6 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
 
 import keras_lr
-from keras_lr._keras import set_learning_rate
 
 GUARDED = pytest.mark.parametrize("kind", ["MARTHE", "LearningRateWalk"])
 STEPS = 25
@@ -79,27 +78,31 @@ def test_network_that_dies_after_it_learned_is_rolled_back_within_an_epoch(kind)
     assert callback.history["loss"][-1] < 0.5
 
 
-@pytest.mark.parametrize("layers", [(), ("norm",)], ids=["plain", "batch_norm"])
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@GUARDED
-def test_rate_that_is_far_too_high_is_found_within_an_epoch(kind, policy, layers):
-    """A hundredth of it, from which both start, is still thirty times too high."""
-    if (kind, policy, layers) not in FAST:
-        pytest.skip("The four others are slow tests.")
+@pytest.mark.parametrize(
+    ("kind", "policy", "with_norm"),
+    [
+        ("MARTHE", "float32", False),
+        ("LearningRateWalk", "mixed_float16", True),
+        pytest.param("MARTHE", "mixed_float16", True, marks=pytest.mark.slow),
+        pytest.param("MARTHE", "float32", True, marks=pytest.mark.slow),
+        pytest.param("LearningRateWalk", "float32", False, marks=pytest.mark.slow),
+        pytest.param("LearningRateWalk", "float32", True, marks=pytest.mark.slow),
+    ],
+)
+def test_rate_a_thousand_times_too_high_is_found_within_an_epoch(
+    kind, policy, with_norm
+):
     keras.config.set_dtype_policy(policy)
-    norms = [keras.layers.BatchNormalization() for _ in layers]
-    # A velocity carries the weights away from where they can come back.
-    model = network(keras.optimizers.SGD(1000.0, momentum=0.9), layers=norms)
-    callback = getattr(keras_lr, kind)(max_learning_rate=1e4)
-    said(model, callback, epochs=12)
+    norms = [keras.layers.BatchNormalization()] * with_norm
+    model = network(keras.optimizers.SGD(momentum=0.9), layers=norms)
+    # As the compiled rate it would be divided by a hundred first.
+    callback = getattr(keras_lr, kind)(initial_learning_rate=10.0)
+    said(model, callback)
     keras.config.set_dtype_policy("float32")
     assert callback.restarts
     assert callback.restarts[0] <= 2 * STEPS
-    assert callback.history["loss"][-1] < 1.0
-    assert np.isfinite(model.get_weights()[0]).all()
-
-
-FAST = [("MARTHE", "float32", ()), ("LearningRateWalk", "mixed_float16", ("norm",))]
+    assert np.mean(callback.history["loss"][-STEPS:]) < 1.0
+    assert all(np.isfinite(each).all() for each in model.get_weights())
 
 
 @GUARDED
@@ -119,7 +122,8 @@ def test_nan_in_the_inputs_is_said_once_and_costs_one_step(kind):
 @GUARDED
 def test_nan_in_each_epoch_is_no_matter_of_the_rate(kind):
     keras.utils.set_random_seed(0)
-    x, y = np.random.default_rng(0).normal(size=(64, 4)).astype("float32"), np.ones(64)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 4)).astype("float32"), rng.normal(1.0, 0.3, 64)
     y[40] = np.nan
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=False)
@@ -127,8 +131,10 @@ def test_nan_in_each_epoch_is_no_matter_of_the_rate(kind):
     texts = said(model, callback, data=(x, y), batch_size=4, epochs=40)
     assert len(texts) == 1
     assert callback.restarts == []
-    assert float(model.optimizer.learning_rate) > 1e-3
-    assert model.evaluate(x[:40], y[:40], verbose=0) < 0.01
+    # At the noise floor `MARTHE` falls to the lowest rate, a thousandth of the first.
+    assert float(model.optimizer.learning_rate) > 0.9e-7
+    # The noise's variance is 0.09.
+    assert model.evaluate(x[:40], y[:40], verbose=0) < 0.2
 
 
 @GUARDED
@@ -140,7 +146,7 @@ def test_nan_everywhere_is_said_once_and_leaves_the_model(kind):
     assert len(texts) == 1
     assert "no learning rate helps" in texts[0]
     assert callback.restarts == []
-    assert float(model.optimizer.learning_rate) >= 1e-4
+    assert float(model.optimizer.learning_rate) > 0.9e-4
     for weight, value in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, value)
 
@@ -152,21 +158,20 @@ def test_first_batches_without_weight_do_not_end_a_training(kind):
     weights = np.ones(len(x), "float32")
     weights[:200] = 0.0
     model, callback = network("sgd"), getattr(keras_lr, kind)()
-    texts = said(model, callback, sample_weight=weights, epochs=4)
+    texts = said(model, callback, sample_weight=weights, epochs=15)
     assert texts == []
     assert callback.restarts == []
     assert model.evaluate(x[200:], y[200:], verbose=0) < 1.0
 
 
-@GUARDED
-def test_fine_tuning_on_single_rows_is_left_alone(kind):
+def test_fine_tuning_on_single_rows_is_left_alone():
     """The first loss is low, and single losses are hundreds of times as high."""
     x, y = digits()
     model = network("adam")
     fit(model, epochs=20)
     model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
     before = model.evaluate(x, y, verbose=0)
-    callback = getattr(keras_lr, kind)()
+    callback = keras_lr.MARTHE()
     assert said(model, callback, batch_size=1, epochs=1) == []
     assert callback.restarts == []
     assert model.evaluate(x, y, verbose=0) < before
@@ -180,7 +185,7 @@ def stop(model):
     raise Stopped
 
 
-def resumable(tmp_path, kind, seed, *others, count=None):
+def resumable(tmp_path, kind, seed, *others):
     """Fit once, or up to where it stops, and return what it ends with."""
     x, y = load_breast_cancer(return_X_y=True)
     x = ((x - x.mean(0)) / x.std(0)).astype("float32")
@@ -197,30 +202,28 @@ def resumable(tmp_path, kind, seed, *others, count=None):
 
 
 def assert_resumes(tmp_path, kind, seed, *, spoils=False):
-    """A training that dies, is rolled back, and is stopped soon after."""
-    steps = 36
-    spoil = AtStep(7 * steps + 20, lambda model: set_huge(model)) if spoils else None
-    others = [spoil] if spoils else []
+    """Compare a training with one that is stopped in the ninth epoch of 36 steps."""
+
+    def spoil():
+        return [AtStep(8 * 36 - 10, flip)] if spoils else []
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        expected, whole = resumable(tmp_path / "whole", kind, seed, *others)
-        end = AtStep(8 * steps + 3, stop)
-        spoil = AtStep(7 * steps + 20, lambda model: set_huge(model))
-        others = [spoil] if spoils else []
+        expected, whole = resumable(tmp_path / "whole", kind, seed, *spoil())
+        end = AtStep(8 * 36 + 3, stop)
         with pytest.raises(Stopped):
-            resumable(tmp_path / "cut", kind, seed, *others, end)
+            resumable(tmp_path / "cut", kind, seed, *spoil(), end)
         weights, callback = resumable(tmp_path / "cut", kind, seed)
     for weight, value in zip(weights, expected, strict=True):
         np.testing.assert_array_equal(weight, value)
-    after = [step for step in whole.restarts if step > 8 * steps]
-    assert [step + 8 * steps for step in callback.restarts] == after
+    after = [step for step in whole.restarts if step > 8 * 36]
+    assert [step + 8 * 36 for step in callback.restarts] == after
     return whole
 
 
-def set_huge(model):
-    """Take the weights far away, from where the loss does not come back soon."""
-    model.layers[0].kernel.assign(-50.0 * model.layers[0].kernel)
-    set_learning_rate(model.optimizer, 1e-5)
+def flip(model):
+    """Let the network say the opposite, and be far too sure of it."""
+    model.layers[-1].kernel.assign(-20.0 * model.layers[-1].kernel)
 
 
 @GUARDED
@@ -230,9 +233,9 @@ def test_resumed_training_equals_the_uninterrupted_one(tmp_path, kind):
 
 @GUARDED
 def test_guard_resumes_under_suspicion(tmp_path, kind):
-    """The weights are spoilt in the epoch before, so that it judges in the next."""
+    """The weights are spoilt ten steps before the epoch's end: it judges after it."""
     whole = assert_resumes(tmp_path, kind, 0, spoils=True)
-    assert any(step > 8 * 36 for step in whole.restarts)
+    assert any(8 * 36 < step < 9 * 36 for step in whole.restarts)
 
 
 @pytest.mark.slow

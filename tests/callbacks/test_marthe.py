@@ -406,10 +406,9 @@ def test_training_that_diverges_is_rolled_back_and_ends_well(update, rate):
         logs = fit(model, marthe, watch, data=linear(), batch_size=4, epochs=10)
     for after, before in zip(watch.after, watch.before, strict=True):
         np.testing.assert_array_equal(after, before)
-    # Suspicious after 16 steps, sure after the first eight pairs: four are in the epoch
-    # of 20 steps, the rest is looked at eight steps later.
+    # A candidate after 16 steps, and eight pairs, of which four are in the epoch of 20
+    # steps; the rest is looked at eight steps later.
     assert marthe.restarts[0] == 28
-    assert max(marthe.restarts) < 150
     # Steps that were rolled back are not in the mean of their epoch of 20 steps.
     last = max(marthe.restarts)
     epoch = 20 * (last // 20)

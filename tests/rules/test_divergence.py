@@ -8,6 +8,7 @@ import pytest
 from keras_lr.rules.divergence import (
     Losses,
     Start,
+    is_better,
     threshold,
     verdict_of_pairs,
     verdict_without_pairs,
@@ -52,6 +53,9 @@ def reference(losses):
         else:
             high = np.median(first) + 3.0 * abs(np.median(first))
             rise = max(3.0 * abs(low), high - low)
+            gain = np.median(first) - low
+            if number >= 7:
+                rise = min(rise, max(abs(low) / 2, 8.0 * np.std(first), gain))
         if number >= 7:  # From there on, 1 - 0.9^n is.
             said = said or average(losses[:number], 0.9) > low + rise / 2
         yield said
@@ -153,6 +157,32 @@ def test_state_comes_back_from_text():
 )
 def test_threshold_is_half_of_the_gain_or_three_times_the_loss(good, first, expected):
     assert threshold(good, first) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("good", "scatter", "expected"),
+    [
+        (2.0, 0.0, 1.0),  # Half of G.
+        (2.0, 0.2, 1.6),  # Eight times the scatter.
+        (2.0, 2.0, 6.0),  # Four times F.
+        (1.8, 0.0, 0.9),
+        (8.0, 0.0, 4.0),
+    ],
+)
+def test_small_rise_is_clear_where_losses_scatter_little(good, scatter, expected):
+    start = Start((2.0,) * 8, center=2.0, scatter=scatter)
+    assert threshold(good, start) == pytest.approx(expected)
+
+
+def test_copy_is_better_by_two_standard_errors():
+    noise = np.tile([-1.0, 1.0], 8)
+    error = np.std(noise, ddof=1) / 4.0
+    low = np.full(16, 3.0)
+    assert is_better(low - 2.01 * error + noise, low)
+    assert not is_better(low - 1.99 * error + noise, low)
+    assert not is_better(low, low)
+    assert not is_better(low[:7] - 1.0, low[:7])
+    assert not is_better(np.full(16, np.nan), low)
 
 
 def test_first_loss_is_a_median():

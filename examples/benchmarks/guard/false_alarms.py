@@ -4,7 +4,7 @@ Fits of 300 steps at weights that do not move, so that each alarm is false: mode
 were trained for some epochs, and losses that are drawn from a distribution. The guard
 is the package's own, as the callbacks use it. For each cell:
 
-- suspicion: share of the steps that evaluate their batch twice more;
+- pairs: share of the steps that evaluate their batch once more;
 - held: alarms where the same batch has the same loss at both weights;
 - shaken: the losses of a batch at both weights differ by a tenth of their scatter, at
   random; the guard must not take chance for a rise;
@@ -118,7 +118,7 @@ def one_fit(
     guard.start()
     step = probed = 0
     while step < len(losses):
-        number = LOOK_AGAIN if guard.is_suspicious else LOOK
+        number = LOOK_AGAIN if guard.probes else LOOK
         part = slice(step, step + number)
         probed += guard.probes * len(losses[part])
         guard.observe(
@@ -184,7 +184,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     """Return alarms in all fits of a cell, for each batch size."""
-    lines = [["losses", "batch size", "fits", "looked at twice", *COLUMNS[4:]]]
+    lines = [["losses", "batch size", "fits", "pairs", *COLUMNS[4:]]]
     lines[0][-1] = "no pairs"
     for row in rows:
         share = f"{100 * float(row['suspicion']):.1f} %"

@@ -5,7 +5,9 @@
 Two real tasks, an MLP on digits and one on breast cancer. Each search may train so many
 times; what it recommends is then trained anew with five other seeds, and the mean score
 of these counts. So luck of a single training is no merit. Every search of a task has
-the same range of rates. `Hyperband` trains for parts of the epochs; it gets as many
+the same range of rates, and the same batches: new ones in each epoch, in the orders of
+the seed. The rows in the CSV are of an older form, in which each training had the same
+batches in every epoch. `Hyperband` trains for parts of the epochs; it gets as many
 epochs in all as the others.
 
 Rows are added to `results/zooming_search.csv`, one for each search, and those that are
@@ -22,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import keras
 import keras_tuner
@@ -29,6 +32,7 @@ import numpy as np
 from sklearn import datasets
 
 import keras_lr
+from keras_lr.comparison.batches import shuffled_batches
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "zooming_search.csv"
 HEADER = (
@@ -36,6 +40,7 @@ HEADER = (
     *("score", "trainings", "epochs_trained", "diverged"),
 )
 LOW, HIGH, EPOCHS, JUDGED = 1e-6, 10.0, 10, 5
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,20 @@ class Task:
         )
         return model
 
-    def fit(self, model: keras.Model) -> float:
+    def arguments(self, seed: int) -> dict[str, Any]:
+        """Return what `fit` and a search are given: batches in the orders of a seed."""
+        x, y, *validation = self.data()
+        return {
+            "x": shuffled_batches((x, y), BATCH_SIZE, seed),
+            "shuffle": False,  # They are.
+            "epochs": EPOCHS,
+            "validation_data": tuple(validation),
+            "verbose": 0,
+        }
+
+    def fit(self, model: keras.Model, seed: int) -> float:
         """Train, and return the accuracy of the best epoch, as KerasTuner counts it."""
-        x, y, x_validation, y_validation = self.data()
-        history = model.fit(
-            x,
-            y,
-            epochs=EPOCHS,
-            validation_data=(x_validation, y_validation),
-            verbose=0,
-        )
+        history = model.fit(**self.arguments(seed))
         return max(history.history["val_accuracy"])
 
 
@@ -150,7 +159,6 @@ class Budget(keras.callbacks.Callback):
 
 def run(task: Task, tuner: str, trials: int, seed: int) -> dict[str, float]:
     """Search, train what is recommended, and return the row."""
-    x, y, x_validation, y_validation = task.data()
     count = EpochCount()
 
     def build(hp):
@@ -169,11 +177,7 @@ def run(task: Task, tuner: str, trials: int, seed: int) -> dict[str, float]:
         keras.utils.set_random_seed(seed)
         with contextlib.suppress(keras_tuner.errors.FatalError):
             search.search(
-                x,
-                y,
-                epochs=EPOCHS,
-                validation_data=(x_validation, y_validation),
-                verbose=0,
+                **task.arguments(seed),
                 callbacks=[Budget(count, trials * EPOCHS), count],
             )
         rate = search.get_best_hyperparameters()[0].get("learning_rate")
@@ -181,7 +185,7 @@ def run(task: Task, tuner: str, trials: int, seed: int) -> dict[str, float]:
     for judged in range(JUDGED):
         keras.backend.clear_session()
         keras.utils.set_random_seed(10_000 + judged)
-        scores.append(task.fit(task.model(rate)))
+        scores.append(task.fit(task.model(rate), 10_000 + judged))
     return {
         "learning_rate": rate,
         "score": fmean(scores),

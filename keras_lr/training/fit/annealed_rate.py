@@ -13,9 +13,6 @@ from keras_lr.rules.annealing import annealing
 from keras_lr.training.fit.horizon import FitLength, Horizon
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
-# Part of the rate that a training started from below which no cut takes it.
-FLOOR = 1e-4
-
 
 class AnnealedRate:
     """Holds the learning rate of a fit, and writes it into the optimizer, annealed.
@@ -32,12 +29,12 @@ class AnnealedRate:
             each optimizer in it.
         anneal: Part of the fit over which the rate falls to zero; 0 for never.
         limits: Lowest and highest rate, before annealing.
+        floor: Part of the first rate below which the rate does not fall.
 
     Attributes:
         optimizers: Optimizers that own a rate, without their wrappers.
         rates: Rate of each of the optimizers.
         dtype: Dtype of the values, float64 for a float64 model, else float32.
-        floor: Rate below which no cut takes it.
     """
 
     def __init__(
@@ -46,6 +43,7 @@ class AnnealedRate:
         *,
         anneal: float = 0.0,
         limits: tuple[float, float] = (0.0, math.inf),
+        floor: float = 0.0,
     ) -> None:
         is_double = any(each.dtype == "float64" for each in model.trainable_variables)
         self.dtype = "float64" if is_double else "float32"
@@ -54,7 +52,7 @@ class AnnealedRate:
             Hyperparameter(model, LEARNING_RATE, self.dtype, limits)
             for _ in self.optimizers
         ]
-        self.floor = 0.0
+        self._floor = floor
         self._anneal = anneal
         self._horizon = Horizon(model)
         variables = [_keras.learning_rate_variable(each) for each in self.optimizers]
@@ -97,7 +95,7 @@ class AnnealedRate:
                 value = _keras.to_float(optimizer.learning_rate)
                 value *= scale if is_fresh else 1.0
             hyperparameter.start(value)
-        self.floor = FLOOR * _keras.to_float(self.value)
+            self._set_floor(hyperparameter)
 
     def proceed(self) -> None:
         """Begin the next fit of the same training: only what the user set is new."""
@@ -113,7 +111,10 @@ class AnnealedRate:
         factor = self._factor_on_host()
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             rate.start(_keras.to_float(optimizer.learning_rate) / factor)
-        self.floor = FLOOR * _keras.to_float(self.value)
+            self._set_floor(rate)
+
+    def _set_floor(self, rate: Hyperparameter) -> None:
+        rate.floor.assign(self._floor * _keras.to_float(rate.value))
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
@@ -134,13 +135,9 @@ class AnnealedRate:
             self._write(1.0)
 
     def cut(self, factor: float) -> float:
-        """Multiply the value, for a training that diverged, and return it.
-
-        What is at the floor already stays where it is.
-        """
+        """Multiply the value, for a training that diverged, and return it."""
         for rate in self.rates:
-            value = _keras.to_float(rate.value)
-            rate.start(max(factor * value, min(value, self.floor)))
+            rate.value.assign(rate.clipped(factor * rate.value.value))
         return _keras.to_float(self.rate.value)
 
     def write_on_host(self) -> None:

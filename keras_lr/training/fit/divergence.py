@@ -1,6 +1,8 @@
 """Notice that a training diverges, and roll it back to a good state."""
 
+import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,16 +10,27 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.rules import divergence
-from keras_lr.rules.divergence import Losses, Verdict
+from keras_lr.rules.divergence import (
+    ENOUGH,
+    FAR,
+    FEW,
+    Losses,
+    Start,
+    Verdict,
+    is_better,
+    verdict_of_pairs,
+    verdict_without_pairs,
+)
 from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
+from keras_lr.training.derivatives.tensors import inner_product
 from keras_lr.training.fit import state_file
 
 COLUMNS = ("loss_now", "loss_of_good")
-"""Columns of a step: the loss of its batch at the weights before it, and at those of
-the good copy. NaN without a suspicion."""
+"""Columns of a step: the loss of its batch at the weights before it, where the step's
+own is another one, and at those of the good copy. NaN where there are no pairs."""
 
 # Steps from one copy of the state to the next: a part of those since the training began
 # or was rolled back, within limits.
@@ -32,10 +45,10 @@ _STATE = f"{PREFIX}state"
 class DivergenceGuard:
     """Watches the losses of the steps, and holds a copy of a good state.
 
-    A copy is good if nothing was suspicious up to the next one, so that there are two
-    copies of the weights and of the optimizer's variables. While the training is under
-    suspicion, each step evaluates its batch twice more: at the weights now, and at the
-    good ones.
+    There are two copies of the weights and of the optimizer's variables: the good one,
+    and a candidate that becomes good if the losses after it are lower than at the good
+    one. For some steps after a candidate, and while the training is under suspicion,
+    each step evaluates its batch once more, at the good weights.
 
     Args:
         model: A built, compiled model with a built optimizer.
@@ -71,6 +84,8 @@ class DivergenceGuard:
         self._candidate_losses: tuple[float, ...] = ()
         self._verdict: Verdict = "open"
         self._last_copy = self._last_restart = 0
+        self._is_initial = True
+        self._knows_start = False
         self._restarts = 0
         self._is_off = False
         self._probe(False)
@@ -93,17 +108,20 @@ class DivergenceGuard:
         unknown = ops.full((), np.nan, "float32")
         pair = unknown, unknown
 
+        weights = [each.value for each in self._good_weights]
+
         def probe() -> tuple[Tensor, Tensor]:
             batch = RepeatedLoss(self._model, data)
             scale = self._model.optimizer.scale_loss(ops.ones((), "float32"))
-            both = self._model.trainable_variables, self._good_weights
-            now, good = (
-                ops.cast(
-                    batch.at([tf.identity(each.value) for each in weights]), "float32"
-                )
-                for weights in both
+            good = ops.cast(
+                batch.at([tf.identity(each) for each in weights]), "float32"
             )
-            return now / scale, good / scale
+            if _keras.has_standard_step(self._model):
+                # Its own loss is that at the weights now.
+                return unknown, good / scale
+            trained = self._model.trainable_variables
+            now = batch.at([tf.identity(each.value) for each in trained])
+            return ops.cast(now, "float32") / scale, good / scale
 
         if self.can_repeat:
             try:
@@ -130,12 +148,22 @@ class DivergenceGuard:
         for loss, failed, now, good in zip(*columns, strict=True):
             self._losses = self._losses.followed_by(loss, has_failed=failed > 0.0)
             if self.probes:
-                self._pairs.append((now, good))
-        if self.is_suspicious:
-            self._judge()
+                is_own = _keras.has_standard_step(self._model)
+                self._pairs.append((loss if is_own else now, good))
+        if self._is_off:
+            return
+        if self.can_repeat and (self.is_suspicious or self._is_checking):
+            self._judge_by_pairs()
+        elif self.is_suspicious:
+            self._judge_by_losses()
         elif self._is_copy_due():
             self._copy()
-        self._probe(self.is_suspicious and self.can_repeat)
+        self._probe(self.can_repeat and (self.is_suspicious or self._is_checking))
+
+    @property
+    def _is_checking(self) -> bool:
+        """Whether a candidate is to be compared with the good copy."""
+        return self._candidate is not None and self.can_repeat
 
     def _probe(self, probes: bool) -> None:
         self.probes = probes
@@ -146,25 +174,53 @@ class DivergenceGuard:
         if self.is_suspicious and self._verdict == "open":
             self._verdict = self._without_pairs()
 
-    def _judge(self) -> None:
-        start = self._losses.start
-        if self.can_repeat:
-            now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
-            self._verdict = divergence.verdict_of_pairs(now, good, start)
-        else:
-            self._verdict = self._without_pairs()
-        if self._verdict in ("fine", "not finite"):
+    def _judge_by_pairs(self) -> None:
+        now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        if self._is_initial and not self._knows_start and len(good) >= FEW:
+            finite = [each for each in good if math.isfinite(each)]
+            if len(finite) > len(good) // 2:
+                start = Start.at_initial_weights(finite)
+                self._losses = dataclasses.replace(self._losses, start=start)
+                self._knows_start = True
+        enough = ENOUGH if self.is_suspicious else FEW
+        verdict = verdict_of_pairs(now, good, self._losses.start, enough)
+        if verdict == "fine" and self._is_initial and not is_better(now, good):
+            verdict = "diverged" if self._distance() > FAR else "fine"
+        self._verdict = verdict
+        if verdict in ("open", "diverged"):
+            return
+        self._losses = (
+            self._losses.cleared(verdict) if self.is_suspicious else self._losses
+        )
+        if self._candidate is not None and is_better(now, good):
+            self._promote()
+        self._candidate, self._verdict, self._pairs = None, "open", []
+
+    def _judge_by_losses(self) -> None:
+        self._verdict = self._without_pairs()
+        if self._verdict == "fine":
             self._losses = self._losses.cleared(self._verdict)
-            self._verdict, self._pairs = "open", []
+            self._verdict = "open"
+
+    def _distance(self) -> float:
+        """Return how far the weights are from the good ones, as a part of these."""
+        good = [each.value for each in self._good_weights]
+        moved = [
+            weight.value - copy
+            for weight, copy in zip(self._model.trainable_variables, good, strict=True)
+        ]
+        size = _keras.to_float(inner_product(good, good, "float32"))
+        square = _keras.to_float(inner_product(moved, moved, "float32"))
+        return math.sqrt(square / size) if size > 0.0 else 0.0
 
     def _without_pairs(self) -> Verdict:
         recent = self._losses.recent
         earlier = self._good_losses or self._candidate_losses
-        if len(earlier) < divergence.FEW:
+        if len(earlier) < FEW:
             half = len(recent) // 2
             recent, earlier = recent[half:], recent[:half]
         start = self._losses.start
-        return divergence.verdict_without_pairs(recent, earlier, start)
+        return verdict_without_pairs(recent, earlier, start)
 
     @property
     def knows_no_cure(self) -> bool:
@@ -218,6 +274,8 @@ class DivergenceGuard:
             "last_restart": self._last_restart,
             "restarts": self._restarts,
             "is_off": self._is_off,
+            "is_initial": self._is_initial,
+            "knows_start": self._knows_start,
         }
         named = {_STATE: np.asarray(json.dumps(state))}
         for name, tensors in self._saved().items():
@@ -235,13 +293,14 @@ class DivergenceGuard:
         self._candidate_losses = tuple(state["candidate_losses"])
         self._last_copy = state["last_copy"]
         self._last_restart, self._restarts = state["last_restart"], state["restarts"]
-        self._is_off = state["is_off"]
+        self._is_off, self._is_initial = state["is_off"], state["is_initial"]
+        self._knows_start = state["knows_start"]
         every, of_optimizer = self._variables(), self._model.optimizer.variables
         self._set_good(_tensors(named, "good", every))
         has_candidate = f"{PREFIX}candidate_0" in named
         self._candidate = _tensors(named, "candidate", every) if has_candidate else None
         self._initial = _tensors(named, "initial", of_optimizer)
-        self._probe(self.is_suspicious and self.can_repeat)
+        self._probe(self.can_repeat and (self.is_suspicious or self._is_checking))
 
     def _saved(self) -> dict[str, Sequence[Tensor]]:
         good = [*(each.value for each in self._good_weights), *self._good]
@@ -257,14 +316,18 @@ class DivergenceGuard:
         return self._losses.steps - self._last_copy >= interval
 
     def _copy(self) -> None:
-        """Make the last copy the good one, and copy the present state."""
+        """Copy the present state, to be compared with the good one."""
         if self._candidate is not None:
-            self._set_good(self._candidate)
-            self._good_losses = self._candidate_losses
-            self._restarts = 0
+            self._promote()
         self._candidate = self._copies()
         self._candidate_losses = self._losses.recent
         self._last_copy = self._losses.steps
+
+    def _promote(self) -> None:
+        self._set_good(self._candidate)
+        self._good_losses = self._candidate_losses
+        self._is_initial = False
+        self._restarts = 0
 
     def _set_good(self, copies: Sequence[Tensor]) -> None:
         number = len(self._good_weights)

@@ -28,6 +28,7 @@ class Hyperparameter:
 
     Attributes:
         value: The variable, to be read and assigned in a step or on the host.
+        floor: A lower limit that is only known when a fit starts; 0 for none.
         minimum: The lower limit.
         maximum: The upper limit.
     """
@@ -45,6 +46,7 @@ class Hyperparameter:
             self.maximum = min(self.maximum, LARGEST_AVERAGE)
         with model.distribute_strategy.scope():
             self.value = replicas.shared_scalar(f"{name}_value", dtype)
+            self.floor = replicas.shared_scalar(f"{name}_floor", dtype)
 
     @property
     def is_learning_rate(self) -> bool:
@@ -62,7 +64,8 @@ class Hyperparameter:
 
     def clipped(self, value: Tensor) -> Tensor:
         """Return a value within the limits."""
-        return ops.clip(value, self.minimum, self.maximum)
+        lowest = ops.maximum(self.floor.value, self.minimum)
+        return ops.clip(value, lowest, self.maximum)
 
     def read_from(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Start from the optimizer's attribute of this name."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_lr import _keras
@@ -129,7 +128,7 @@ class OnlineFit(Fit):
         """Return whether the host has to `fetch` now."""
         limit = self._log.capacity - self._batches_per_execution
         if self._guard is not None:
-            patience = FEW if self._guard.is_suspicious else PATIENCE
+            patience = FEW if self._guard.probes else PATIENCE
             limit = min(limit, patience - 1)
         return batches - self._batches_fetched > limit
 
@@ -195,7 +194,7 @@ class OnlineFit(Fit):
         """Write the state at the end of an epoch."""
         copies = {}
         if self._guard is not None:
-            floor = np.asarray(self.rate.floor)
+            floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
         variables = self.around_step.variables()
         state_file.write(self._file(directory), variables, epoch, copies)
@@ -211,7 +210,7 @@ class OnlineFit(Fit):
         # Version 0.1.0 wrote none.
         if arrays:
             self._guard.set_arrays(arrays)
-            self.rate.floor = float(arrays[_FLOOR])
+            self.rate.rate.floor.assign(arrays[_FLOOR])
 
     def _file(self, directory: Path) -> Path:
         return directory / f"keras_lr_{self.around_step.name}.npz"

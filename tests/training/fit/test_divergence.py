@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_lr import _keras
 from keras_lr.training.fit.divergence import DivergenceGuard
 
 
@@ -37,11 +38,17 @@ def optimizers():
     return {"adam": keras.optimizers.Adam(0.1), "scaled": scaled}
 
 
-def observe(guard, losses, now=np.nan, good=np.nan, failed=0.0):
-    """Let the guard see steps, `now` and `good` being the two losses of each batch."""
-    columns = {"failed": failed, "loss_now": now, "loss_of_good": good}
+def observe(guard, losses, good=np.nan, failed=0.0):
+    """Let the guard see steps, `good` being the loss at the good weights."""
+    columns = {"failed": failed, "loss_now": np.nan, "loss_of_good": good}
     rows = {name: [value] * len(losses) for name, value in columns.items()}
     guard.observe({"loss": losses} | rows)
+
+
+def advance(guard, loss=1.0, good=2.0):
+    """Let the guard make a copy, and compare it with the good one."""
+    observe(guard, [loss] * 16, good)
+    observe(guard, [loss] * 8, good)
 
 
 def started(model, values=()):
@@ -71,35 +78,41 @@ def set_to(kernel, value):
     kernel.assign(np.full(kernel.shape, value))
 
 
-def test_state_is_good_if_nothing_was_suspicious_up_to_the_next_copy(model):
+def test_copy_is_good_if_the_losses_after_it_are_lower(model):
     kernel = model.trainable_variables[0]
     set_to(kernel, 0.0)
     guard = started(model)
-    # Copies after 16, 32, 48 and 64 steps, the last but one is the good one.
-    for value, good in ((1.0, 0.0), (2.0, 1.0), (3.0, 2.0), (4.0, 3.0)):
+    set_to(kernel, 1.0)
+    observe(guard, [1.0] * 16)
+    set_to(kernel, 9.0)
+    observe(guard, [1.0] * 7, good=2.0)
+    # Seven pairs are too few.
+    assert np.unique(guard.arrays()["guard_good_0"]) == [0.0]
+    observe(guard, [1.0], good=2.0)
+    guard.restore()
+    assert np.unique(kernel.numpy()) == [1.0]
+
+
+def test_copy_that_is_no_better_is_not_good(model):
+    kernel = model.trainable_variables[0]
+    set_to(kernel, 0.0)
+    guard = started(model)
+    for value, loss, expected in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0), (3.0, 0.5, 3.0)):
         set_to(kernel, value)
-        observe(guard, [1.0] * 16)
-        assert np.unique(guard.arrays()["guard_good_0"]) == [good]
-    # None while the training is under suspicion.
-    set_to(kernel, 5.0)
-    observe(guard, [99.0] * 16)
-    assert guard.is_suspicious
-    for _ in range(2):
-        guard.restore()
-        assert np.unique(kernel.numpy()) == [3.0]
+        advance(guard, loss, good=2.0 if value == 1.0 else 1.0)
+        assert np.unique(guard.arrays()["guard_good_0"]) == [expected]
 
 
-def test_state_rolled_back_to_has_to_prove_itself_again(model):
+def test_no_copy_is_made_under_suspicion(model):
     kernel = model.trainable_variables[0]
     guard = started(model)
-    for value in (1.0, 2.0, 3.0):
-        set_to(kernel, value)
-        observe(guard, [1.0] * 16)
-    guard.restore()
+    set_to(kernel, 1.0)
+    advance(guard)
     set_to(kernel, 5.0)
-    observe(guard, [1.0] * 16)
-    guard.restore()
-    assert np.unique(kernel.numpy()) == [2.0]
+    observe(guard, [99.0] * 40, good=np.nan)
+    for _ in range(2):
+        guard.restore()
+        assert np.unique(kernel.numpy()) == [1.0]
 
 
 def test_copies_become_rarer_in_a_long_training(model):
@@ -131,12 +144,10 @@ def test_optimizer_is_renewed_on_request(model):
     guard = started(model)
     optimizer = model.optimizer.variables
     fresh = [each.numpy() for each in optimizer]
-    for _ in range(2):
-        fit(model)
-        weights = model.get_weights()
-        observe(guard, [1.0] * 16)
     fit(model)
-    observe(guard, [1.0] * 16)
+    weights = model.get_weights()
+    advance(guard)
+    fit(model)
     guard.restore(renews_optimizer=True)
     for actual, expected in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(actual, expected)
@@ -146,26 +157,65 @@ def test_optimizer_is_renewed_on_request(model):
 
 def test_suspicion_is_confirmed_or_cleared_by_pairs(model):
     guard = started(model)
-    observe(guard, [1.0] * 40)
-    observe(guard, [9.0] * 16)
+    observe(guard, [1.0] * 7)
+    observe(guard, [9.0] * 9)
     assert guard.is_suspicious
-    observe(guard, [9.0] * 8, now=9.0, good=9.0)
+    assert guard.probes
+    observe(guard, [9.0] * 8, good=9.0)
     assert guard.is_suspicious
-    observe(guard, [9.0] * 8, now=9.0, good=9.0)
+    observe(guard, [9.0] * 8, good=9.0)
     assert not guard.is_suspicious
     assert not guard.has_diverged()
     # Not for 32 steps.
-    observe(guard, [99.0] * 31)
+    observe(guard, [99.0] * 31, good=99.0)
     assert not guard.is_suspicious
-    observe(guard, [99.0] * 8)
-    observe(guard, [99.0] * 8, now=99.0, good=9.0)
+    observe(guard, [99.0] * 8, good=9.0)
+    assert guard.is_suspicious
     assert guard.has_diverged()
+
+
+def test_first_pairs_are_the_loss_at_the_initial_weights(model):
+    """In the losses of the first steps the training may have diverged already."""
+    guard = started(model)
+    observe(guard, [2.0, *[1e6] * 6, *[4.0] * 9])
+    observe(guard, [4.0] * 8, good=2.0)
+    # A rise by half of it and no scatter.
+    assert guard.has_diverged()
+
+
+def test_divergence_that_raises_no_suspicion_is_found_where_a_copy_is_due(model):
+    guard = started(model)
+    advance(guard, 1.0, good=2.0)
+    for loss in (1.02, 1.05, 1.1, 1.2, 1.3, 1.4):
+        advance(guard, loss, good=1.0)
+        assert not guard.is_suspicious
+    # Half of the gain from 2 to 1.
+    advance(guard, 1.55, good=1.0)
+    assert guard.has_diverged()
+
+
+def test_weights_that_moved_far_in_vain_have_diverged(model):
+    kernel = model.trainable_variables[0]
+    for move, expected in ((0.0, False), (0.5, False), (20.0, True)):
+        guard = started(model)
+        before = model.get_weights()
+        kernel.assign(kernel.value + move)
+        advance(guard, 2.0, good=2.0)
+        assert guard.has_diverged() is expected
+        kernel.assign(before[0])
+        # Once there was progress, it is no rule any more.
+        guard = started(model)
+        advance(guard, 1.0, good=2.0)
+        kernel.assign(kernel.value + move)
+        advance(guard, 1.0, good=1.0)
+        assert not guard.has_diverged()
+        kernel.assign(before[0])
 
 
 def test_loss_that_no_rate_cures_is_known(model):
     guard = started(model)
     observe(guard, [np.nan] * 16)
-    observe(guard, [np.nan] * 8, now=np.nan, good=np.nan)
+    observe(guard, [np.nan] * 8, good=np.nan)
     assert guard.knows_no_cure
     assert not guard.has_diverged()
     observe(guard, [np.nan] * 100)
@@ -176,23 +226,25 @@ def test_guard_gives_up_where_no_state_gets_far(model):
     guard = started(model)
     for _ in range(7):
         assert not guard.is_off
-        observe(guard, [np.nan] * 16)
-        observe(guard, [np.nan] * 8, now=np.nan, good=1.0)
+        observe(guard, [np.nan] * 8)
+        observe(guard, [np.nan] * 8, good=1.0)
         assert guard.has_diverged()
         guard.restore()
     assert guard.is_off
     observe(guard, [np.nan] * 16)
     assert not guard.is_suspicious
+    assert not guard.probes
 
 
 def test_progress_between_restarts_is_a_new_beginning(model):
-    guard = started(model)
+    guard, good = started(model), 1.0
     for _ in range(20):
-        observe(guard, [np.nan] * 16)
-        observe(guard, [np.nan] * 8, now=np.nan, good=1.0)
+        observe(guard, [np.nan] * 8)
+        observe(guard, [np.nan] * 8, good=good)
+        assert guard.has_diverged()
         guard.restore()
-        for _ in range(4):
-            observe(guard, [1.0] * 64)
+        advance(guard, 0.9 * good, good)
+        good *= 0.9
     assert not guard.is_off
 
 
@@ -213,17 +265,18 @@ def test_last_suspicion_of_a_fit_is_judged_by_the_losses_alone(model):
 def test_state_in_arrays_is_the_whole_state(model):
     rate = keras.Variable(0.5)
     first, second = started(model, [rate]), started(model, [rate])
-    for losses in ([2.0] * 16, [1.0] * 32, [0.5] * 16, [2.4] * 16):
+    for loss in (2.0, 1.0):
         fit(model, 1)
-        observe(first, losses)
+        advance(first, loss, good=3.0 * loss)
+    observe(first, [9.0] * 16)
     assert first.is_suspicious
-    observe(first, [2.4] * 4, now=2.4, good=0.5)
+    observe(first, [9.0] * 4, good=0.5)
     named = {name: np.copy(each) for name, each in first.arrays().items()}
     second.set_arrays(named)
     for name, array in second.arrays().items():
         np.testing.assert_array_equal(array, named[name])
     for guard in (first, second):
-        observe(guard, [2.4] * 4, now=2.4, good=0.5)
+        observe(guard, [9.0] * 4, good=0.5)
         assert guard.has_diverged()
         fit(model)
         guard.restore(renews_optimizer=True)
@@ -237,28 +290,29 @@ def test_arrays_of_another_model_are_refused(model):
         guard.set_arrays(named)
 
 
-def looked_at(model, batch):
-    """The pair of a batch, once while nothing is suspicious and once while it is."""
-    guard = started(model)
-    before = {name: float(each) for name, each in guard.look(batch).items()}
-    observe(guard, [np.nan] * 16)
-    weights = model.get_weights()
-    model.set_weights([each + 0.1 for each in weights])
-    pair = {name: float(each) for name, each in guard.look(batch).items()}
-    model.set_weights(weights)
-    return before, pair
+class Custom(keras.Sequential):
+    """Has a training step of its own, whose loss may be another one."""
+
+    def train_step(self, data):
+        return super().train_step(data)
 
 
-def test_pair_is_the_loss_of_a_batch_at_both_weights():
+@pytest.mark.parametrize("kind", [keras.Sequential, Custom])
+def test_pair_is_the_loss_of_a_batch_at_both_weights(kind):
     x, y = np.float32([[1.0, 2.0]]), np.float32([[5.0]])
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-    model = keras.Sequential([keras.Input((2,)), layer])
+    model = kind([keras.Input((2,)), layer])
     model.compile(keras.optimizers.SGD(loss_scale_factor=8.0), loss="mse")
     model.optimizer.build(model.trainable_variables)
-    before, pair = looked_at(model, (x, y))
-    assert np.isnan(list(before.values())).all()
-    # (5 - 1.1 * 3)^2 and (5 - 3)^2.
-    assert pair == pytest.approx({"loss_now": 2.89, "loss_of_good": 4.0}, rel=1e-5)
+    guard = started(model)
+    assert np.isnan([float(each) for each in guard.look((x, y)).values()]).all()
+    observe(guard, [np.nan] * 16)
+    set_to(layer.kernel, 1.1)
+    pair = {name: float(each) for name, each in guard.look((x, y)).items()}
+    # (5 - 1.1 * 3)^2 and (5 - 3)^2. A standard step says the first itself.
+    now = 2.89 if kind is Custom else np.nan
+    expected = {"loss_now": now, "loss_of_good": 4.0}
+    assert pair == pytest.approx(expected, rel=1e-5, nan_ok=True)
 
 
 def test_pair_has_the_same_random_numbers_and_leaves_no_trace():
@@ -270,18 +324,24 @@ def test_pair_has_the_same_random_numbers_and_leaves_no_trace():
     guard = started(model)
     observe(guard, [np.nan] * 16)
     state = [np.copy(each.numpy()) for each in model.variables]
-    pair = guard.look((batch[0], batch[1][:, :1]))
-    assert float(pair["loss_now"]) == float(pair["loss_of_good"])
-    for variable, value in zip(model.variables, state, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
+    data = batch[0], batch[1][:, :1]
+    pair = [float(guard.look(data)["loss_of_good"]) for _ in range(2)]
+    assert pair[0] == pair[1]
+    assert pair[0] == float(_keras.training_loss(model, data))
+    changed = [
+        bool((variable.numpy() != value).any())
+        for variable, value in zip(model.variables, state, strict=True)
+    ]
+    # The last line has trained the statistics and drawn a mask.
+    assert sum(changed) == 3
 
 
 def test_model_whose_loss_only_its_own_step_knows_is_judged_by_its_losses():
-    class Custom(keras.Model):
+    class Silent(keras.Model):
         def call(self, x):
             raise NotImplementedError
 
-    model = Custom()
+    model = Silent()
     model.compile("sgd")
     model.built = True
     model.optimizer.build([])
