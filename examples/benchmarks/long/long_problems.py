@@ -6,10 +6,14 @@ file. A plain run has 3000 to 10000 steps and takes about ten seconds on one cor
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# All modules of this folder import this one before they import the suite's.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
@@ -41,6 +45,7 @@ class LongProblem:
 
     Attributes:
         name: Name in the tables.
+        description: Model and data, in a few words.
         load: Function which returns `((x, y), (x_test, y_test))`; the first part may
             hold weights of the rows too.
         make_model: Function which returns a model that is not compiled.
@@ -55,6 +60,7 @@ class LongProblem:
     """
 
     name: str
+    description: str
     load: Callable[[], TrainAndTest]
     make_model: Callable[[], keras.Model]
     epochs: int
@@ -363,6 +369,7 @@ _REGRESSION = {"loss": "mean_squared_error", "metric": "r2"}
 EMBEDDED: tuple[LongProblem, ...] = (
     LongProblem(
         "label_noise_mnist",
+        "a hidden layer of 64; 14 x 14 digits, 20 % of the labels wrong",
         noisy_labels,
         functools.partial(_mlp, 196, (64,), CLASSES),
         epochs=25,
@@ -371,6 +378,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "regression_friedman",
+        "two hidden layers of 64; half of the variance is noise",
         friedman,
         functools.partial(_mlp, 10, (64, 64), 1, activation=None),
         epochs=24,
@@ -380,6 +388,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "transformer_characters",
+        "two blocks of causal attention; next character of Python's help texts",
         text_windows,
         _transformer,
         epochs=16,
@@ -389,6 +398,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "gru_mnist",
+        "a GRU of 32; pairs of rows of 14 x 14 digits",
         small_mnist,
         _gru,
         epochs=50,
@@ -397,6 +407,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "cnn_shifts_mnist",
+        "two convolutions with batch norm; 14 x 14 digits, shifted at random",
         small_mnist,
         functools.partial(_cnn, 14, strides=2, shift=0.1),
         epochs=50,
@@ -405,6 +416,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "cnn_decay_digits",
+        "two convolutions with batch norm and weight decay; 8 x 8 digits",
         short.digits,
         functools.partial(_cnn, 8),
         epochs=50,
@@ -414,6 +426,8 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "second_fit_characters",
+        "an embedding and a hidden layer of 128, in a second `fit` on twice as many "
+        "rows; the character after eight others",
         text_contexts,
         _character_network,
         epochs=15,
@@ -423,6 +437,8 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "fine_tune_frozen_mnist",
+        "dense layers behind frozen convolutions, pretrained on the digits 0 to 5; all "
+        "14 x 14 digits",
         small_mnist,
         functools.partial(_two_part_cnn, is_frozen=True),
         epochs=50,
@@ -432,6 +448,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "dropout_mnist",
+        "two hidden layers of 128 with dropout of 0.4; 28 x 28 digits",
         short.mnist5k,
         functools.partial(_mlp, 784, (128, 128), CLASSES, dropout=0.4),
         epochs=50,
@@ -440,6 +457,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "residual_decay",
+        "two residual blocks with layer norm and weight decay; ten synthetic classes",
         tabular,
         _residual,
         epochs=16,
@@ -449,6 +467,7 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "autoencoder_mnist",
+        "128, 16 and 128 hidden units; the pixels of 28 x 28 digits from themselves",
         mnist_to_itself,
         _autoencoder,
         epochs=50,
@@ -458,6 +477,8 @@ EMBEDDED: tuple[LongProblem, ...] = (
     ),
     LongProblem(
         "imbalanced_mnist",
+        "two hidden layers of 64, class weights; 14 x 14 digits, 280 rows of the digit "
+        "0 to 11 of the digit 9",
         imbalanced,
         functools.partial(_mlp, 196, (64, 64), CLASSES),
         epochs=60,
@@ -480,6 +501,7 @@ def problems(data: Path | None = None) -> dict[str, LongProblem]:
         return named
     california = LongProblem(
         "california",
+        "two hidden layers of 128; California housing",
         functools.partial(housing, data),
         functools.partial(_mlp, 8, (128, 128), 1, activation=None),
         epochs=40,
