@@ -76,6 +76,25 @@ def test_optimizer_takes_the_place_of_its_kind_only(long_plan):
     assert Counter(run.optimizer for run in momentum) == {"momentum": 6}
 
 
+@pytest.mark.parametrize("name", ["california", "no_such_problem"])
+def test_problem_without_its_data_is_refused(long_plan, name, capsys):
+    with pytest.raises(SystemExit):
+        long_plan.parse("", ["--problems", name])
+    assert f"unknown problems, or without --data: {name}" in capsys.readouterr().err
+
+
+def test_unknown_policy_is_refused_before_the_first_run(long_plan):
+    with pytest.raises(ValueError, match="Received: nothing"):
+        long_plan.parse("", ["--policies", "nothing"])
+
+
+def test_every_policy_of_the_registry_can_be_run(long_plan):
+    from keras_lr.comparison.policies import NAMED
+
+    planned = runs(long_plan, "--problems", "gru_mnist", "--policies", *NAMED)
+    assert {run.policy for run in planned} == set(NAMED) - {"adamo"}
+
+
 def test_quick_form_is_two_problems_at_three_rates(long_plan):
     selected = long_plan.parse("", ["--quick"])
     planned = list(long_plan.plan(selected))

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from long_policies import GRIDS, SHAPES, WITH_DEFAULT, is_meant_for
+from long_policies import GRIDS, METHODS, SHAPES, WITH_DEFAULT, is_meant_for
 from long_problems import OPTIMIZERS, problems
 from plan import Run, rate_texts
+from policies import make_policy
 from results import RESULTS
 
 from keras_lr.comparison.policies import default_rates
@@ -43,6 +44,11 @@ def parse(
     selected = parser.parse_args(arguments)
     named = QUICK if selected.quick else problems(selected.data)
     selected.problems = selected.problems or list(named)
+    if unknown := set(selected.problems) - set(problems(selected.data)):
+        parser.error(f"unknown problems, or without --data: {', '.join(unknown)}")
+    for spec in selected.policies:
+        if spec not in SHAPES:
+            make_policy(spec, None, METHODS)
     if selected.half:
         of_half = halves()
         selected.problems = [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from long_problems import LongProblem
-from policies import make_policy
+from policies import POLICIES, make_policy
 
 from keras_lr.comparison.policies import NAMED, Policy
 
@@ -50,6 +50,8 @@ GRIDS = tuple(name for name in SHAPES if name != "default")
 WITH_DEFAULT = ("default", "schedule_free")
 """Baselines that are run at the default rate of their optimizer."""
 ADAM_LIKE = ("adam", "adamw")
+METHODS = {name: entry.make for name, entry in NAMED.items()} | POLICIES
+"""What else can be run: the registry, and the variants of the suite."""
 
 
 def is_meant_for(policy: str, problem: str, optimizer: str) -> bool:
@@ -78,6 +80,6 @@ def method(spec: str, problem: LongProblem, learning_rate: float | None) -> Poli
     name, _, arguments = spec.partition(":")
     decay = problem.weight_decay
     if decay is None or name not in NAMED or NAMED[name].kind != "optimizer":
-        return make_policy(spec, learning_rate)
+        return make_policy(spec, learning_rate, METHODS)
     words = f"{arguments}," if arguments else ""
-    return make_policy(f"{name}:{words}weight_decay={decay}", learning_rate)
+    return make_policy(f"{name}:{words}weight_decay={decay}", learning_rate, METHODS)

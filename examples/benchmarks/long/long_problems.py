@@ -54,7 +54,8 @@ class LongProblem:
         optimizers: Names of the optimizers that it is trained with.
         loss: Name of the loss.
         metric: `"accuracy"` or `"r2"`, measured on the test rows after each epoch.
-        weight_decay: Argument of every optimizer. Defaults to `None`: its own default.
+        weight_decay: Argument of every optimizer. Defaults to `None`: that of the
+            optimizer.
         pretrain: Function of a seed which returns the weights to continue from.
             Defaults to `None`: the training starts from random weights.
     """
