@@ -366,7 +366,6 @@ def _pretrained(
     return model.get_weights()
 
 
-_REGRESSION = {"loss": "mean_squared_error", "metric": "r2"}
 EMBEDDED: tuple[LongProblem, ...] = (
     LongProblem(
         "label_noise_mnist",
@@ -385,7 +384,8 @@ EMBEDDED: tuple[LongProblem, ...] = (
         epochs=24,
         batch_size=64,
         optimizers=("sgd", "momentum"),
-        **_REGRESSION,
+        loss="mean_squared_error",
+        metric="r2",
     ),
     LongProblem(
         "transformer_characters",
@@ -474,7 +474,8 @@ EMBEDDED: tuple[LongProblem, ...] = (
         epochs=50,
         batch_size=50,
         optimizers=("adam",),
-        **_REGRESSION,
+        loss="mean_squared_error",
+        metric="r2",
     ),
     LongProblem(
         "imbalanced_mnist",
@@ -508,6 +509,7 @@ def problems(data: Path | None = None) -> dict[str, LongProblem]:
         epochs=40,
         batch_size=128,
         optimizers=("sgd", "momentum", "adam"),
-        **_REGRESSION,
+        loss="mean_squared_error",
+        metric="r2",
     )
     return {**named, california.name: california}
