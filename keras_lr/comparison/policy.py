@@ -33,7 +33,7 @@ class RunContext:
     """What callbacks and searches may need to know of their run.
 
     Attributes:
-        train: Training inputs and targets.
+        train: Training inputs and targets, and weights of the rows if there are any.
         validation: Validation inputs and targets.
         epochs: Number of epochs of the run.
         batch_size: Number of examples in a batch.
@@ -43,7 +43,7 @@ class RunContext:
         mode: `"max"` or `"min"`: its direction.
     """
 
-    train: tuple[Any, Any]
+    train: tuple[Any, ...]
     validation: tuple[Any, Any]
     epochs: int
     batch_size: int

@@ -29,7 +29,8 @@ from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.step_count import StepCount
 from keras_lr.comparison.usage import policy_code
 
-Arrays = tuple[Any, Any]
+# Inputs, targets, and perhaps weights of the rows.
+Arrays = tuple[Any, ...]
 Data = tuple[Arrays, Arrays]
 
 _HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice")
@@ -98,7 +99,8 @@ def train(
 
     Args:
         build_model: Function without arguments which returns a compiled model.
-        data: `((x_train, y_train), (x_validation, y_validation))`.
+        data: `((x_train, y_train), (x_validation, y_validation))`; weights of the
+            training rows may follow `y_train`.
         policy: What sets the learning rate.
         settings: Epochs, batch size, and the metric to judge by.
         seed: Seed of the initial weights, of the batch order and of dropout.
@@ -185,7 +187,7 @@ def _evaluated(build_model: ModelFactory, context: RunContext) -> keras.Model:
     keras.utils.set_random_seed(context.seed)
     model = build_model()
     rows = slice(context.batch_size)
-    x, y = keras.tree.map_structure(lambda leaf: leaf[rows], context.train)
+    x, y, *_ = keras.tree.map_structure(lambda leaf: leaf[rows], context.train)
     model.evaluate(x, y, verbose=0)
     return model
 
@@ -259,10 +261,16 @@ def _apply_rate(optimizer: Any, policy: Policy, total_steps: int) -> Schedule | 
 
 def _loss(model: keras.Model, context: RunContext, settings: RunSettings) -> float:
     batch_size = settings.validation_batch_size or settings.batch_size
-    x, y = context.train
-    return float(
-        model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)["loss"]
+    x, y, *weights = context.train
+    logs = model.evaluate(
+        x,
+        y,
+        batch_size=batch_size,
+        sample_weight=weights[0] if weights else None,
+        verbose=0,
+        return_dict=True,
     )
+    return float(logs["loss"])
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""The scripts of the suite as modules, and small CSVs of runs."""
+"""The scripts of the suites as modules, and small CSVs of runs."""
 
 import pytest
 
@@ -14,6 +14,13 @@ HEADER = (
 def script():
     """Give a function that imports a script by its name."""
     with scripts_of("benchmarks/suite") as scripts:
+        yield scripts
+
+
+@pytest.fixture(scope="module")
+def long_script():
+    """Give a function that imports a script of the long suite by its name."""
+    with scripts_of("benchmarks/long") as scripts:
         yield scripts
 
 

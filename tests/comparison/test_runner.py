@@ -34,6 +34,19 @@ def test_losses_are_those_of_gradient_descent_by_hand():
     assert (record.steps, record.diverged, record.error) == (STEPS, False, None)
 
 
+def test_weights_of_the_training_rows_weigh_their_losses():
+    weighted = ((problem.X, 2 * problem.X, np.full(problem.ROWS, 0.5, "float32")),)
+    record = train(
+        problem.build_model,
+        (*weighted, problem.DATA[1]),
+        policies.constant(0.5),
+        SETTINGS,
+    )
+    # Half of the gradient and twice the rate: as above. The validation has no weights.
+    np.testing.assert_allclose(record.logs["val_loss"], [2**-2, 2**-6, 2**-10])
+    assert record.initial_loss == 4 * 0.5
+
+
 def test_start_kind_and_code_of_a_run_are_known():
     record = run(policies.constant(0.25))
     assert (record.name, record.start, record.kind) == ("constant", 0.25, "constant")

@@ -80,7 +80,7 @@ PEERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 RATES = {name: default_rates(OPTIMIZERS[name]()) for name in ("adam", "sgd")}
 """The constant rates that are tried in Keras."""
 
-_LOSSES = {  # Of logits: Keras, too, undoes the sigmoid or softmax of a last layer.
+LOSSES = {  # Of logits: Keras, too, undoes the sigmoid or softmax of a last layer.
     "binary_crossentropy": nn.functional.binary_cross_entropy_with_logits,
     "sparse_categorical_crossentropy": nn.functional.cross_entropy,
     "mean_squared_error": nn.functional.mse_loss,
@@ -131,7 +131,7 @@ def torch_losses(
     for order in batch_orders(problem, seed):
         for rows in torch.from_numpy(order).split(problem.batch_size):
             optimizer.zero_grad()
-            loss = _LOSSES[problem.loss](twin(x[rows]), y[rows])
+            loss = LOSSES[problem.loss](twin(x[rows]), y[rows])
             loss.backward()
             optimizer.step()
             yield loss.item()
@@ -240,7 +240,7 @@ def points(problem: Problem, logits: np.ndarray) -> float:
     """Return accuracy or R2 on the test rows, in points."""
     _, (_, y) = problem.load()
     if problem.metric == "r2":
-        return 100 * float(1 - np.sum((y - logits) ** 2) / np.sum((y - y.mean()) ** 2))
+        return 100 * float(1 - np.sum((y - logits) ** 2) / np.sum((y - y.mean(0)) ** 2))
     is_binary = problem.loss == "binary_crossentropy"
     return 100 * float(np.mean(y == (logits > 0 if is_binary else logits.argmax(1))))
 
@@ -250,7 +250,7 @@ def judge(problem: Problem, seed: int, twin: nn.Sequential) -> tuple[str, str, i
     """Return the metric, the loss and whether the run diverged."""
     x, y = train_rows(problem)
     initial, final = (
-        _LOSSES[problem.loss](each(x), y).item()
+        LOSSES[problem.loss](each(x), y).item()
         for each in (initial_twin(problem, seed), twin)
     )
     logits = twin(torch.from_numpy(problem.load()[1][0])).double().numpy()

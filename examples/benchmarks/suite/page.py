@@ -26,9 +26,9 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([header, "|---" * len(rows[0]) + "|", *body])
 
 
-def replace_tables(page: str, tables: str, script: str) -> str:
+def replace_tables(page: str, tables: str, script: str, folder: str = "suite") -> str:
     """Return the page with new text between the markers of a script."""
-    begin = marker(script)
+    begin = marker(script, folder)
     before, is_there, rest = page.partition(begin)
     _, end, after = rest.partition(END)
     if not is_there or not end:
@@ -36,15 +36,17 @@ def replace_tables(page: str, tables: str, script: str) -> str:
     return f"{before}{begin}\n\n{tables}\n\n{END}{after}"
 
 
-def marker(script: str) -> str:
+def marker(script: str, folder: str = "suite") -> str:
     """Return the line behind which the tables of a script begin."""
-    return f"<!-- begin of the tables made by examples/benchmarks/suite/{script} -->"
+    path = f"examples/benchmarks/{folder}/{script}"
+    return f"<!-- begin of the tables made by {path} -->"
 
 
-def rewrite(page: Path, tables: str, script: str) -> None:
+def rewrite(page: Path, tables: str, script: str, folder: str = "suite") -> None:
     """Put tables between the markers of a page."""
     text = page.read_text(encoding="utf-8")
-    page.write_text(replace_tables(text, tables, script), encoding="utf-8")
+    new = replace_tables(text, tables, script, folder)
+    page.write_text(new, encoding="utf-8")
 
 
 def signed(value: float) -> str:

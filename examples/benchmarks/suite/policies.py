@@ -7,7 +7,7 @@ can also be given on the command line, as in `lipschitz:bound='strict',update='b
 import ast
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -119,17 +119,21 @@ ONLY_WITH = _only_with()
 """With which optimizers a policy is compared, if not with all."""
 
 
-def make_policy(spec: str, learning_rate: float | None) -> Policy:
+def make_policy(
+    spec: str,
+    learning_rate: float | None,
+    makers: Mapping[str, Callable[..., Policy]] = POLICIES,
+) -> Policy:
     """Return the policy of `name` or `name:argument=value,...`, named `spec`."""
     name, _, arguments = spec.partition(":")
-    if name not in POLICIES:
+    if name not in makers:
         raise ValueError(
-            f"A policy must be one of {', '.join(POLICIES)}. Received: {name}"
+            f"A policy must be one of {', '.join(makers)}. Received: {name}"
         )
     keywords = _keywords(arguments)
     if learning_rate is not None:
         keywords["learning_rate"] = learning_rate
-    return dataclasses.replace(POLICIES[name](**keywords), name=spec)
+    return dataclasses.replace(makers[name](**keywords), name=spec)
 
 
 def _keywords(text: str) -> dict[str, Any]:

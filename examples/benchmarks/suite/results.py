@@ -62,8 +62,13 @@ Policies = Mapping[str, Sequence[Cell]]
 Table = Mapping[Case, Policies]
 
 
-def read(path: Path) -> Table:
-    """Return the cells of each (problem, optimizer) and policy, by rising rate."""
+def read(path: Path, measure: str = "final_metric") -> Table:
+    """Return the cells of each (problem, optimizer) and policy, by rising rate.
+
+    Args:
+        path: CSV of raw runs.
+        measure: Column that becomes the `metrics` of a cell.
+    """
     groups: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -77,7 +82,7 @@ def read(path: Path) -> Table:
     ordered = [c for c in itertools.product(problems, optimizers) if c in cases]
     table |= {case: defaultdict(list) for case in ordered}
     for (problem, optimizer, policy, rate), rows in groups.items():
-        cell = _cell(float(rate) if rate else None, rows)
+        cell = _cell(float(rate) if rate else None, rows, measure)
         table[problem, optimizer][policy].append(cell)
     for policies in table.values():
         for cells in policies.values():
@@ -85,13 +90,13 @@ def read(path: Path) -> Table:
     return table
 
 
-def _cell(rate: float | None, rows: Iterable[Mapping[str, str]]) -> Cell:
+def _cell(rate: float | None, rows: Iterable[Mapping[str, str]], measure: str) -> Cell:
     rows = list(rows)
     done = [row for row in rows if not row["error"]]
     costs = [float(row.get("gradient_evaluations") or "nan") for row in done]
     return Cell(
         rate,
-        tuple(float(row["final_metric"]) for row in done),
+        tuple(float(row[measure]) for row in done),
         sum(int(row["diverged"]) for row in done),
         len(rows) - len(done),
         tuple(int(row["seed"]) for row in done),

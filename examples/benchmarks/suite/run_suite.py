@@ -17,6 +17,7 @@ import itertools
 import math
 import os
 import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -57,6 +58,7 @@ COLUMNS = (
     "error",
 )
 VALIDATION_BATCH_SIZE = 1000
+Execute = Callable[[Run], dict[str, object]]
 
 
 def execute(run: Run) -> dict[str, object]:
@@ -66,7 +68,12 @@ def execute(run: Run) -> dict[str, object]:
         record = train_or_search(run)
     except Exception as error:
         return row | {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    return row | {
+    return row | outcome(record)
+
+
+def outcome(record: RunRecord) -> dict[str, object]:
+    """Return what a row says of a training."""
+    return {
         "final_metric": _text(100 * record.final_metric),
         "best_metric": _text(100 * record.best_metric),
         "final_loss": _text(record.final("loss")),
@@ -135,34 +142,42 @@ def finished_runs(path: Path) -> set[Run]:
 
 
 def append(path: Path, row: dict[str, object]) -> None:
-    """Append one row under a lock, so that several suites may share the file."""
+    """Append one row under a lock, so that several suites may share the file.
+
+    Columns that only this suite has come last.
+    """
+    columns = [*COLUMNS, *(key for key in row if key not in COLUMNS)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0, os.SEEK_END)
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()
         writer.writerow(row)
 
 
-def execute_group(runs: list[Run], path: Path) -> list[dict[str, object]]:
+def execute_group(
+    runs: list[Run], path: Path, execute_one: Execute
+) -> list[dict[str, object]]:
     """Run in this process, write each row as it comes, and return the rows."""
     rows = []
     for run in runs:
-        rows.append(execute(run))
+        rows.append(execute_one(run))
         append(path, rows[-1])
     return rows
 
 
-def run_all(runs: list[Run], path: Path, jobs: int) -> int:
+def run_all(
+    runs: list[Run], path: Path, jobs: int, execute_one: Execute = execute
+) -> int:
     """Train in spawned processes and return the number of failed runs."""
     failed = done = 0
     start = time.perf_counter()
     groups = [
         list(group) for _, group in itertools.groupby(runs, lambda r: (r.seed, *r[:2]))
     ]
-    execute_here = functools.partial(execute_group, path=path)
+    execute_here = functools.partial(execute_group, path=path, execute_one=execute_one)
     # Not `concurrent.futures`: Python 3.11's hangs when it replaces its last process.
     with get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
         for rows in pool.imap_unordered(execute_here, groups):
