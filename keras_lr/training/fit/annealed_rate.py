@@ -87,6 +87,8 @@ class AnnealedRate:
                 value = _keras.to_float(optimizer.learning_rate)
                 value *= scale if is_fresh else 1.0
             hyperparameter.start(value)
+        for written in self._written:
+            written.assign(0.0)
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""

@@ -32,6 +32,11 @@ class DivergenceGuard:
         # The optimizer's initial state, on the host: it is hardly ever needed.
         self._initial: list[Any] = []
 
+    def forget(self) -> None:
+        """Forget losses and states: the fit is over, or another one begins."""
+        self._losses = Losses()
+        self._good, self._candidate, self._initial = [], [], []
+
     def observe(self, losses: Iterable[float]) -> None:
         """Count the losses of steps, on the host."""
         for loss in losses:

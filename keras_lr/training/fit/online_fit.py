@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_lr import _keras
 from keras_lr._keras import replicas, step_hook
@@ -92,13 +93,23 @@ class OnlineFit(Fit):
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Set the state to what it is before the first step."""
+        self._clear()
         super().start(rate, scale)
         self._start_method()
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Set the state from a restored model and optimizer."""
+        self._clear()
         super().resume(epoch, length)
         self._start_method()
+
+    def _clear(self) -> None:
+        """Forget an earlier fit."""
+        for each in self.around_step.variables().values():
+            each.assign(ops.zeros_like(each))
+        self._log.clear()
+        if self._guard is not None:
+            self._guard.forget()
 
     def _start_method(self) -> None:
         for each in self._others:
@@ -147,6 +158,8 @@ class OnlineFit(Fit):
     def release(self) -> None:
         """Remove the annealing of the rate, unless the user has set another."""
         super().release()
+        if self._guard is not None:
+            self._guard.forget()
         if self._others:
             self._write_others()
             # It was traced with their old values.
