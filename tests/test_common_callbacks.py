@@ -138,7 +138,9 @@ class Interrupt(keras.callbacks.Callback):
 def assert_left_alone(model):
     assert not {"train_step", "make_train_function"} & set(model.__dict__)
     assert not any("call" in layer.__dict__ for layer in model.layers)
-    assert not any("keras_lr" in name for name in model.__dict__)
+    # The trace stays for the next fit, and does nothing until then.
+    left = {name for name in model.__dict__ if "keras_lr" in name}
+    assert left <= {"_keras_lr_trace"}
 
 
 @every_callback
@@ -347,6 +349,7 @@ class CopyInMidFit(keras.callbacks.Callback):
         self.copies.append(copy.deepcopy(self.callback))
         clone = copy.deepcopy(self.model)
         assert_left_alone(clone)
+        assert not any("keras_lr" in name for name in clone.__dict__)
 
 
 @every_callback
@@ -363,8 +366,7 @@ def test_copies_are_independent_also_in_mid_fit(make):
 
 
 @every_callback
-@pytest.mark.parametrize("refits", [1, 2])
-def test_step_is_traced_once_per_fit(make, refits):
+def test_step_is_traced_once_for_all_fits_with_equal_callbacks(make):
     model, traces = compiled(jit_compile=False), []
     # TensorFlow traces a step twice that makes variables, as Keras's first one does.
     fit(model, epochs=1)
@@ -376,10 +378,10 @@ def test_step_is_traced_once_per_fit(make, refits):
 
     model.train_step = counted
     x, y = small_problem.data()
-    for _ in range(refits):
+    for _ in range(3):
         # An even number of batches: a partial one has a shape of its own.
         fit(model, [make()], x=x[:20], y=y[:20], batch_size=BATCH)
-    assert len(traces) == refits
+    assert len(traces) == 1
 
 
 @every_callback

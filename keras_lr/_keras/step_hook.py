@@ -5,6 +5,12 @@ Keras's callbacks never see a batch. A callback that needs one, or the gradient,
 and when the last one goes the model is as it was before, its traced training function
 included.
 
+**A trace is used again.** Tracing takes seconds, and TensorFlow never frees all of it.
+So the function that was traced last stays on the model, and is used again with equal
+wrappers around the same plain step, until Keras makes a new plain function (`compile`).
+It goes with the model: no copy, file or clone has it. What a wrapper holds lives as
+long.
+
 A `fit` that raises never reaches `on_train_end`, so its wrappers stay behind. They can
 do no harm: whoever asks the model for its training function next (`fit`,
 `train_on_batch`) gets it without them, because an installed hook also watches
@@ -12,6 +18,7 @@ do no harm: whoever asks the model for its training function next (`fit`,
 callback that calls `train_on_batch`, sees that in `is_installed` and installs it again.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +28,7 @@ Step = Callable[[Any], Any]
 Wrapper = Callable[[Step], Step]
 
 _ATTRIBUTE = "_keras_lr_step_hook"
+_TRACE = "_keras_lr_trace"
 
 
 def install(model: keras.Model, owner: object, wrapper: Wrapper) -> None:
@@ -29,7 +37,8 @@ def install(model: keras.Model, owner: object, wrapper: Wrapper) -> None:
     Args:
         model: A compiled model, in or before `on_train_begin`.
         owner: Object that installs it. It has one wrapper: a second replaces the first.
-        wrapper: Function that takes the step `data -> logs` and returns another one.
+        wrapper: Function that takes the step `data -> logs` and returns another one. If
+            it is equal to the one of an earlier trace, that trace is used again.
     """
     hook = _hook_of(model)
     if hook is None:
@@ -51,6 +60,20 @@ def is_installed(model: keras.Model, owner: object) -> bool:
     return hook is not None and id(owner) in hook.wrappers
 
 
+def reusable_wrappers(model: keras.Model) -> list[Wrapper]:
+    """Return the wrappers whose trace can be used again, except those in place."""
+    hook = _hook_of(model)
+    trace = model.__dict__.get(_TRACE)
+    if hook is None:
+        plain = model.train_step, model.train_function
+    else:
+        plain = hook.plain_step, hook.plain_train_function
+    if trace is None or not trace.is_around(*plain):
+        return []
+    in_place = [] if hook is None else [each for _, each in hook.wrappers.values()]
+    return [each for each in trace.wrappers if each not in in_place]
+
+
 def forget_plain_function(model: keras.Model) -> None:
     """Let the plain step be traced anew: values that its trace has frozen changed."""
     hook = _hook_of(model)
@@ -62,6 +85,24 @@ def forget_plain_function(model: keras.Model) -> None:
 
 def _hook_of(model: keras.Model) -> "_StepHook | None":
     return model.__dict__.get(_ATTRIBUTE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trace:
+    """A training function, and what it was made from.
+
+    It is traced in the first call.
+    """
+
+    plain_step: Step
+    plain_function: Any
+    wrappers: list[Wrapper]
+    function: Any
+
+    def is_around(self, step: Step, function: Any) -> bool:
+        """Return whether it was made around this step, and no `compile` came since."""
+        is_same = function is not None and function is self.plain_function
+        return is_same and step == self.plain_step
 
 
 class _StepHook:
@@ -94,13 +135,19 @@ class _StepHook:
             self._restore()
 
     def _rebuild(self) -> None:
-        step = self.plain_step
-        for _, wrapper in self.wrappers.values():
+        model, step = self.model, self.plain_step
+        wrappers = [wrapper for _, wrapper in self.wrappers.values()]
+        for wrapper in wrappers:
             step = wrapper(step)
-        self.model.train_step = step
-        self.plain_make_train_function(force=True)
-        self.hooked_train_function = self.model.train_function
-        self.model.make_train_function = self._make_train_function
+        model.train_step = step
+        plain = self.plain_step, self.plain_train_function
+        trace = model.__dict__.get(_TRACE)
+        if trace is None or not trace.is_around(*plain) or trace.wrappers != wrappers:
+            self.plain_make_train_function(force=True)
+            trace = _Trace(*plain, wrappers, model.train_function)
+            setattr(model, _TRACE, trace)
+        self.hooked_train_function = model.train_function = trace.function
+        model.make_train_function = self._make_train_function
 
     def _make_train_function(self, force: bool = False) -> Any:
         # Keras asks for the function at the start of a fit, before `on_train_begin`:

@@ -14,6 +14,7 @@ from keras_lr._checks import optional, positive_integer
 from keras_lr._keras import step_hook
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.ingredients import ingredients
 from keras_lr.training.fit.unfinished import UnfinishedTraining
 
 # Part of the rate that a training starts from below which an automatic rate does not
@@ -45,6 +46,12 @@ class LearningRateCallback(keras.callbacks.Callback):
     history_unit = "step"
     """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
+    _changing: tuple[str, ...] = (
+        *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
+        *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
+    )
+    """Attributes that a fit changes, and on which how it is made does not depend."""
+
     def __init__(
         self,
         *,
@@ -70,7 +77,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Check the built model and return what lives for this fit.
 
         Called in `on_train_begin`, the earliest place to raise; in the first step if
-        the model gets its weights only there.
+        the model gets its weights only there. Not called if the model's last fit was
+        made from the same: that one is used again, and so is its traced step.
         """
         raise NotImplementedError
 
@@ -116,8 +124,18 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._fit = self._unfinished.fit
         else:
             self._unfinished = None
-            self._fit = self._make_fit() if _keras.is_built(self.model) else None
+            self._fit = self._fit_to_use() if _keras.is_built(self.model) else None
         self._install()
+
+    def _fit_to_use(self) -> Fit:
+        """Return the model's last fit if it was made from the same, else a new one."""
+        made_from = ingredients(self.model, self, self._changing)
+        for fit in step_hook.reusable_wrappers(self.model):
+            if isinstance(fit, Fit) and fit.made_from == made_from:
+                return fit
+        fit = self._make_fit()
+        fit.made_from = made_from
+        return fit
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the epoch. Forget the last fit, unless this one continues it."""
@@ -229,6 +247,8 @@ class LearningRateCallback(keras.callbacks.Callback):
     def _end_fit(self) -> None:
         if self._fit is not None:
             self._release(self._fit)
+            if self._unfinished is None:
+                self._fit.forget()
         self._fit = None
 
     def _release(self, fit: Fit) -> None:
@@ -275,6 +295,10 @@ class LearningRateCallback(keras.callbacks.Callback):
                 column += values
 
     def _install(self) -> None:
+        if self._fit is not None:
+            step_hook.install(self.model, self, self._fit)
+            return
+
         def wrapper(step: step_hook.Step) -> step_hook.Step:
             def prepared_step(data: Any) -> Any:
                 if self._fit is None:

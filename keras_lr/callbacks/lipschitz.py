@@ -112,6 +112,8 @@ class LipschitzLR(LearningRateCallback):
 
     history_unit = "epoch"
 
+    _changing = (*LearningRateCallback._changing, "_held", "_has_warned")
+
     def __init__(
         self,
         *,

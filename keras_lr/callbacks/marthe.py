@@ -70,9 +70,10 @@ class MARTHE(LearningRateCallback):
 
     Args:
         validation_data: What E is measured on: (x, y) or (x, y, sample_weight) as
-            arrays, or a finite `tf.data.Dataset` or `PyDataset` of batches; read once
-            and kept in memory. Defaults to `None`: the loss of the next training
-            batch, which costs nothing and takes no data away.
+            arrays, or a finite `tf.data.Dataset` or `PyDataset` of batches; read once,
+            also for later fits of the model with the same objects, and kept in memory.
+            Defaults to `None`: the loss of the next training batch, which costs nothing
+            and takes no data away.
         update: `"log"`, or `"additive"` as in the paper.
         hyper_learning_rate: kappa of the log update, beta of the additive one. `0.0`
             leaves the rate as it is, and only measures. Defaults to `"auto"`: 0.3 for

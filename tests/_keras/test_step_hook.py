@@ -188,3 +188,76 @@ def test_compile_between_fits_of_one_owner_wraps_the_new_step():
     fit_one_step(model, [hooks])
     assert calls == ["owner", "owner"]
     assert instance_names(model) == []
+
+
+def train_function_with(model, *owners):
+    """Return the training function of a fit with these owners, as it was traced."""
+    functions = []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: functions.append(model.train_function)
+    )
+    fit_one_step(model, [Hooks(owners), note])
+    return functions[0]
+
+
+def test_trace_of_an_equal_wrapper_is_used_again():
+    model, calls = compiled(), []
+    owner = Counter("owner", calls)
+    first = train_function_with(model, owner)
+    traced = len(calls)
+    assert train_function_with(model, owner) is first
+    assert len(calls) == traced > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.compile("sgd", "sparse_categorical_crossentropy"),
+        lambda model: model.make_train_function(force=True),
+        lambda model: setattr(model, "train_step", lambda data: {"loss": 0.0}),
+        step_hook.forget_plain_function,
+        lambda model: train_function_with(model, Counter("another", [])),
+    ],
+    ids=["compile", "force", "train_step", "forgotten", "another wrapper"],
+)
+def test_trace_is_not_used_again_after(change):
+    model, calls = compiled(), []
+    owner = Counter("owner", calls)
+    first = train_function_with(model, owner)
+    traced = len(calls)
+    change(model)
+    assert train_function_with(model, owner) is not first
+    assert len(calls) > traced
+
+
+def test_trace_is_not_used_again_beside_another_wrapper():
+    model, calls = compiled(), []
+    owner = Counter("owner", calls)
+    first = train_function_with(model, owner)
+    both = train_function_with(model, owner, Counter("another", calls))
+    assert both is not first
+    assert calls[-2:] == ["another", "owner"]
+
+
+def test_wrappers_can_be_used_again_unless_they_are_in_place():
+    model, owner = compiled(), Counter("owner", [])
+    assert step_hook.reusable_wrappers(model) == []
+    fit_one_step(model, [Hooks([owner])])
+    assert step_hook.reusable_wrappers(model) == [owner]
+    install(model, owner)
+    assert step_hook.reusable_wrappers(model) == []
+
+
+def test_train_on_batch_in_mid_fit_costs_no_trace():
+    model, calls = compiled(), []
+    owner = Counter("owner", calls)
+
+    def train_on_batch(number, logs):
+        model.train_on_batch(*batch())
+        install(model, owner)
+
+    both = keras.callbacks.LambdaCallback(on_train_batch_begin=train_on_batch)
+    fit(model, [Hooks([owner])], epochs=1)
+    traced = len(calls)
+    fit(model, [Hooks([owner]), both], epochs=1)
+    assert len(calls) == traced

@@ -96,6 +96,8 @@ class AnnealedRate:
                 value *= scale if is_fresh else 1.0
             hyperparameter.start(value)
             self._set_floor(hyperparameter)
+        for written in self._written:
+            written.assign(0.0)
 
     def proceed(self) -> None:
         """Begin the next fit of the same training: only what the user set is new."""

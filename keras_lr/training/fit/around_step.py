@@ -156,7 +156,10 @@ class AroundStep:
         return f"a learning rate of {self.rate.cut(CUT):.3g}"
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Return everything that a fit resumes from, by names."""
+        """Return everything that a fit resumes from, by names.
+
+        Each fit begins with zeros in them; `start` sets what must be something else.
+        """
         hyperparameters = [self.rate.rate, *self.others]
         return {each.name: each.value for each in hyperparameters}
 

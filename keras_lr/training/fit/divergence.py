@@ -97,6 +97,11 @@ class DivergenceGuard:
         self._set_good(self._copies())
         self._candidate = None
 
+    def forget(self) -> None:
+        """Forget losses and states: the fit is over, or another one begins."""
+        self._begin()
+        self._good, self._candidate, self._initial = [], None, []
+
     def look(self, data: Any) -> dict[str, Tensor]:
         """Return `COLUMNS` of a step, before it is taken, inside it.
 

@@ -1,6 +1,7 @@
 """What lives for one fit of a callback that sets the learning rate."""
 
 from pathlib import Path
+from typing import Any
 
 from keras_lr._keras import step_hook
 from keras_lr.training.fit.annealed_rate import AnnealedRate
@@ -13,14 +14,25 @@ class Fit:
     `keras_lr.callbacks.base.LearningRateCallback` calls the methods in this order:
     `start`, `proceed` or `resume` once; in each epoch `start_epoch`, the wrapped step,
     `fetch` where `is_due` says so and at the last batch, `settle` there, and
-    `end_epoch`; `release` at last.
+    `end_epoch`; `release` at last, and `forget` where the training is over. If it is
+    not followed by `release`, or the next fit is made from the same, it begins with
+    `start` or `resume` again.
 
     Args:
         rate: Owner of the learning rate.
+
+    Attributes:
+        made_from: All that it depends on; see `ingredients`.
     """
+
+    made_from: Any = None
 
     def __init__(self, rate: AnnealedRate) -> None:
         self.rate = rate
+
+    def __call__(self, step: step_hook.Step) -> step_hook.Step:
+        """Return `wrapped(step)`: a fit is the wrapper of its steps."""
+        return self.wrapped(step)
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
         """Return the training step with what happens around it."""
@@ -98,3 +110,6 @@ class Fit:
     def release(self) -> None:
         """Leave the optimizer with the rate it should have after the fit."""
         self.rate.release()
+
+    def forget(self) -> None:
+        """Let go of what is of no use after the training."""

@@ -100,13 +100,23 @@ class OnlineFit(Fit):
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Set the state to what it is before the first step."""
+        self._clear()
         super().start(rate, scale)
         self._start_method()
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Set the state from a restored model and optimizer."""
+        self._clear()
         super().resume(epoch, length)
         self._start_method()
+
+    def _clear(self) -> None:
+        """Forget an earlier fit."""
+        for each in self.around_step.variables().values():
+            each.assign(ops.zeros_like(each))
+        self._log.clear()
+        if self._guard is not None:
+            self._guard.forget()
 
     def _start_method(self) -> None:
         for each in self._others:
@@ -189,6 +199,11 @@ class OnlineFit(Fit):
             self._write_others()
             # It was traced with their old values.
             step_hook.forget_plain_function(self.model)
+
+    def forget(self) -> None:
+        """Let go of the copies of the state."""
+        if self._guard is not None:
+            self._guard.forget()
 
     def write(self, directory: Path, epoch: int) -> None:
         """Write the state at the end of an epoch."""

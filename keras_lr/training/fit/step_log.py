@@ -59,13 +59,17 @@ class StepLog:
         with tf.control_dependencies([values]):
             self._count.assign(self._count.value + 1)
 
+    def clear(self) -> None:
+        """Forget the rows, on the host."""
+        self._count.assign(0)
+
     def fetch(self) -> dict[str, list[float]]:
         """Return the rows since the last time, by columns, and forget them."""
         count = int(_keras.to_float(self._count))
         rows = self._rows.numpy()
         # After an overflow the oldest row stands where the next one would.
         rows = rows[:count] if count < self.capacity else np.roll(rows, -count, axis=0)
-        self._count.assign(0)
+        self.clear()
         return {
             name: [float(value) for value in rows[:, index]]
             for index, name in enumerate(self.columns)
