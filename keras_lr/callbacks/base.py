@@ -46,7 +46,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     history_unit = "step"
     """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
-    _changing: tuple[str, ...] = (
+    changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
     )
@@ -129,7 +129,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def _fit_to_use(self) -> Fit:
         """Return the model's last fit if it was made from the same, else a new one."""
-        made_from = ingredients(self.model, self, self._changing)
+        made_from = ingredients(self.model, self, self.changing)
         for fit in step_hook.reusable_wrappers(self.model):
             if isinstance(fit, Fit) and fit.made_from == made_from:
                 return fit

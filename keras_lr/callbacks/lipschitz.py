@@ -112,7 +112,7 @@ class LipschitzLR(LearningRateCallback):
 
     history_unit = "epoch"
 
-    _changing = (*LearningRateCallback._changing, "_held", "_has_warned")
+    changing = (*LearningRateCallback.changing, "_held", "_has_warned")
 
     def __init__(
         self,

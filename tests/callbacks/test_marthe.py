@@ -659,7 +659,7 @@ def test_plain_fit_afterwards_takes_the_momentum_that_was_tuned():
     plain = {"batch_size": 8, "shuffle": False, "verbose": 0}
     model.fit(*TRAINING, **plain)
     marthe = keras_lr.MARTHE(hyperparameters=("learning_rate", "momentum"), every=1)
-    fit(model, marthe)
+    fit(model, marthe, epochs=2)
     tuned = model.optimizer.momentum
     assert abs(tuned - 0.5) > 1e-3
     twin = regression(SGD(float(model.optimizer.learning_rate), momentum=tuned))

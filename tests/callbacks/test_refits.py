@@ -54,7 +54,7 @@ def counted_model(**kwargs):
 
 def traces(model, calls, callback):
     before = len(calls)
-    fit(model, [callback], epochs=1)
+    fit(model, [callback], epochs=2)
     return len(calls) - before
 
 
@@ -76,11 +76,11 @@ def assert_same(result, expected):
 @every_callback
 def test_refits_with_equal_callbacks_trace_nothing_and_leave_no_graph(make):
     model, calls = counted_model()
-    fit(model, [make()], epochs=1)
+    fit(model, [make()], epochs=2)
     traced, graphs = len(calls), number_of_graphs()
     same = make()
     for callback in (make(), same, same):
-        fit(model, [callback], epochs=1)
+        fit(model, [callback], epochs=2)
     assert len(calls) == traced > 0
     assert number_of_graphs() <= graphs
 
@@ -228,10 +228,10 @@ def test_changed_callback_is_traced_anew(first, second, is_traced):
 
 def test_frozen_weights_stay_and_the_others_move():
     model, _ = counted_model()
-    fit(model, [keras_lr.MARTHE()], epochs=1)
+    fit(model, [keras_lr.MARTHE()], epochs=2)
     freeze(model)
     hidden, logits = (layer.kernel.numpy() for layer in model.layers[:2])
-    fit(model, [keras_lr.MARTHE()], epochs=1)
+    fit(model, [keras_lr.MARTHE()], epochs=2)
     np.testing.assert_array_equal(model.layers[0].kernel.numpy(), hidden)
     assert np.all(model.layers[1].kernel.numpy() != logits)
 
@@ -243,7 +243,7 @@ def test_two_equal_callbacks_in_one_fit_have_a_fit_each():
         on_epoch_end=lambda epoch, logs: fits.append((first._fit, second._fit))
     )
     for _ in range(2):
-        fit(model, [first, second, note], epochs=1)
+        fit(model, [first, second, note], epochs=2)
     for one, other in fits:
         assert one is not other
 
@@ -259,7 +259,7 @@ def test_two_equal_callbacks_in_one_fit_have_a_fit_each():
 )
 def test_copies_of_a_model_have_no_trace(copied):
     model = compiled()
-    fit(model, [keras_lr.MARTHE()], epochs=1)
+    fit(model, [keras_lr.MARTHE()], epochs=2)
     assert "_keras_lr_trace" in vars(model)
     assert "_keras_lr_trace" not in vars(copied(model))
 
@@ -268,7 +268,7 @@ def test_saved_model_has_the_size_of_one_that_was_trained_plainly(tmp_path):
     sizes = []
     for callbacks in ([], [keras_lr.MARTHE()]):
         model = compiled()
-        fit(model, callbacks, epochs=1)
+        fit(model, callbacks, epochs=2)
         model.save(tmp_path / "model.keras")
         sizes.append((tmp_path / "model.keras").stat().st_size)
     # The names of layers are longer by a digit, if anything.
@@ -277,7 +277,7 @@ def test_saved_model_has_the_size_of_one_that_was_trained_plainly(tmp_path):
 
 def test_trace_goes_with_its_model():
     model = compiled()
-    fit(model, [keras_lr.LipschitzLR()], epochs=1)
+    fit(model, [keras_lr.LipschitzLR()], epochs=2)
     reference = weakref.ref(vars(model)["_keras_lr_trace"].wrappers[0])
     assert reference() is not None
     del model

@@ -14,7 +14,6 @@ About a second for a training on one core.
 """
 
 import argparse
-import csv
 import functools
 import itertools
 import os
@@ -30,15 +29,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
-from page import markdown
 from policies import ONLY_WITH, make_policy
 from problems import OPTIMIZERS, keras_rate
+from runs import append, parser, publish, read
 
 from keras_lr._keras import set_learning_rate
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policy import Policy, RunContext
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "deaths.csv"
 SEEDS = range(100)
 STARTS = (1.0, 0.01, 10.0)
 POLICIES = ("marthe", "walk")
@@ -53,9 +51,6 @@ class Run(NamedTuple):
     optimizer: str
     start: float
     seed: int
-
-
-COLUMNS = (*Run._fields, "accuracy", "has_died", "restarts")
 
 
 class Tiny(NamedTuple):
@@ -175,14 +170,6 @@ def plan(options: argparse.Namespace) -> Iterator[Run]:
                 yield Run(problem, policy, optimizer, start, seed)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of the CSV."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     """Return deaths, and trainings that were rolled back, of each policy."""
     header = ["policy", "optimizer", "start", "trainings", "died", "rolled back"]
@@ -200,27 +187,18 @@ def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
 
 def main(arguments: Any = None) -> None:
     """Train what is missing, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--policies", nargs="+", default=POLICIES)
-    parser.add_argument("--problems", nargs="+", default=list(TINY))
-    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
-    parser.add_argument("--starts", nargs="+", type=float, default=STARTS)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS))
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--summary", action="store_true", help="train nothing")
-    options = parser.parse_args(arguments)
+    command_line = parser(__doc__, "deaths.csv")
+    command_line.add_argument("--policies", nargs="+", default=POLICIES)
+    command_line.add_argument("--problems", nargs="+", default=list(TINY))
+    command_line.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
+    command_line.add_argument("--starts", nargs="+", type=float, default=STARTS)
+    command_line.add_argument("--seeds", type=int, default=len(SEEDS))
+    options = command_line.parse_args(arguments)
     done = {tuple(row[n] for n in Run._fields) for row in read(options.output)}
     for run in () if options.summary else plan(options):
-        if tuple(map(str, run)) in done:
-            continue
-        row = train(run)
-        is_new = not options.output.exists()
-        with options.output.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-    print(markdown(table(read(options.output))))
+        if tuple(map(str, run)) not in done:
+            append(options.output, train(run))
+    publish(options, table(read(options.output)), "deaths.py")
 
 
 if __name__ == "__main__":

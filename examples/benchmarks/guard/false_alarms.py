@@ -16,28 +16,23 @@ writes `results/guard_false_alarms.csv`, adds the cells that are missing, and pr
 table. About half an hour on one core; `--fits 50` takes two minutes.
 """
 
-import argparse
-import csv
 import functools
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
-from page import markdown
+from runs import append, parser, publish, read
 
 from keras_lr.training.fit.divergence import DivergenceGuard
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "guard_false_alarms.csv"
-COLUMNS = ("losses", "batch_size", "fits", "suspicion", "held", "shaken", "no_pairs")
+ALARMS = ("held", "shaken", "no_pairs")
 STEPS, LOOK, LOOK_AGAIN = 300, 16, 8
 SHAKE = 0.1
 BATCH_SIZES = (1, 4, 8, 16, 32, 64)
@@ -139,7 +134,7 @@ def one_fit(
 def cell(name: str, batch_size: int, fits: int, guard: DivergenceGuard) -> dict:
     """Return the row of a cell."""
     draw = CELLS[name][0]
-    counts = dict.fromkeys(("suspicion", "held", "shaken", "no_pairs"), 0)
+    counts = dict.fromkeys(("pairs", *ALARMS), 0)
     for seed in range(fits):
         rng = np.random.default_rng((seed, batch_size))
         rows = draw(rng, STEPS * batch_size)
@@ -148,13 +143,13 @@ def cell(name: str, batch_size: int, fits: int, guard: DivergenceGuard) -> dict:
         guard.can_repeat = True
         alarm, probed = one_fit(guard, losses, losses)
         counts["held"] += alarm
-        counts["suspicion"] += probed
+        counts["pairs"] += probed
         counts["shaken"] += one_fit(guard, losses, losses + noise)[0]
         guard.can_repeat = False
         counts["no_pairs"] += one_fit(guard, losses, losses)[0]
-    share = f"{counts['suspicion'] / (fits * STEPS):.4f}"
+    share = f"{counts['pairs'] / (fits * STEPS):.4f}"
     row = {"losses": name, "batch_size": batch_size, "fits": fits}
-    return row | counts | {"suspicion": share}
+    return row | counts | {"pairs": share}
 
 
 def tiny_guard() -> DivergenceGuard:
@@ -165,52 +160,33 @@ def tiny_guard() -> DivergenceGuard:
     return DivergenceGuard(model)
 
 
-def missing(path: Path, fits: int) -> Iterator[tuple[str, int]]:
-    """Yield the cells that are not in the CSV with as many fits."""
+def missing(path: Path, fits: int) -> list[tuple[str, int]]:
+    """Return the cells that are not in the CSV with as many fits."""
     done = {(r["losses"], int(r["batch_size"]), int(r["fits"])) for r in read(path)}
-    for name, (_, sizes) in CELLS.items():
-        for size in sizes:
-            if (name, size, fits) not in done:
-                yield name, size
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of the CSV."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    cells = ((name, size) for name, (_, sizes) in CELLS.items() for size in sizes)
+    return [cell for cell in cells if (*cell, fits) not in done]
 
 
 def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     """Return alarms in all fits of a cell, for each batch size."""
-    lines = [["losses", "batch size", "fits", "pairs", *COLUMNS[4:]]]
-    lines[0][-1] = "no pairs"
+    lines = [["losses", "batch size", "fits", "pairs", "held", "shaken", "no pairs"]]
     for row in rows:
-        share = f"{100 * float(row['suspicion']):.1f} %"
-        cells = (row[name] for name in COLUMNS[4:])
+        share = f"{100 * float(row['pairs']):.1f} %"
+        cells = (row[name] for name in ALARMS)
         lines.append([row["losses"], row["batch_size"], row["fits"], share, *cells])
     return lines
 
 
 def main(arguments: Any = None) -> None:
     """Run the cells that are missing, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--fits", type=int, default=1000)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
+    command_line = parser(__doc__, "guard_false_alarms.csv")
+    command_line.add_argument("--fits", type=int, default=1000)
+    options = command_line.parse_args(arguments)
     guard = tiny_guard()
-    todo = list(missing(options.output, options.fits))
+    todo = [] if options.summary else missing(options.output, options.fits)
     for name, size in todo:
-        row = cell(name, size, options.fits, guard)
-        is_new = not options.output.exists()
-        with options.output.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(*row.values(), flush=True)
-    print(markdown(table(read(options.output))))
+        append(options.output, cell(name, size, options.fits, guard))
+    publish(options, table(read(options.output)), "false_alarms.py")
 
 
 if __name__ == "__main__":

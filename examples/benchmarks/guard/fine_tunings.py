@@ -11,28 +11,22 @@ writes `results/guard_fine_tunings.csv`, adds the runs that are missing, and pri
 table. About ten minutes for a callback on one core.
 """
 
-import argparse
-import csv
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 
 import keras
 import numpy as np
-from page import markdown
+from runs import append, parser, publish, read
 
 import keras_lr
 from keras_lr.comparison.batches import shuffled_batches
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "guard_fine_tunings.csv"
 CALLBACKS = ("MARTHE", "LearningRateWalk")
 DATA = ("digits", "breast_cancer")
 STEPS = 300
@@ -52,9 +46,6 @@ class Run(NamedTuple):
     epochs: int
     batch_size: int
     seed: int
-
-
-COLUMNS = (*Run._fields, "restarts", "loss_before", "loss_after")
 
 
 def plan(callbacks: Sequence[str]) -> Iterator[Run]:
@@ -103,14 +94,6 @@ def train(run: Run) -> dict[str, Any]:
 QUIET = {"shuffle": False, "verbose": 0}
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of the CSV."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
     """Return what happened to the fine-tunings of each callback and batch size."""
     lines = [["callback", "batch size", "fine-tunings", "rolled back", "end lower"]]
@@ -125,23 +108,14 @@ def table(rows: Sequence[dict[str, str]]) -> list[list[str]]:
 
 def main(arguments: Any = None) -> None:
     """Train what is missing, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--callbacks", nargs="+", default=CALLBACKS)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
+    command_line = parser(__doc__, "guard_fine_tunings.csv")
+    command_line.add_argument("--callbacks", nargs="+", default=CALLBACKS)
+    options = command_line.parse_args(arguments)
     keys = {tuple(row[name] for name in Run._fields) for row in read(options.output)}
-    for run in plan(options.callbacks):
-        if tuple(map(str, run)) in keys:
-            continue
-        row = train(run)
-        is_new = not options.output.exists()
-        with options.output.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(*row.values(), flush=True)
-    print(markdown(table(read(options.output))))
+    for run in () if options.summary else plan(options.callbacks):
+        if tuple(map(str, run)) not in keys:
+            append(options.output, train(run))
+    publish(options, table(read(options.output)), "fine_tunings.py")
 
 
 if __name__ == "__main__":
