@@ -46,6 +46,8 @@ CLEAR = 8.0
 SUSPICIOUS = 0.5
 # Pairs, and the standard errors that the d_i must then be above 0.
 FEW, ENOUGH, MOST = 8, 16, 64
+# Pairs or losses that must do at the end of a fit.
+LAST = 4
 SURE, VERY_SURE = 4.0, 6.0
 # Standard errors that they must be below 0 after a good copy.
 BETTER = 2.0
@@ -296,6 +298,21 @@ def verdict_of_pairs(
     return "open" if number < MOST else "fine"
 
 
+def last_verdict(now: Sequence[float], good: Sequence[float], start: Start) -> Verdict:
+    """Return what few pairs say at the end of a fit: each must be above T.
+
+    Args:
+        now: N_i, losses at the weights of the training.
+        good: G_i, losses at those of the good copy.
+        start: Loss at the initial weights.
+    """
+    high, low = np.asarray(now, float), np.asarray(good, float)
+    if not np.all(np.isfinite(low)):
+        return "not finite"
+    limit = threshold(float(np.mean(low)), start)
+    return "fine" if np.any(high - low <= limit) else "diverged"
+
+
 def is_better(now: Sequence[float], good: Sequence[float]) -> bool:
     """Return whether losses N_i are below the G_i, by more than chance."""
     rises = np.subtract(now, good)
@@ -317,7 +334,7 @@ def verdict_without_pairs(
         start: Loss at the initial weights.
     """
     high, low = np.asarray(now, float), np.asarray(good, float)
-    if len(high) < FEW // 2 or len(low) < FEW // 2:
+    if len(high) < LAST or len(low) < LAST:
         return "open"
     if np.mean(np.isfinite(high)) < 0.5 and np.all(np.isfinite(low)):
         return "diverged"

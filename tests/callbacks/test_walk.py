@@ -226,7 +226,7 @@ def test_training_that_diverges_is_rolled_back_and_ends_well():
     # Suspicious after 16 steps, sure after the first eight pairs: four are in the epoch
     # of 20 steps, the rest is looked at eight steps later.
     assert tuned.restarts[0] == 28
-    assert tuned.history["learning_rate"][28] == pytest.approx(0.4, rel=1e-6)
+    assert tuned.history["learning_rate"][28] == pytest.approx(0.04, rel=1e-6)
     assert np.isfinite(logs.history["loss"]).all()
     assert tuned.history["loss"][-1] < 0.01 * tuned.history["loss"][0]
 

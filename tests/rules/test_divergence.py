@@ -9,6 +9,7 @@ from keras_lr.rules.divergence import (
     Losses,
     Start,
     is_better,
+    last_verdict,
     threshold,
     verdict_of_pairs,
     verdict_without_pairs,
@@ -172,6 +173,14 @@ def test_threshold_is_half_of_the_gain_or_three_times_the_loss(good, first, expe
 def test_small_rise_is_clear_where_losses_scatter_little(good, scatter, expected):
     start = Start((2.0,) * 8, center=2.0, scatter=scatter)
     assert threshold(good, start) == pytest.approx(expected)
+
+
+def test_few_pairs_at_the_end_must_all_be_high():
+    low = np.full(4, 0.3)
+    rises = np.array([1.1, 2.0, 9.0, np.nan])
+    assert last_verdict(low + rises, low, FIRST) == "diverged"
+    assert last_verdict(low + rises - 0.2, low, FIRST) == "fine"
+    assert last_verdict(low, [np.nan] * 4, FIRST) == "not finite"
 
 
 def test_copy_is_better_by_two_standard_errors():

@@ -16,8 +16,9 @@ from keras_lr.training.derivatives.tensors import on_present, zeros_for_none
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
-# Factor on a rate that let the training diverge.
-CUT = 0.1
+# Factor on a rate that let the training diverge, and on one that did so before any
+# progress: a start that is too low costs a few steps, one that is too high the model.
+CUT, FIRST_CUT = 0.1, 0.01
 
 
 class OptimizerStep:
@@ -146,14 +147,17 @@ class AroundStep:
         The values of the hyperparameters are set already.
         """
 
-    def restart(self) -> str:
+    def restart(self, factor: float) -> str:
         """Begin anew from the good state after a divergence, on the host.
+
+        Args:
+            factor: Factor on the rate, `CUT` or `FIRST_CUT`.
 
         Returns:
             What the training continues with, in words.
         """
         self.start()
-        return f"a learning rate of {self.rate.cut(CUT):.3g}"
+        return f"a learning rate of {self.rate.cut(factor):.3g}"
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names.

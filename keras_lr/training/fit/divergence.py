@@ -17,10 +17,13 @@ from keras_lr.rules.divergence import (
     ENOUGH,
     FAR,
     FEW,
+    LAST,
+    RECENT,
     Losses,
     Start,
     Verdict,
     is_better,
+    last_verdict,
     verdict_of_pairs,
     verdict_without_pairs,
 )
@@ -175,12 +178,21 @@ class DivergenceGuard:
         self._is_probing.assign(float(probes))
 
     def conclude(self) -> None:
-        """Judge a suspicion by the losses alone, after the last step of a fit."""
+        """Judge a suspicion by what there is, after the last step of a fit."""
         if self.is_suspicious and self._verdict == "open":
-            self._verdict = self._without_pairs()
+            now, good = self._columns_of_pairs()
+            start = self._losses.start
+            if len(now) >= LAST:
+                self._verdict = last_verdict(now, good, start)
+            else:
+                self._verdict = self._without_pairs(LAST)
+
+    def _columns_of_pairs(self) -> tuple[Sequence[float], Sequence[float]]:
+        now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        return now, good
 
     def _judge_by_pairs(self) -> None:
-        now, good = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+        now, good = self._columns_of_pairs()
         if self._is_initial and not self._knows_start and len(good) >= FEW:
             finite = [each for each in good if math.isfinite(each)]
             if len(finite) > len(good) // 2:
@@ -218,14 +230,15 @@ class DivergenceGuard:
         square = _keras.to_float(inner_product(moved, moved, "float32"))
         return math.sqrt(square / size) if size > 0.0 else 0.0
 
-    def _without_pairs(self) -> Verdict:
+    def _without_pairs(self, number: int = RECENT) -> Verdict:
+        """Return what the last losses say beside those up to the last copy."""
         recent = self._losses.recent
         earlier = self._good_losses or self._candidate_losses
         if len(earlier) < FEW:
             half = len(recent) // 2
-            recent, earlier = recent[half:], recent[:half]
+            earlier, recent = recent[:half], recent[half:]
         start = self._losses.start
-        return verdict_without_pairs(recent, earlier, start)
+        return verdict_without_pairs(recent[-number:], earlier, start)
 
     @property
     def knows_no_cure(self) -> bool:
@@ -257,6 +270,11 @@ class DivergenceGuard:
         self._last_copy = self._last_restart = self._losses.steps
         self._restarts += 1
         self._is_off = self._restarts > MOST_RESTARTS
+
+    @property
+    def is_at_beginning(self) -> bool:
+        """Whether there was no progress yet, and no restart."""
+        return self._is_initial and self._restarts == 0
 
     @property
     def is_off(self) -> bool:

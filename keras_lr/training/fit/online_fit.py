@@ -15,7 +15,13 @@ from keras_lr.rules.divergence import FEW
 from keras_lr.training.derivatives.batches import leaves
 from keras_lr.training.derivatives.tensors import dense, sum_of, zero_unless
 from keras_lr.training.fit import state_file
-from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
+from keras_lr.training.fit.around_step import (
+    CUT,
+    FIRST_CUT,
+    AroundStep,
+    OptimizerStep,
+    unknown,
+)
 from keras_lr.training.fit.divergence import COLUMNS as GUARD_COLUMNS
 from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
 from keras_lr.training.fit.divergence import PREFIX as GUARD_PREFIX
@@ -161,8 +167,9 @@ class OnlineFit(Fit):
         """Roll the training back if it diverges; say what it continues with."""
         if self._guard is None or not self._guard.has_diverged():
             return None
+        factor = FIRST_CUT if self._guard.is_at_beginning else CUT
         self._guard.restore(renews_optimizer=self.around_step.renews_optimizer)
-        outcome = self.around_step.restart()
+        outcome = self.around_step.restart(factor)
         self._guard.accept_values()
         self.rate.write_on_host()
         if self._guard.is_off:

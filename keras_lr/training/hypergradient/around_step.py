@@ -106,12 +106,12 @@ class HypergradientStep(AroundStep):
         for each in self.tuned:
             each.start()
 
-    def restart(self) -> str:
+    def restart(self, factor: float) -> str:
         """Begin anew with a lower rate, or a lower hyper-learning rate."""
         beta = _keras.to_float(self.tuned[0].beta)
         if self._rule.update == "log":
             beta = max(0.5 * beta, LEAST_STEP * self._rule.hyper_learning_rate)
-            outcome = super().restart()
+            outcome = super().restart(factor)
         else:
             beta *= CUT
             self.start()

@@ -87,7 +87,7 @@ def diverge(fit, monkeypatch):
 
 def test_restart_rolls_the_rate_back_and_cuts_it_each_time(monkeypatch):
     fit = started()
-    for expected in (0.05, 0.005):
+    for expected in (0.005, 0.0005):
         run(fit)
         assert diverge(fit, monkeypatch) == f"a learning rate of {expected:.3g}"
         assert value(fit) == pytest.approx(expected, rel=1e-6)
@@ -107,7 +107,7 @@ def test_state_that_was_read_is_the_one_that_a_restart_cuts(tmp_path, monkeypatc
         run(fit, 2)
         diverge(fit, monkeypatch)
     # The good state is that before the first step.
-    assert value(second) == value(first) == pytest.approx(0.05, rel=1e-6)
+    assert value(second) == value(first) == pytest.approx(0.005, rel=1e-6)
 
 
 def test_training_that_does_not_diverge_is_left_alone():
