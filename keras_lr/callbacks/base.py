@@ -237,10 +237,11 @@ class LearningRateCallback(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the model's own training step."""
         step_hook.remove(self.model, self)
-        fit, self._unfinished = self._fit, None
-        if None not in (self.total_epochs, self._epoch, fit):
-            epochs = self._epoch + self._offset + 1
-            if epochs < self.total_epochs:
+        fit, total, epoch = self._fit, self.total_epochs, self._epoch
+        self._unfinished = None
+        if fit is not None and total is not None and epoch is not None:
+            epochs = epoch + self._offset + 1
+            if epochs < total:
                 self._unfinished = UnfinishedTraining(self.model, fit, epochs)
         self._end_fit()
 

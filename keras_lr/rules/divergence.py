@@ -232,11 +232,15 @@ class Losses:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Losses":
         """Return what `to_dict` described."""
-        averages = {n: Average(**values[n]) for n in ("fast", "slow", "failed")}
+        rebuilt: dict[str, Any] = dict(values)
+        for name in ("fast", "slow", "failed"):
+            rebuilt[name] = Average(**values[name])
         first = values["start"]
-        start = Start(tuple(first["losses"]), first["center"], first["scatter"])
-        rest = {"start": start, "recent": tuple(values["recent"])}
-        return cls(**{**values, **averages, **rest})
+        rebuilt["start"] = Start(
+            tuple(first["losses"]), first["center"], first["scatter"]
+        )
+        rebuilt["recent"] = tuple(values["recent"])
+        return cls(**rebuilt)
 
 
 def threshold(good: float, start: Start) -> float:

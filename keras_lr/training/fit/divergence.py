@@ -210,7 +210,7 @@ class DivergenceGuard:
             self._losses.cleared(verdict) if self.is_suspicious else self._losses
         )
         if self._candidate is not None and is_better(now, good):
-            self._promote()
+            self._promote(self._candidate)
         self._candidate, self._verdict, self._pairs = None, "open", []
 
     def _judge_by_losses(self) -> None:
@@ -341,13 +341,13 @@ class DivergenceGuard:
     def _copy(self) -> None:
         """Copy the present state, to be compared with the good one."""
         if self._candidate is not None:
-            self._promote()
+            self._promote(self._candidate)
         self._candidate = self._copies()
         self._candidate_losses = self._losses.recent
         self._last_copy = self._losses.steps
 
-    def _promote(self) -> None:
-        self._set_good(self._candidate)
+    def _promote(self, candidate: Sequence[Tensor]) -> None:
+        self._set_good(candidate)
         self._good_losses = self._candidate_losses
         self._is_initial = False
         self._restarts = 0
