@@ -22,9 +22,9 @@ from keras_lr.training.fit.around_step import (
     OptimizerStep,
     unknown,
 )
+from keras_lr.training.fit.copies import PREFIX as GUARD_PREFIX
 from keras_lr.training.fit.divergence import COLUMNS as GUARD_COLUMNS
 from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
-from keras_lr.training.fit.divergence import PREFIX as GUARD_PREFIX
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
