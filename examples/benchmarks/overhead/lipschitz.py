@@ -52,6 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    # Each fit with a callback traces the step anew, which TensorFlow warns about.
+    # The fit with a callback traces a step of its own, which TensorFlow warns about.
     tf.get_logger().setLevel("ERROR")
     main()

@@ -175,7 +175,7 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the rows as they come, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("--callbacks", nargs="+", choices=CALLBACKS, default=list(CALLBACKS))
     add("--refits", type=int, default=200)
