@@ -22,7 +22,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 # References must lead somewhere, except those to other projects: a build needs no
 # internet. Bases that are not part of the public names have no page.

@@ -19,6 +19,17 @@ def test_only_the_text_between_the_markers_of_a_script_is_replaced(page):
     assert page.replace_tables(new, "new", "a.py") == new
 
 
+def test_section_of_a_csv_is_named_after_it(page, tmp_path):
+    path = tmp_path / "page.md"
+    names = [page.made_from("a.py", tmp_path / csv) for csv in ("new.csv", "old.csv")]
+    path.write_text("".join(f"{page.marker(name)}\n{page.END}\n" for name in names))
+    page.rewrite(path, "new table", names[0])
+    page.rewrite(path, "old table", names[1])
+    new, old = path.read_text().split(page.marker(names[1]))
+    assert "new table" in new
+    assert "old table" in old
+
+
 def test_page_without_markers_is_refused(page):
     with pytest.raises(ValueError, match="must hold the lines"):
         page.replace_tables("no markers", "new", "a.py")
@@ -34,19 +45,21 @@ def test_points_have_a_sign(page, value, text):
 
 def test_page_holds_the_tables_of_the_committed_runs(page, script):
     results = script("results")
-    suite = results.read(results.CSV)
-    make_tables = script("make_tables")
+    make_tables, rank = script("make_tables"), script("rank")
+    same_batches = results.read(results.SAME_BATCHES)
     made = {
-        "make_tables.py": make_tables.page_tables(suite),
-        "rank.py": script("rank").page_tables(suite),
-        "robustness.py": script("robustness").page_table(suite),
-        "budget.py": script("budget").page_table(suite),
+        "robustness.py": script("robustness").page_table(same_batches),
+        "budget.py": script("budget").page_table(same_batches),
         "costs.py": script("costs").page_table(),
     }
+    for path in (results.CSV, results.SAME_BATCHES):
+        suite = results.read(path)
+        made[page.made_from(make_tables.SCRIPT, path)] = make_tables.page_tables(suite)
+        made[page.made_from(rank.SCRIPT, path)] = rank.page_tables(suite)
     text = page.BENCHMARKS.read_text(encoding="utf-8")
     for name, tables in made.items():
         assert page.replace_tables(text, tables, name) == text, name
     variants = results.read(make_tables.VARIANTS_CSV)
-    table = make_tables.variants_table(suite, variants, "marthe")
+    table = make_tables.variants_table(same_batches, variants, "marthe")
     text = make_tables.VARIANTS_PAGE.read_text(encoding="utf-8")
     assert page.replace_tables(text, table, make_tables.SCRIPT) == text

@@ -207,9 +207,7 @@ def quick_table(path: Path) -> list[list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the page."""
-    command_line = parser(__doc__)
-    command_line.set_defaults(results=CSV)
-    options = command_line.parse_args(arguments)
+    options = parser(__doc__, CSV).parse_args(arguments)
     rewrite(options.page, page_tables(options.results), SCRIPT, FOLDER)
 
 

@@ -2,10 +2,11 @@
 
     python examples/benchmarks/suite/budget.py
 
-writes the table in docs/benchmarks.md from the CSV of raw runs. Grids of constant rates
-and of cosine decays are replayed from it as one would search: with one training at each
-rate, with a different seed from the one that is reported. So a grid of nine costs ten
-trainings, as the search with `Zooming` costs six.
+writes the table in docs/benchmarks.md from the runs with the same order of batches in
+each epoch, which have three seeds. Grids of constant rates and of cosine decays are
+replayed from them as one would search: with one training at each rate, with a different
+seed from the one that is reported. So a grid of nine costs ten trainings, as the search
+with `Zooming` costs six.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,16 @@ from statistics import fmean, median
 
 from page import markdown, parser, rewrite, signed
 from ranking import AS_IN_PAPERS, by_seed, floor, seed_scores
-from results import Cell, Policies, Table, cases, default_or_best, methods, read
+from results import (
+    SAME_BATCHES,
+    Cell,
+    Policies,
+    Table,
+    cases,
+    default_or_best,
+    methods,
+    read,
+)
 
 SCRIPT = "budget.py"
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -92,7 +102,7 @@ def _text(scores: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table."""
-    options = parser(__doc__).parse_args(arguments)
+    options = parser(__doc__, SAME_BATCHES).parse_args(arguments)
     rewrite(options.page, page_table(read(options.results)), SCRIPT)
 
 

@@ -2,8 +2,10 @@
 
     python examples/benchmarks/suite/make_tables.py
 
-The table of `MARTHE`'s defaults in docs/methods/marthe.md is made too, from
-`results/marthe_defaults.csv`. Only the text between a page's two markers is replaced.
+With `--results examples/benchmarks/results/suite_same_batches.csv`, those of the runs
+with the same order of batches in each epoch. The table of `MARTHE`'s defaults in
+docs/methods/marthe.md is made too, from `results/marthe_defaults.csv`, whose runs had
+that order. Only the text between a page's two markers is replaced.
 """
 
 import math
@@ -11,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from page import DOCS, markdown, parser, rewrite, signed
+from page import DOCS, made_from, markdown, parser, rewrite, signed
 from results import (
     GRIDS,
     LOWEST,
     RESULTS,
+    SAME_BATCHES,
     Cell,
     Table,
     best,
@@ -163,22 +166,22 @@ def _decade_text(decades: int) -> str:
 def page_tables(table: Table) -> str:
     """Return all tables with their headings."""
     parts = [
-        "### Summary over the problems",
+        "#### Summary over the problems",
         markdown(summary_table(table)),
-        "### Best constant rate and best cosine decay",
+        "#### Best constant rate and best cosine decay",
         markdown(baseline_table(table)),
-        "### Minus the best constant rate",
+        "#### Minus the best constant rate",
         markdown(score_table(table, "constant")),
-        "### Minus the best cosine decay",
+        "#### Minus the best cosine decay",
         markdown(score_table(table, "cosine_decay")),
     ]
     starts = start_table(table)
     if starts:
-        heading = "### From rates below and above the best constant one"
+        heading = "#### From rates below and above the best constant one"
         parts[2:2] = [heading, markdown(starts)]
     ranges = range_table(table)
     if ranges:
-        parts += ["### Starting rates that a method holds for", markdown(ranges)]
+        parts += ["#### Starting rates that a method holds for", markdown(ranges)]
     return "\n\n".join(parts)
 
 
@@ -195,9 +198,9 @@ def variants_table(suite: Table, variants: Table, name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the pages."""
     options = parser(__doc__).parse_args(arguments)
-    suite = read(options.results)
-    rewrite(options.page, page_tables(suite), SCRIPT)
-    variants = variants_table(suite, read(VARIANTS_CSV), "marthe")
+    tables = page_tables(read(options.results))
+    rewrite(options.page, tables, made_from(SCRIPT, options.results))
+    variants = variants_table(read(SAME_BATCHES), read(VARIANTS_CSV), "marthe")
     rewrite(VARIANTS_PAGE, variants, SCRIPT)
 
 

@@ -12,10 +12,15 @@ BENCHMARKS = DOCS / "benchmarks.md"
 END = "<!-- end of the tables -->"
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return the command line of a script that makes tables of the suite's runs."""
+def parser(doc: str | None, results: Path = CSV) -> argparse.ArgumentParser:
+    """Return the command line of a script that makes tables of runs.
+
+    Args:
+        doc: Docstring of the script.
+        results: CSV of the runs, unless `--results` says another.
+    """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=CSV)
+    parser.add_argument("--results", type=Path, default=results)
     parser.add_argument("--page", type=Path, default=BENCHMARKS)
     return parser
 
@@ -47,6 +52,11 @@ def rewrite(page: Path, tables: str, script: str, folder: str = "suite") -> None
     text = page.read_text(encoding="utf-8")
     new = replace_tables(text, tables, script, folder)
     page.write_text(new, encoding="utf-8")
+
+
+def made_from(script: str, results: Path) -> str:
+    """Return how the markers name a script with a section for each of several CSVs."""
+    return f"{script} from {results.name}"
 
 
 def signed(value: float) -> str:

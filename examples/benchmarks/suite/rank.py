@@ -3,7 +3,12 @@
     python examples/benchmarks/suite/rank.py
 
 writes the tables of the ranking in docs/benchmarks.md and docs/images/ranking.png from
-the CSV of raw runs. `--page` and `--figure` write elsewhere.
+the CSV of raw runs. `--page` and `--figure` write elsewhere. With
+
+    --results examples/benchmarks/results/suite_same_batches.csv
+    --figure docs/images/ranking_same_batches.png
+
+it writes those of the runs with the same order of batches in each epoch.
 """
 
 from collections.abc import Sequence
@@ -11,12 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from page import DOCS, markdown, parser, rewrite, signed
-from ranking import AS_IN_PAPERS, BEST, Ranked, Scores, compare, rank, scores
+from page import DOCS, made_from, markdown, parser, rewrite, signed
+from ranking import (
+    AS_IN_PAPERS,
+    BEST,
+    Ranked,
+    Scores,
+    baseline_seeds,
+    compare,
+    rank,
+    scores,
+)
 from results import LOWEST, Table, read
 
 SCRIPT = "rank.py"
 FIGURE = DOCS / "images" / "ranking.png"
+SAME_BATCHES_FIGURE = DOCS / "images" / "ranking_same_batches.png"
 REFERENCES = ("default", *BEST.values())
 """What wins and losses are counted against."""
 BASELINES = (*REFERENCES, "reduce_on_plateau")
@@ -37,10 +52,11 @@ LINEAR = 1.0
 
 
 def page_tables(table: Table) -> str:
-    """Return a table of each group of optimizers, with its heading."""
-    parts: list[str] = []
+    """Return the seeds, and a table of each group of optimizers with its heading."""
+    seeds = ", ".join(map(str, baseline_seeds(table.values())))
+    parts = [f"Seeds of the baselines: {seeds}."]
     for heading, optimizers in GROUPS.items():
-        parts += [f"### {heading}", markdown(ranking_table(scores(table, optimizers)))]
+        parts += [f"#### {heading}", markdown(ranking_table(scores(table, optimizers)))]
     return "\n\n".join(parts)
 
 
@@ -105,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command_line.add_argument("--figure", type=Path, default=FIGURE)
     options = command_line.parse_args(arguments)
     table = read(options.results)
-    rewrite(options.page, page_tables(table), SCRIPT)
+    rewrite(options.page, page_tables(table), made_from(SCRIPT, options.results))
     draw(table).savefig(options.figure, dpi=120)
 
 

@@ -8,13 +8,13 @@ constant and the best cosine keep the rates that they have on all seeds.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
-from results import GRIDS, LOWEST, Cell, Table, best, default_or_best, methods
+from results import GRIDS, LOWEST, Cell, Policies, Table, best, default_or_best, methods
 
 MARGIN = 0.5
 """Points within which two scores are a tie."""
@@ -75,12 +75,17 @@ def scores(table: Table, optimizers: Sequence[str]) -> Scores:
     cases = [[table[p, o] for o in optimizers] for p in problems]
     flat = [policies for row in cases for policies in row]
     names = [name for name in (*GRIDS, *methods(table)) if all(map(_has(name), flat))]
-    seeds = sorted({s for policies in flat for s in best(policies["constant"]).seeds})
+    seeds = baseline_seeds(flat)
     values = [
         [[_case_scores(p[name], p["constant"], seeds) for p in row] for row in cases]
         for name in names
     ]
     return Scores(tuple(BEST.get(name, name) for name in names), np.array(values))
+
+
+def baseline_seeds(cases: Iterable[Policies]) -> list[int]:
+    """Return the seeds of the best constant rates."""
+    return sorted({seed for case in cases for seed in best(case["constant"]).seeds})
 
 
 def _has(name: str) -> Callable[[Mapping[str, Sequence[Cell]]], bool]:

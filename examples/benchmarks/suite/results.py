@@ -10,7 +10,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-CSV = RESULTS / "suite.csv"
+CSV = RESULTS / "suite_new_batches.csv"
+"""Runs on batches that are new in each epoch."""
+SAME_BATCHES = RESULTS / "suite_same_batches.csv"
+"""Runs with the same order of batches in each epoch; no script adds to them."""
 LOWEST = -100
 """Points below which a number says only that the training broke down."""
 CLOSE = 1.0

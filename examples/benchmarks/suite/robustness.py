@@ -3,10 +3,10 @@
     python examples/benchmarks/suite/robustness.py
 
 writes docs/images/robustness.png and the table beside it in docs/benchmarks.md from the
-CSV of raw runs. Rates are counted from the best constant one of the same problem and
-optimizer. Between the rates that were run, scores are interpolated over the logarithm
-of the rate; a rate is shown where at least half of the problems have runs on both sides
-of it.
+runs with the same order of batches in each epoch. Rates are counted from the best
+constant one of the same problem and optimizer. Between the rates that were run, scores
+are interpolated over the logarithm of the rate; a rate is shown where at least half of
+the problems have runs on both sides of it.
 """
 
 import math
@@ -21,7 +21,16 @@ import numpy.typing as npt
 from page import DOCS, markdown, parser, rewrite, signed
 from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
-from results import Cell, Policies, Table, best, cases, default_or_best, read
+from results import (
+    SAME_BATCHES,
+    Cell,
+    Policies,
+    Table,
+    best,
+    cases,
+    default_or_best,
+    read,
+)
 
 SCRIPT = "robustness.py"
 FIGURE = DOCS / "images" / "robustness.png"
@@ -174,7 +183,7 @@ def page_table(table: Table) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table and the figure."""
-    command_line = parser(__doc__)
+    command_line = parser(__doc__, SAME_BATCHES)
     command_line.add_argument("--figure", type=Path, default=FIGURE)
     options = command_line.parse_args(arguments)
     table = read(options.results)

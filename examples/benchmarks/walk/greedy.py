@@ -4,7 +4,7 @@ That is what `LearningRateWalk` walks after. Here each step tries 33 rates, a qu
 a decade apart, and takes the one that leaves the lowest loss of the same batch: no walk
 can follow it more closely. The rate falls to 0 over the last part of the training, as
 the walk's does. Beside it are the best constant rate and the walk, from
-`results/suite.csv`.
+`results/suite_same_batches.csv`.
 
     python examples/benchmarks/walk/greedy.py
 
@@ -136,7 +136,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
     A mean counts less than `LOWEST` as that.
     """
-    suite = results.read(results.CSV)
+    suite = results.read(results.SAME_BATCHES)
     metrics: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         case = row["problem"], row["optimizer"]

@@ -1,8 +1,8 @@
 """What share of the slope should a step of the learning-rate walk take away?
 
 `LearningRateWalk()` on the problems of the suite, with other shares than the root of
-1 - beta. Points are above the best constant rate of `results/suite.csv`, and so is the
-column of the walk's default share, of the same seeds.
+1 - beta. Points are above the best constant rate of `results/suite_same_batches.csv`,
+and so is the column of the walk's default share, of the same seeds.
 
     python examples/benchmarks/walk/share.py --jobs 2
 
@@ -96,7 +96,7 @@ def default_share(optimizer: str) -> float:
 
 def table(rows: Sequence[Row], optimizer: str) -> list[list[str]]:
     """Return points above the best constant rate, by problem and share."""
-    suite = results.read(results.CSV)
+    suite = results.read(results.SAME_BATCHES)
     rows = [row for row in rows if row["optimizer"] == optimizer]
     scores: dict[str, dict[float, float]] = {}
     for problem in dict.fromkeys(row["problem"] for row in rows):
