@@ -58,11 +58,10 @@ def assert_new_in_each_epoch(fit, number=EPOCHS):
 
 
 def test_batches_of_policies_are_new_in_each_epoch_and_equal_at_a_seed(fits):
-    policies = [Policy("a", 1e-4), Policy("b", 1e-5), "marthe", "walk", "cosine_decay"]
     compare_policies(
         Watched,
         DATA,
-        ["default", "adamo", *policies],
+        ["default", Policy("a", 1e-5), "cosine_decay", "marthe"],
         seeds=[0, 1],
         epochs=EPOCHS,
         batch_size=BATCH,
@@ -72,7 +71,7 @@ def test_batches_of_policies_are_new_in_each_epoch_and_equal_at_a_seed(fits):
     for fit in runs:
         assert_new_in_each_epoch(fit)
     number = len(runs) // 2
-    assert number >= 7
+    assert number == 4
     assert all(fit == runs[0] for fit in runs[:number])
     assert all(fit == runs[number] for fit in runs[number:])
     assert runs[0] != runs[number]
@@ -85,7 +84,9 @@ def test_run_again_has_the_same_batches(fits):
     assert fits[0] == fits[1] != fits[2]
 
 
-@pytest.mark.parametrize("tuner", ["Zooming", "BLiE"])
+@pytest.mark.parametrize(
+    "tuner", ["Zooming", pytest.param("BLiE", marks=pytest.mark.slow)]
+)
 def test_trials_of_a_search_have_new_batches_in_each_epoch(fits, tuner):
     import keras_lr
 

@@ -90,6 +90,7 @@ def test_schedule_and_constants_are_judged_on_the_same_new_batches(scripts, fits
     assert fits[0] == fits[1] != fits[2]
 
 
+@pytest.mark.slow
 def test_walk_has_the_batches_of_its_source(scripts, fits, monkeypatch):
     """Those of the rows in order, in each epoch: the source's are not shuffled."""
     walk = scripts("walk_mnist")
@@ -115,6 +116,7 @@ def test_student_of_a_teacher_has_whole_batches(scripts, fits, monkeypatch):
     assert fits == [[[*range(ROWS)]] * 20]
 
 
+@pytest.mark.slow
 def test_resnet20_has_new_batches_in_each_epoch(scripts, fits, monkeypatch, tmp_path):
     tasks, image_data = scripts("zooming_tasks"), scripts("images.data")
     x, y = rows(6, 6, 1)
