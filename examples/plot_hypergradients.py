@@ -234,7 +234,7 @@ def train(problem: Problem, method: str, hyper_learning_rate: float) -> Run:
 # further than HD wherever it does not diverge. On Bukin's all get to the bottom, 0.181,
 # but not from the same hyper-learning rate: at 1e-4 HD is still on its way, and the
 # rate of RTHO grows, carries the point past the valley, and is 0 from then on. The
-# adaptive discount gets there. Its rate stays high, though, and the point goes on to
+# adaptive discount gets there. Its rate stays high, though, and the point continues to
 # jump from one side of the valley to the other.
 #
 # Where a rate is about to be too high, a difference in the last digit is a hundred
