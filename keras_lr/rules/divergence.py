@@ -8,8 +8,8 @@ training has diverged if
 - or the d_i are on average above a threshold T, by four standard errors, and do not
   fall: half of what was gained since the beginning, T = (F - G) / 2, with the loss F at
   the initial weights, if that is more than 0.15 |F| and than twice the scatter of F;
-  else T is so high that the loss is four times G, and four times F, or above F, half as
-  high again as G and by eight times that scatter;
+  else T is so high that the loss is four times G, and four times F, or half as high
+  again as G, and higher by eight times that scatter;
 - or the weights have moved further than their own size without a lower loss.
 
 A copy is good if the d_i after it are below 0 by two standard errors, so that the loss
@@ -39,8 +39,7 @@ FIRST = 7
 LOSS_OF_GAIN, LEAST_GAIN, SCATTER = 0.5, 0.15, 2.0
 # Without a gain: a divergence is a loss this many times G, and F.
 LIMIT = 4.0
-# Or a rise by half of G, above F, and by this many standard deviations of the first
-# losses.
+# Or a rise by half of G, and by this many standard deviations of the first losses.
 CLEAR = 8.0
 # Part of T that is suspicious.
 SUSPICIOUS = 0.5
@@ -255,7 +254,7 @@ def threshold(good: float, start: Start) -> float:
     above = first + (LIMIT - 1.0) * abs(first)
     limit = max((LIMIT - 1.0) * abs(good), above - good)
     # Where losses scatter little, a smaller rise is clear.
-    clear = max(LOSS_OF_GAIN * abs(good), CLEAR * start.scatter, first - good)
+    clear = max(LOSS_OF_GAIN * abs(good), CLEAR * start.scatter)
     return min(limit, clear) if len(start.losses) >= FIRST else limit
 
 

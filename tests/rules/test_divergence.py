@@ -54,9 +54,8 @@ def reference(losses):
         else:
             high = np.median(first) + 3.0 * abs(np.median(first))
             rise = max(3.0 * abs(low), high - low)
-            gain = np.median(first) - low
             if number >= 7:
-                rise = min(rise, max(abs(low) / 2, 8.0 * np.std(first), gain))
+                rise = min(rise, max(abs(low) / 2, 8.0 * np.std(first)))
         if number >= 7:  # From there on, 1 - 0.9^n is.
             said = said or average(losses[:number], 0.9) > low + rise / 2
         yield said
