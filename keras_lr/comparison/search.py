@@ -48,12 +48,10 @@ def bandit_search(
             set_learning_rate(model.optimizer, rate)
             return model
 
-        def fit(
-            self, hp: Any, model: keras.Model, x: Any, y: Any, **arguments: Any
-        ) -> Any:
+        def fit(self, hp: Any, model: keras.Model, *data: Any, **arguments: Any) -> Any:
             # The tuner has set the seed of the trial.
             seed = int(np.random.randint(_SEEDS))  # noqa: NPY002
-            batches = shuffled_batches((x, y), context.batch_size, seed)
+            batches = shuffled_batches(data, context.batch_size, seed)
             return model.fit(batches, shuffle=False, **arguments)
 
     count = StepCount()

@@ -1,11 +1,13 @@
 """One fit in which hyperparameters move in each step: recorded, saved, rolled back."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lr import _keras
@@ -231,8 +233,21 @@ class OnlineFit(Fit):
         self._guard.accept_values()
         # Version 0.1.0 wrote none.
         if arrays:
-            self._guard.set_arrays(arrays)
+            self._read_guard(self._guard, arrays, path)
+
+    def _read_guard(
+        self, guard: DivergenceGuard, arrays: Mapping[str, np.ndarray], path: Path
+    ) -> None:
+        try:
+            guard.set_arrays(arrays)
             self.rate.rate.floor.assign(arrays[_FLOOR])
+        except (KeyError, TypeError, ValueError):
+            guard.start()
+            warnings.warn(
+                f"The guard against divergence begins anew: {path.name} does not hold "
+                "its state.",
+                stacklevel=2,
+            )
 
     def _file(self, directory: Path) -> Path:
         return directory / f"keras_lr_{self.around_step.name}.npz"

@@ -110,6 +110,21 @@ def test_state_that_was_read_is_the_one_that_a_restart_cuts(tmp_path, monkeypatc
     assert value(second) == value(first) == pytest.approx(0.005, rel=1e-6)
 
 
+def test_guard_begins_anew_where_its_state_is_broken(tmp_path):
+    first = started()
+    run(first, 3)
+    first.write(tmp_path, 0)
+    path = tmp_path / "keras_lr_halving.npz"
+    arrays = {n: x for n, x in np.load(path).items() if n != "guard_good_0"}
+    np.savez(path, **arrays)
+    second = online_fit()
+    second.resume(1, LENGTH)
+    with pytest.warns(UserWarning, match=r"begins anew: keras_lr_halving.npz"):
+        second.read(tmp_path, 0)
+    assert value(second) == value(first)
+    assert second.restart_if_diverged() is None
+
+
 def test_training_that_does_not_diverge_is_left_alone():
     fit = started()
     run(fit)
