@@ -1,5 +1,6 @@
 """Settings shared by all tests. TensorFlow is configured before it starts."""
 
+import gc
 import os
 import sys
 
@@ -22,6 +23,17 @@ def _split_cpu_in_two() -> None:
 
 
 _split_cpu_in_two()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_to_collect():
+    """Let collections of garbage pass over what earlier tests have left.
+
+    KerasTuner and `compare_policies` collect after each training: seconds, with the
+    objects of some thousand tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,9 @@ def shuffled_batches(data: Any, batch_size: int, seed: int) -> Any:
     def gathered(rows: Any) -> Any:
         return keras.tree.map_structure(lambda each: tf.gather(each, rows), tensors)
 
-    return batches.map(gathered).prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.map(gathered).prefetch(1).with_options(options)
 
 
 def _tensor(array: Any) -> Any:

@@ -38,7 +38,7 @@ CALLBACKS = {
     ),
 }
 # The others share their fit with one of these.
-FAST = ("MARTHE", "walk-slope", "LipschitzLR")
+FAST = ("MARTHE", "LipschitzLR")
 every_callback = pytest.mark.parametrize(
     "make",
     [
@@ -136,7 +136,16 @@ class Fail(keras.callbacks.Callback):
             raise ArithmeticError
 
 
-@pytest.mark.parametrize("name", ["MARTHE-validation", "walk-slope", "LipschitzLR"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MARTHE-validation",
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("walk-slope", "LipschitzLR")
+        ),
+    ],
+)
 def test_refit_after_an_interrupted_one_begins_anew(name):
     make, results = CALLBACKS[name], []
     for is_traced_anew in (False, True):
@@ -204,7 +213,19 @@ def own_step(model):
     return step
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+# One of each kind: what is compiled, the weights, the optimizer, the step.
+FAST_CHANGES = ("optimizer", "freezing", "momentum", "train_step")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            change, id=name, marks=() if name in FAST_CHANGES else pytest.mark.slow
+        )
+        for name, change in CHANGES.items()
+    ],
+)
 def test_changed_model_is_traced_anew(change):
     model, calls = counted_model(jit_compile=False)
     # The callback that is traced fastest and can do with each change.
@@ -221,13 +242,20 @@ def with_data(labels=VALIDATION[1]):
     ("first", "second", "is_traced"),
     [
         (keras_lr.MARTHE, lambda: keras_lr.MARTHE(discount=0.9), True),
-        (lambda: keras_lr.MARTHE(discount=1.0), keras_lr.RTHO, True),
         (with_data, lambda: with_data(VALIDATION[1].copy()), True),
-        (with_data, keras_lr.MARTHE, True),
         (with_data, with_data, False),
-        (keras_lr.MARTHE, keras_lr.LearningRateWalk, True),
+        pytest.param(
+            lambda: keras_lr.MARTHE(discount=1.0),
+            keras_lr.RTHO,
+            True,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(with_data, keras_lr.MARTHE, True, marks=pytest.mark.slow),
+        pytest.param(
+            keras_lr.MARTHE, keras_lr.LearningRateWalk, True, marks=pytest.mark.slow
+        ),
     ],
-    ids=["argument", "class", "other data", "no data", "same data", "method"],
+    ids=["argument", "other data", "same data", "class", "no data", "method"],
 )
 def test_changed_callback_is_traced_anew(first, second, is_traced):
     model, calls = counted_model()
@@ -268,7 +296,7 @@ def test_two_equal_callbacks_in_one_fit_have_a_fit_each():
 )
 def test_copies_of_a_model_have_no_trace(copied):
     model = compiled()
-    fit(model, [keras_lr.MARTHE()], epochs=2)
+    fit(model, [keras_lr.LipschitzLR()], epochs=2)
     assert "_keras_lr_trace" in vars(model)
     assert "_keras_lr_trace" not in vars(copied(model))
 

@@ -117,7 +117,11 @@ def rates_of(model, **kwargs):
 
 @pytest.mark.parametrize(
     "argument",
-    [{"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 4}],
+    [
+        {"run_eagerly": True},
+        {"steps_per_execution": 4},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_rates_are_the_same_however_the_step_is_compiled(argument):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])

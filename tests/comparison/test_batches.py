@@ -12,7 +12,7 @@ from keras_lr.comparison.policy import RunContext
 from keras_lr.comparison.runner import RunSettings, train
 from keras_lr.comparison.search import bandit_search
 
-ROWS, BATCH, EPOCHS = 12, 4, 4
+ROWS, BATCH, EPOCHS = 12, 4, 3
 X = np.arange(ROWS, dtype="float32")[:, None]
 DATA = ((X, 2 * X), (X, 2 * X))
 
@@ -61,7 +61,7 @@ def test_batches_of_policies_are_new_in_each_epoch_and_equal_at_a_seed(fits):
     compare_policies(
         Watched,
         DATA,
-        ["default", Policy("a", 1e-5), "cosine_decay", "marthe"],
+        ["default", Policy("a", 1e-5), "marthe"],
         seeds=[0, 1],
         epochs=EPOCHS,
         batch_size=BATCH,
@@ -71,7 +71,7 @@ def test_batches_of_policies_are_new_in_each_epoch_and_equal_at_a_seed(fits):
     for fit in runs:
         assert_new_in_each_epoch(fit)
     number = len(runs) // 2
-    assert number == 4
+    assert number == 3
     assert all(fit == runs[0] for fit in runs[:number])
     assert all(fit == runs[number] for fit in runs[number:])
     assert runs[0] != runs[number]

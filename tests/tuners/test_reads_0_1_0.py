@@ -10,12 +10,6 @@ from tests.data.v0_1_0 import write_searches
 pytestmark = pytest.mark.parametrize("name", list(write_searches.TUNERS))
 
 
-@pytest.fixture(autouse=True)
-def without_full_collections(monkeypatch):
-    """Each trial would collect the garbage of all tests twice."""
-    monkeypatch.setattr("gc.collect", lambda *generation: 0)
-
-
 @pytest.fixture
 def tuner(tmp_path, name):
     shutil.copytree(write_searches.FOLDER / name, tmp_path / name)

@@ -15,12 +15,6 @@ from tests.small_problem import CLASSES, FEATURES, sequential
 EPOCHS = 4
 
 
-@pytest.fixture(autouse=True)
-def without_full_collections(monkeypatch):
-    """Each trial would collect the garbage of all tests twice."""
-    monkeypatch.setattr("gc.collect", lambda *generation: 0)
-
-
 def data():
     """A problem that a few steps make progress on."""
     x = np.random.default_rng(0).normal(size=(48, FEATURES)).astype("float32")
