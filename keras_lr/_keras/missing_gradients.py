@@ -42,24 +42,32 @@ def _alignment(op: Any) -> dict[str, bool]:
 
 
 def _through_bilinear(plain: Any, op: Any, grad: Tensor) -> list[Any]:
-    """The first derivative, with a derivative of its own.
+    """The first derivative, plus a zero that has the second derivative.
 
-    When TensorFlow looks up that of `ResizeBilinearGrad`, the size is lost.
+    When TensorFlow looks up the gradient of `ResizeBilinearGrad` itself, the size is
+    lost. Bilinear interpolation by `ScaleAndTranslate` is the same up to rounding.
     """
     import tensorflow as tf
 
-    size = _size(grad)
-
-    @tf.custom_gradient
-    def first(grad: Tensor) -> tuple[Tensor, Any]:
-        def second(grad: Tensor) -> Tensor:
-            resize = tf.raw_ops.ResizeBilinear
-            return resize(images=grad, size=size, **_alignment(op))
-
-        of_image, _ = plain(op, grad)
-        return of_image, second
-
-    return [first(grad), None]
+    image = op.inputs[0]
+    shape = tf.shape(image)
+    sizes = [tf.cast(each, "float32") for each in (shape[1:3], _size(grad))]
+    alignment = _alignment(op)
+    if alignment["align_corners"]:
+        # A single row or column lies at the first one.
+        sizes = [tf.maximum(each - 1.0, tf.ones_like(each)) for each in sizes]
+    scale = sizes[1] / sizes[0]
+    is_centered = alignment["half_pixel_centers"]
+    zero = tf.raw_ops.ScaleAndTranslateGrad(
+        grads=grad,
+        original_image=tf.zeros(shape),
+        scale=scale,
+        translation=tf.zeros_like(scale) if is_centered else 0.5 - 0.5 * scale,
+        kernel_type="triangle",
+        antialias=False,
+    )
+    zero = tf.cast(zero - tf.stop_gradient(zero), image.dtype)
+    return [plain(op, grad)[0] + zero, None]
 
 
 def _of_bicubic(_: Any, op: Any, grad: Tensor) -> list[Any]:

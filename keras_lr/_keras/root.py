@@ -83,24 +83,16 @@ def _of_power(plain: Gradient, op: Any, grad: Tensor) -> Any:
     import tensorflow as tf
 
     exponent = tf.get_static_value(op.inputs[1])
-    if exponent is None or np.shape(exponent) or not 0.0 < np.real(exponent) < 1.0:
+    is_number = exponent is not None and not exponent.ndim
+    if not is_number or exponent.dtype.kind == "c" or not 0.0 < exponent < 1.0:
         return plain(op, grad)
-    p = float(exponent)
-
-    @tf.custom_gradient
-    def first(grad: Tensor, base: Tensor) -> tuple[Tensor, Any]:
-        def second(vector: Tensor) -> tuple[Tensor, Tensor]:
-            slope = _zero_at_zero(base, p * base ** (p - 1.0))
-            change = _zero_at_zero(base, p * (p - 1.0) * base ** (p - 2.0))
-            return vector * slope, vector * grad * change
-
-        return plain(op, grad)[0], second
-
-    gradient = first(grad, op.inputs[0])
-    return [
-        _zero_at_zero(op.inputs[0], gradient) if _IS_SECOND.get() else gradient,
-        None,
-    ]
+    base = op.inputs[0]
+    safe = tf.where(base == 0, tf.ones_like(base), base)
+    at_zero, elsewhere = (
+        grad * op.inputs[1] * tf.pow(each, op.inputs[1] - 1.0) for each in (base, safe)
+    )
+    gradient = tf.where(base == 0, tf.stop_gradient(at_zero), elsewhere)
+    return [_zero_at_zero(base, gradient) if _IS_SECOND.get() else gradient, None]
 
 
 def _zero_at_zero(root: Tensor, gradient: Tensor) -> Tensor:

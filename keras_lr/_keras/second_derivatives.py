@@ -45,7 +45,9 @@ def second_pass_back() -> Iterator[None]:
         kind = re.search(r"(?:no entry for: |op type: )(\w+)", str(error))
         if kind is None:
             raise
-        raise _refusal(kind[1], _place_of(kind[1])) from error
+        # In forward mode it is missed where the operation itself is.
+        place = _place_of(kind[1]) or _place_of(kind[1].removesuffix("Grad"))
+        raise _refusal(kind[1], place) from error
 
 
 def _refuse_function(*_: Any, **__: Any) -> Never:

@@ -10,6 +10,7 @@ from keras_lr import _keras
 from keras_lr._keras import second_derivatives
 from keras_lr.training.derivatives.curvature import Curvature
 from keras_lr.training.derivatives.tensors import dense
+from tests.bilinear_matrix import BilinearMatrix
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -325,20 +326,6 @@ def test_gradients_of_embeddings_become_dense():
     np.testing.assert_array_equal(third, tensor)
 
 
-class Matrix(layers.Layer):
-    """Enlarges images of 2 x 3 as bilinear upsampling does, in float64."""
-
-    def build(self, shape):
-        lit = np.eye(6, dtype="float32").reshape(6, 2, 3, 1)
-        # Its numbers are multiples of 1/16, and exact.
-        enlarged = keras.ops.image.resize(lit, (4, 6), "bilinear")
-        self.matrix = tf.cast(tf.reshape(enlarged, (6, 24)), "float64")
-
-    def call(self, inputs):
-        enlarged = keras.ops.reshape(inputs, (-1, 6)) @ self.matrix
-        return keras.ops.reshape(enlarged, (-1, 4, 6, 1))
-
-
 def enlarging(layer):
     hidden = layers.Dense(6), layers.Reshape((2, 3, 1)), layer, layers.Flatten()
     head = layers.Dense(CLASSES, "softmax")
@@ -358,7 +345,7 @@ def enlarging(layer):
     ids=["up_sampling", "resizing"],
 )
 def test_product_through_bilinear_resizing_is_that_through_its_matrix(make, size):
-    model, twin, data = enlarging(make()), enlarging(Matrix()), batch()
+    model, twin, data = enlarging(make()), enlarging(BilinearMatrix()), batch()
     twin.set_weights(model.get_weights())
     directions = vectors(model.trainable_variables)
     (product,) = products(model, size, data, directions)
