@@ -45,27 +45,22 @@ def _through_bilinear(plain: Any, op: Any, grad: Tensor) -> list[Any]:
     """The first derivative, plus a zero that has the second derivative.
 
     When TensorFlow looks up the gradient of `ResizeBilinearGrad` itself, the size is
-    lost. Bilinear interpolation by `ScaleAndTranslate` is the same up to rounding.
+    lost. So the zero comes from products with matrices, which are resized identities.
     """
     import tensorflow as tf
 
     image = op.inputs[0]
-    shape = tf.shape(image)
-    sizes = [tf.cast(each, "float32") for each in (shape[1:3], _size(grad))]
-    alignment = _alignment(op)
-    if alignment["align_corners"]:
-        # A single row or column lies at the first one.
-        sizes = [tf.maximum(each - 1.0, tf.ones_like(each)) for each in sizes]
-    scale = sizes[1] / sizes[0]
-    is_centered = alignment["half_pixel_centers"]
-    zero = tf.raw_ops.ScaleAndTranslateGrad(
-        grads=grad,
-        original_image=tf.zeros(shape),
-        scale=scale,
-        translation=tf.zeros_like(scale) if is_centered else 0.5 - 0.5 * scale,
-        kernel_type="triangle",
-        antialias=False,
-    )
+    sizes = tf.shape(image)[1:3], _size(grad)
+
+    def matrix(axis: int) -> Tensor:
+        before, after = (each[axis] for each in sizes)
+        identity = tf.eye(before)[None, :, :, None]
+        size = tf.stack([after, before])
+        resize = tf.raw_ops.ResizeBilinear
+        return resize(images=identity, size=size, **_alignment(op))[0, :, :, 0]
+
+    zero = tf.einsum("nijc,ih->nhjc", grad, matrix(0))
+    zero = tf.einsum("nhjc,jw->nhwc", zero, matrix(1))
     zero = tf.cast(zero - tf.stop_gradient(zero), image.dtype)
     return [plain(op, grad)[0] + zero, None]
 

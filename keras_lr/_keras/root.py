@@ -83,8 +83,9 @@ def _of_power(plain: Gradient, op: Any, grad: Tensor) -> Any:
     import tensorflow as tf
 
     exponent = tf.get_static_value(op.inputs[1])
-    is_number = exponent is not None and not exponent.ndim
-    if not is_number or exponent.dtype.kind == "c" or not 0.0 < exponent < 1.0:
+    if exponent is None or exponent.ndim > 0 or exponent.dtype.kind == "c":
+        return plain(op, grad)
+    if not 0.0 < exponent < 1.0:
         return plain(op, grad)
     base = op.inputs[0]
     safe = tf.where(base == 0, tf.ones_like(base), base)

@@ -60,22 +60,37 @@ def loss_of(operation):
     return lambda x: tf.reduce_sum(tf.exp(tf.cast(operation(x), "float32")))
 
 
-@every_operation
-@pytest.mark.parametrize("is_traced", [False, True])
-def test_second_derivatives_are_those_of_the_matrix(name, is_traced, rng):
-    operation = OPERATIONS[name]
-    x, vector = images(rng), images(rng)
+def product(operation, x, vector, **traced):
+    """The product in the second derivative, eager unless `tf.function` gets arguments."""
 
-    def product():
+    def of_loss():
         with added():
             return hessian_product(loss_of(operation), x, vector)
 
-    actual = (tf.function(product) if is_traced else product)()
+    return tf.function(of_loss, **traced)() if traced else of_loss()
+
+
+def assert_is_that_of_the_matrix(actual, operation, x, vector):
     matrix = matrix_of(operation).astype("float64")
     of_exp = np.exp(matrix @ np.ravel(x))
     expected = matrix.T @ (of_exp * (matrix @ np.ravel(vector)))
     scale = np.abs(expected).max()
     np.testing.assert_allclose(np.ravel(actual), expected, atol=5 * EPSILON * scale)
+
+
+@every_operation
+@pytest.mark.parametrize("traced", [{}, {"autograph": False}], ids=["eager", "graph"])
+def test_second_derivatives_are_those_of_the_matrix(name, traced, rng):
+    operation, x, vector = OPERATIONS[name], images(rng), images(rng)
+    actual = product(operation, x, vector, **traced)
+    assert_is_that_of_the_matrix(actual, operation, x, vector)
+
+
+@pytest.mark.parametrize("name", ["bilinear_up", "bilinear_down"])
+def test_bilinear_resizing_is_compiled(name, rng):
+    operation, x, vector = OPERATIONS[name], images(rng), images(rng)
+    actual = product(operation, x, vector, jit_compile=True)
+    assert_is_that_of_the_matrix(actual, operation, x, vector)
 
 
 @every_operation
@@ -110,8 +125,8 @@ def test_types_of_the_image_are_those_of_the_second_derivative(dtype, rng):
     x, vector = (tf.cast(images(rng), dtype) for _ in range(2))
     for name in ("bilinear_up", "nearest_up", "crop_bilinear"):
         with added():
-            product = hessian_product(loss_of(OPERATIONS[name]), x, vector)
-        assert product.dtype == dtype
+            actual = hessian_product(loss_of(OPERATIONS[name]), x, vector)
+        assert actual.dtype == dtype
 
 
 def test_second_derivative_of_softsign_is_that_by_hand():
