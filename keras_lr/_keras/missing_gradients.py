@@ -7,7 +7,8 @@ second derivative is silently wrong.
 """
 
 import contextlib
-from typing import Any
+import functools
+from typing import Any, Never
 
 from keras_lr._keras.substitution import with_gradients
 from keras_lr._typing import Tensor
@@ -26,8 +27,23 @@ def added() -> contextlib.AbstractContextManager[None]:
             "ScaleAndTranslateGrad": _of_scale_and_translate,
             "CropAndResizeGradImage": _of_crop_and_resize,
             "SoftsignGrad": _of_softsign,
+            **{name: functools.partial(_missing, name) for name in _TAKEN_FOR_ZERO},
         }
     )
+
+
+# Neither are they 0, nor is there an operation for them.
+_TAKEN_FOR_ZERO = (
+    "FakeQuantWithMinMaxArgsGradient",
+    "FakeQuantWithMinMaxVarsGradient",
+    "FakeQuantWithMinMaxVarsPerChannelGradient",
+    "SparseAddGrad",
+)
+
+
+def _missing(name: str, *_: Any) -> Never:
+    """Say so as TensorFlow does of other operations."""
+    raise LookupError(f"gradient registry has no entry for: {name}")
 
 
 def _size(image: Tensor) -> Tensor:

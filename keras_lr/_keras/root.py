@@ -18,14 +18,18 @@ from keras_lr._keras.substitution import Gradient, substituted, with_gradients
 from keras_lr._typing import Tensor
 
 
-def differentiable_at_zero() -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the derivative of `tf.math.sqrt` at 0 is 0.
+@contextlib.contextmanager
+def differentiable_at_zero() -> Iterator[None]:
+    """Make the derivative of `tf.math.sqrt` and `tf.sqrt` at 0 equal to 0.
 
-    `keras.ops.sqrt` calls it. Values stay what they were, to the last bit.
+    `keras.ops.sqrt` calls the one, `keras.ops.norm` the other. Values stay what they
+    were, to the last bit. It is for one pass, in forward mode too, for which TensorFlow
+    traces the gradients of an operation once in a process.
     """
     import tensorflow as tf
 
-    return substituted(tf.math, "sqrt", _sqrt)
+    with substituted(tf.math, "sqrt", _sqrt), substituted(tf, "sqrt", _sqrt):
+        yield
 
 
 @contextlib.contextmanager
@@ -85,7 +89,8 @@ def _of_power(plain: Gradient, op: Any, grad: Tensor) -> Any:
     exponent = tf.get_static_value(op.inputs[1])
     if exponent is None or exponent.ndim > 0 or exponent.dtype.kind == "c":
         return plain(op, grad)
-    if not 0.0 < exponent < 1.0:
+    # Above 2 both are finite, and those of a square are not 0.
+    if not 0.0 < exponent < 2.0:
         return plain(op, grad)
     base = op.inputs[0]
     safe = tf.where(base == 0, tf.ones_like(base), base)

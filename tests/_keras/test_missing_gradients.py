@@ -61,7 +61,7 @@ def loss_of(operation):
 
 
 def product(operation, x, vector, **traced):
-    """The product in the second derivative, eager unless `tf.function` gets arguments."""
+    """The second derivative along a vector, by `tf.function` if it has arguments."""
 
     def of_loss():
         with added():
@@ -166,3 +166,28 @@ def registered(name):
     from tensorflow.python.framework import ops
 
     return ops.gradient_registry.lookup(name)
+
+
+def test_no_gradient_of_a_gradient_is_taken_for_zero():
+    """A gradient that TensorFlow says to be 0 would be wrong without a word."""
+    from tensorflow.python.framework import ops
+
+    with added():
+        zeros = {
+            name
+            for name in ops.gradient_registry.list()
+            if "Grad" in name and ops.gradient_registry.lookup(name) is None
+        }
+    tensor_arrays = {name for name in zeros if name.startswith("TensorArrayGrad")}
+    # Its first gradient is replaced, and it has no second one to look up.
+    replaced = {"ResizeBilinearGrad"}
+    # The one is meant to be, the other is no number.
+    right = {"StopGradient", "BroadcastGradientArgs"}
+    assert zeros == right | tensor_arrays | replaced
+
+
+def test_gradient_that_tensorflow_takes_for_zero_is_missing(rng):
+    x, vector = images(rng), images(rng)
+    quantized = tf.quantization.fake_quant_with_min_max_args
+    with added(), pytest.raises(LookupError, match="FakeQuantWithMinMaxArgsGradient"):
+        hessian_product(loss_of(quantized), x, vector)

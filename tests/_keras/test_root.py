@@ -23,11 +23,12 @@ def test_values_are_those_of_tensorflow(dtype):
     assert tf.math.sqrt is PLAIN
 
 
-def test_derivatives_are_those_of_tensorflow_but_at_zero():
+@pytest.mark.parametrize("name", ["keras.ops.sqrt", "tf.sqrt"])
+def test_derivatives_are_those_of_tensorflow_except_at_zero(name):
     x = tf.constant([0.0, 0.25, 4.0], "float64")
     accumulator = tf.autodiff.ForwardAccumulator(x, tf.ones_like(x))
     with accumulator, differentiable_at_zero():
-        y = keras.ops.sqrt(x)
+        y = keras.ops.sqrt(x) if name == "keras.ops.sqrt" else tf.sqrt(x)
     np.testing.assert_array_equal(accumulator.jvp(y), [0.0, 1.0, 0.25])
 
 
@@ -89,6 +90,13 @@ def test_root_of_a_gradient_of_zero_has_a_second_derivative(name):
     with root.twice_differentiable(), root.second_pass_back():
         actual = outer.gradient(roots, x)
     np.testing.assert_allclose(actual, [0.0, 2 * p * 4.0 ** (p - 1)], rtol=1e-14)
+
+
+def test_second_derivative_of_a_power_below_two_is_zero_at_zero():
+    x = tf.constant([0.0, 4.0], "float64")
+    gradient, product = derivatives(lambda x: x**1.5, x, tf.ones_like(x))
+    np.testing.assert_allclose(gradient, [0.0, 1.5 * 2.0], rtol=1e-14)
+    np.testing.assert_allclose(product, [0.0, 0.75 / 2.0], rtol=1e-14)
 
 
 @pytest.mark.parametrize("exponent", [2.0, 3.0])

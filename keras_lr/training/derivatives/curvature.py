@@ -107,7 +107,7 @@ class Curvature:
             self._takes_parts = False
             warnings.warn(
                 "The curvature is that of the whole batch, because the model does not "
-                f"take a part of it: {_first_line(error)} Pass "
+                f"take a part of it ({_first_line(error)}). Pass "
                 "`curvature_batch_size=None` for the same without this warning.",
                 stacklevel=2,
             )
@@ -116,7 +116,7 @@ class Curvature:
         return part
 
     def _try(self, part: Any) -> None:
-        """Trace the loss of a part by itself, and raise what the model raises."""
+        """Run or trace the loss of a part alone, and raise what the model raises."""
         import tensorflow as tf
 
         if replicas.number_of_replicas() > 1:
@@ -129,6 +129,9 @@ class Curvature:
             with _keras.leaving_no_trace(variables, values):
                 return _keras.training_loss(self._model, part)
 
+        if tf.executing_eagerly():
+            loss(part)
+            return
         specs = map_leaves(_with_rows, part)
         tf.function(loss, autograph=False).get_concrete_function(specs)
 
@@ -160,7 +163,7 @@ def _with_rows(tensor: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".")
 
 
 @dataclasses.dataclass(frozen=True)
