@@ -102,10 +102,10 @@ def relative_error(case: Case, name: str) -> float:
         with second_derivatives.made_right():
             with tf.GradientTape() as tape:
                 tape.watch(values)
-                found = gradient(values)
+                gradients = gradient(values)
             with second_derivatives.second_pass_back():
                 products = tape.gradient(
-                    found, values, vector, unconnected_gradients="zero"
+                    gradients, values, vector, unconnected_gradients="zero"
                 )
             return dense(products)
 
@@ -149,7 +149,7 @@ def _flat(tensors: list[Any]) -> np.ndarray:
 def names(kind: str) -> list[str]:
     """Return the public names of a kind, without second names of the same."""
     module, base = KINDS[kind]
-    found = []
+    public = []
     for name in sorted(dir(module)):
         value = getattr(module, name)
         if base is None:
@@ -160,8 +160,8 @@ def names(kind: str) -> list[str]:
             is_one and value.__name__ != name and hasattr(module, value.__name__)
         )
         if is_one and not is_second and name[0] != "_":
-            found.append(name)
-    return found
+            public.append(name)
+    return public
 
 
 # A loss is a function too, of the same formula as its class.

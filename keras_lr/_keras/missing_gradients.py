@@ -1,8 +1,8 @@
-"""Gradients of gradients that TensorFlow lacks, or takes for 0.
+"""Gradients of gradients that TensorFlow lacks, or says to be 0.
 
 Resizing and cropping are linear in the image, and their gradients are linear in the
 gradient that comes in, so that the gradient of the gradient is the operation itself.
-TensorFlow has it for none of them. For bilinear resizing it takes it for 0, and every
+TensorFlow has it for none of them. For bilinear resizing it says 0, and every
 second derivative is silently wrong.
 """
 
@@ -27,13 +27,13 @@ def added() -> contextlib.AbstractContextManager[None]:
             "ScaleAndTranslateGrad": _of_scale_and_translate,
             "CropAndResizeGradImage": _of_crop_and_resize,
             "SoftsignGrad": _of_softsign,
-            **{name: functools.partial(_missing, name) for name in _TAKEN_FOR_ZERO},
+            **{name: functools.partial(_missing, name) for name in _WRONGLY_ZERO},
         }
     )
 
 
-# Neither are they 0, nor is there an operation for them.
-_TAKEN_FOR_ZERO = (
+# They are not 0 either, and no operation computes them.
+_WRONGLY_ZERO = (
     "FakeQuantWithMinMaxArgsGradient",
     "FakeQuantWithMinMaxVarsGradient",
     "FakeQuantWithMinMaxVarsPerChannelGradient",

@@ -168,7 +168,7 @@ def registered(name):
     return ops.gradient_registry.lookup(name)
 
 
-def test_no_gradient_of_a_gradient_is_taken_for_zero():
+def test_no_gradient_of_a_gradient_is_wrongly_zero():
     """A gradient that TensorFlow says to be 0 would be wrong without a word."""
     from tensorflow.python.framework import ops
 
@@ -186,7 +186,7 @@ def test_no_gradient_of_a_gradient_is_taken_for_zero():
     assert zeros == right | tensor_arrays | replaced
 
 
-def test_gradient_that_tensorflow_takes_for_zero_is_missing(rng):
+def test_gradient_that_tensorflow_says_to_be_zero_is_missing(rng):
     x, vector = images(rng), images(rng)
     quantized = tf.quantization.fake_quant_with_min_max_args
     with added(), pytest.raises(LookupError, match="FakeQuantWithMinMaxArgsGradient"):

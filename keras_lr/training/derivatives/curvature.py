@@ -69,7 +69,10 @@ class Curvature:
                 contextlib.nullcontext,
             )
             return
-        with tf.GradientTape(persistent=True) as tape:
+        with (
+            second_derivatives.made_right(),
+            tf.GradientTape(persistent=True) as tape,
+        ):
             yield Recording(
                 lambda gradients, variables, vectors: _products(
                     tape, gradients, [each.value for each in variables], vectors
@@ -82,6 +85,7 @@ class Curvature:
 
         values = [tf.identity(each.value) for each in variables]
         with (
+            second_derivatives.made_right(),
             tf.GradientTape(persistent=True) as outer,
             _keras.leaving_no_trace(variables, values),
         ):

@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras import layers
 
 from keras_lr import _keras
-from keras_lr._keras import second_derivatives
 from keras_lr.training.derivatives.curvature import Curvature
 from keras_lr.training.derivatives.tensors import dense
 from tests.bilinear_matrix import BilinearMatrix
@@ -144,8 +143,7 @@ def products(model, size, data, directions):
     """H v in a training step, as the callbacks take it."""
     begin_anew(model)
     found = []
-    recorded = Curvature(model, size).recording(data)
-    with second_derivatives.made_right(), recorded as recording:
+    with Curvature(model, size).recording(data) as recording:
 
         def apply(plain, grads, variables):
             found.extend(recording.products(dense(grads), variables, directions))
