@@ -366,7 +366,7 @@ class Clipped(keras.Sequential):
         return [self.clip(gradient, weight) for gradient, weight in pairs], variables
 
     def clip(self, gradient, weight):
-        limit = 0.1 * keras.ops.maximum(keras.ops.norm(weight, axis=0), 0.1)
+        limit = 0.1 * keras.ops.norm(weight, axis=0) + 0.01
         norm = keras.ops.norm(gradient, axis=0)
         clipped = gradient * (limit / keras.ops.maximum(norm, 1e-6))
         return keras.ops.where(norm > limit, clipped, gradient)
@@ -377,14 +377,16 @@ class Clipped(keras.Sequential):
         return {}
 
 
-def test_product_of_clipped_gradients_of_dead_units_is_their_difference(monkeypatch):
-    # One unit is dead in all rows, and its gradient is 0.
+def test_product_of_clipped_gradients_is_their_difference(monkeypatch):
+    # One unit is dead in all rows, and its gradient is 0. The last bias is 0 too, where
+    # its norm has no derivative: along `other` it does not change.
     model, data = Clipped([layers.Dense(4, "relu"), layers.Dense(CLASSES)]), batch()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss=loss)
     model.build((None, FEATURES))
     model.layers[0].bias.assign([-99.0, 0.0, 0.0, 0.0])
     vector, other = vectors(model.trainable_variables, 2)
+    other[-1] = tf.zeros_like(other[-1])
     (product,) = products(model, None, data, [vector])
     monkeypatch.setattr(
         f"{__name__}.gradient", lambda model, data: model.clipped(data)[0]
