@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_lr import _keras
+from keras_lr._keras import replicas, second_derivatives
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.batches import leaves, map_leaves
 from keras_lr.training.derivatives.tensors import (
@@ -26,6 +28,8 @@ Products = Callable[[Gradients, Variables, Vectors], Vectors]
 
 # Fewer rows say little, and the statistics of batch normalization nothing.
 MINIMUM_ROWS = 8
+# Stands for an unknown number of rows in a trial: hardly a multiple of a fixed one.
+UNKNOWN_ROWS = 11
 
 
 class Curvature:
@@ -35,7 +39,8 @@ class Curvature:
     it, recurrent ones too, for which TensorFlow has no forward mode.
 
     The whole batch shares the forward pass of the training step, and so its dropout
-    masks. A part of it needs another pass, in which nothing is updated.
+    masks. A part of it needs another pass, in which nothing is updated. Where the model
+    takes no batch of another size, the whole batch is used, and a warning says so.
 
     Args:
         model: A built, compiled model.
@@ -46,6 +51,7 @@ class Curvature:
     def __init__(self, model: keras.Model, batch_size: float | None) -> None:
         self._model = model
         self._batch_size = batch_size
+        self._takes_parts: bool | None = None
 
     @contextlib.contextmanager
     def recording(self, data: Any) -> Iterator["Recording"]:
@@ -56,15 +62,17 @@ class Curvature:
         """
         import tensorflow as tf
 
-        rows = self._rows(data)
-        if rows is not None:
-            part = map_leaves(lambda tensor: tensor[:rows], data)
+        part = self._part(data)
+        if part is not None:
             yield Recording(
                 lambda _, variables, vectors: self._of_part(part, variables, vectors),
                 contextlib.nullcontext,
             )
             return
-        with tf.GradientTape(persistent=True) as tape:
+        with (
+            second_derivatives.made_right(),
+            tf.GradientTape(persistent=True) as tape,
+        ):
             yield Recording(
                 lambda gradients, variables, vectors: _products(
                     tape, gradients, [each.value for each in variables], vectors
@@ -77,6 +85,7 @@ class Curvature:
 
         values = [tf.identity(each.value) for each in variables]
         with (
+            second_derivatives.made_right(),
             tf.GradientTape(persistent=True) as outer,
             _keras.leaving_no_trace(variables, values),
         ):
@@ -87,6 +96,48 @@ class Curvature:
             gradients = dense(inner.gradient(loss, values))
             with outer.stop_recording():
                 return _products(outer, gradients, values, vectors)
+
+    def _part(self, data: Any) -> Any:
+        """Return the part of the batch; `None` for the whole batch."""
+        rows = self._rows(data)
+        if rows is None or self._takes_parts is False:
+            return None
+        try:
+            part = map_leaves(lambda tensor: tensor[:rows], data)
+            if self._takes_parts is None:
+                self._try(part)
+        # The model's own code, which may raise anything.
+        except Exception as error:
+            self._takes_parts = False
+            warnings.warn(
+                "The curvature is that of the whole batch, because the model does not "
+                f"take a part of it ({_first_line(error)}). Pass "
+                "`curvature_batch_size=None` for the same without this warning.",
+                stacklevel=2,
+            )
+            return None
+        self._takes_parts = True
+        return part
+
+    def _try(self, part: Any) -> None:
+        """Run or trace the loss of a part alone, and raise what the model raises."""
+        import tensorflow as tf
+
+        if replicas.number_of_replicas() > 1:
+            # A replica traces nothing by itself.
+            return
+        variables = self._model.trainable_variables
+
+        def loss(part: Any) -> Tensor:
+            values = [tf.identity(each.value) for each in variables]
+            with _keras.leaving_no_trace(variables, values):
+                return _keras.training_loss(self._model, part)
+
+        if tf.executing_eagerly():
+            loss(part)
+            return
+        specs = map_leaves(_with_rows, part)
+        tf.function(loss, autograph=False).get_concrete_function(specs)
 
     def _rows(self, data: Any) -> Any:
         """Return the number of rows of the part; `None` for the whole batch."""
@@ -103,6 +154,20 @@ class Curvature:
         if isinstance(size, float):
             size = max(math.ceil(size * total), MINIMUM_ROWS)
         return None if size >= total else size
+
+
+def _with_rows(tensor: Any) -> Any:
+    """Return what to trace for a tensor, with a number of rows where it is unknown."""
+    import tensorflow as tf
+
+    if not isinstance(tensor, tf.Tensor) or tensor.shape.rank is None:
+        return tf.type_spec_from_value(tensor)
+    rows, *shape = tensor.shape
+    return tf.TensorSpec((rows or UNKNOWN_ROWS, *shape), tensor.dtype)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0].rstrip(".")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,12 +200,13 @@ def _products(
     sources = [weight for gradient, weight in pairs if gradient is not None]
 
     def product(vector: list[Tensor]) -> list[Tensor]:
-        products = tape.gradient(
-            targets,
-            sources,
-            output_gradients=vector,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        with second_derivatives.second_pass_back():
+            products = tape.gradient(
+                targets,
+                sources,
+                output_gradients=vector,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
         return dense(products)
 
     return [

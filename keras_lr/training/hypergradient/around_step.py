@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_lr import _keras
 from keras_lr._checks import LEARNING_RATE
-from keras_lr._keras import PureStep, moments, replicas
+from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.curvature import Curvature, Recording
 from keras_lr.training.derivatives.optimizer_tangent import Carried
@@ -123,12 +123,11 @@ class HypergradientStep(AroundStep):
     @contextlib.contextmanager
     def recording(self, data: Any) -> Iterator[Recording | None]:
         """Record the training step, unless the tangents have no past."""
-        with moments.twice_differentiable():
-            if not self._looks_back:
-                yield None
-                return
-            with self._curvature.recording(data) as recording:
-                yield recording
+        if not self._looks_back:
+            yield None
+            return
+        with self._curvature.recording(data) as recording:
+            yield recording
 
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
         """Take the optimizer's step, and the tangents' beside it."""

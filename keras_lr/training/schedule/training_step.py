@@ -21,7 +21,7 @@ import numpy as np
 from keras import ops
 
 from keras_lr import _keras
-from keras_lr._keras import PureStep, StepState, moments, root
+from keras_lr._keras import PureStep, StepState, root, second_derivatives
 from keras_lr._typing import Tensor
 from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
 from keras_lr.training.derivatives.tensors import dense
@@ -169,7 +169,7 @@ class TrainingStep:
         import tensorflow as tf
 
         weights, _, statistics = state.floats
-        with moments.twice_differentiable(), tf.GradientTape() as tape:
+        with second_derivatives.made_right(), tf.GradientTape() as tape:
             tape.watch([*weights, *statistics])
             gradients, new_statistics, _ = self._gradient(state, batch)
         of_weights, of_slots, of_gradients, of_rate = self._through_optimizer(
@@ -180,12 +180,13 @@ class TrainingStep:
             StepState(*adjoint[:2]),
         )
         present = [each for each in gradients if each is not None]
-        weights_through_loss, statistics_through_loss = tape.gradient(
-            [*present, *new_statistics],
-            [weights, statistics],
-            output_gradients=[*of_gradients, *adjoint.statistics],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        with second_derivatives.made_right(), second_derivatives.second_pass_back():
+            weights_through_loss, statistics_through_loss = tape.gradient(
+                [*present, *new_statistics],
+                [weights, statistics],
+                output_gradients=[*of_gradients, *adjoint.statistics],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
         pairs = zip(of_weights, dense(weights_through_loss), strict=True)
         before = Floats(
             [a + b for a, b in pairs], of_slots, dense(statistics_through_loss)
@@ -232,7 +233,8 @@ class TrainingStep:
             [*(each for part in tangent for each in part), of_rate],
         )
         with (
-            moments.twice_differentiable(),
+            second_derivatives.made_right(),
+            second_derivatives.second_pass_back(),
             root.differentiable_at_zero(),
             accumulator,
         ):

@@ -7,9 +7,9 @@ import tensorflow as tf
 from keras import layers
 
 from keras_lr import _keras
-from keras_lr._keras.moments import twice_differentiable
 from keras_lr.training.derivatives.curvature import Curvature
 from keras_lr.training.derivatives.tensors import dense
+from tests.bilinear_matrix import BilinearMatrix
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -36,6 +36,24 @@ def with_activity_penalty():
     return [layers.Dense(4, "tanh", activity_regularizer=keras.regularizers.L2(0.125))]
 
 
+AXIS = {"axis": -1, "keepdims": True}
+FIVE = keras.initializers.Constant(5.0)
+
+
+def mostly_dead():
+    bias = keras.initializers.Constant(-1.5)
+    return [layers.Dense(4, selected, bias_initializer=bias)]
+
+
+def selected(x):
+    """ReLU, whose gradient is selected too, as in compiled code: not 0 times inf."""
+    return keras.ops.where(x > 0, x, keras.ops.zeros_like(x))
+
+
+def root_of_squares(x):
+    return keras.ops.sum(x**2, **AXIS) ** 0.5
+
+
 MODELS = {
     "plain": lambda: [layers.Dense(4, "tanh")],
     "l2": penalized,
@@ -45,6 +63,11 @@ MODELS = {
     "unused": lambda: [Unused(4, "tanh")],
     "batch_norm": lambda: [layers.Dense(4), layers.BatchNormalization()],
     "layer_norm": lambda: [layers.Dense(4), layers.LayerNormalization()],
+    # Some rows are all dark, with a norm of 0.
+    "norm": lambda: [*mostly_dead(), layers.Lambda(keras.ops.norm, arguments=AXIS)],
+    "root": lambda: [*mostly_dead(), layers.Lambda(root_of_squares)],
+    # Away from 0, where the second derivative jumps.
+    "softsign": lambda: [layers.Dense(4, "softsign", bias_initializer=FIVE)],
     "gru": lambda: [layers.Reshape((3, 2)), layers.GRU(3)],
 }
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -77,15 +100,18 @@ def vectors(variables, number=1):
     ]
 
 
-def start_seeds_anew(model):
+def begin_anew(model):
     for variable in model.non_trainable_variables:
         if "seed_generator" in variable.path:
             variable.assign([1, 7])
+    for layer in model.layers:
+        if getattr(layer, "stateful", False):
+            layer.reset_state()
 
 
 def gradient(model, data):
     """The gradient of the training loss, zero where there is none."""
-    start_seeds_anew(model)
+    begin_anew(model)
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         loss = _keras.training_loss(model, data)
@@ -115,9 +141,9 @@ def difference(model, data, vector):
 
 def products(model, size, data, directions):
     """H v in a training step, as the callbacks take it."""
-    start_seeds_anew(model)
+    begin_anew(model)
     found = []
-    with twice_differentiable(), Curvature(model, size).recording(data) as recording:
+    with Curvature(model, size).recording(data) as recording:
 
         def apply(plain, grads, variables):
             found.extend(recording.products(dense(grads), variables, directions))
@@ -129,7 +155,12 @@ def products(model, size, data, directions):
 
 def assert_close(actual, expected, tolerance=DIFFERENCES):
     for a, b in zip(actual, expected, strict=True):
+        assert np.isfinite(b).all()
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def inner_product(first, second):
+    return sum(np.sum(a * b) for a, b in zip(first, second, strict=True))
 
 
 def first(data, rows):
@@ -291,3 +322,134 @@ def test_gradients_of_embeddings_become_dense():
     np.testing.assert_array_equal(first, [[0.0], [3.0], [0.0]])
     assert second is None
     np.testing.assert_array_equal(third, tensor)
+
+
+def enlarging(layer):
+    hidden = layers.Dense(6), layers.Reshape((2, 3, 1)), layer, layers.Flatten()
+    head = layers.Dense(CLASSES, "softmax")
+    model = keras.Sequential([*hidden, layers.Activation("tanh"), head])
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    model.build((None, FEATURES))
+    return model
+
+
+@pytest.mark.parametrize("size", [None, 9])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.UpSampling2D(2, interpolation="bilinear"),
+        lambda: layers.Resizing(4, 6, interpolation="bilinear"),
+    ],
+    ids=["up_sampling", "resizing"],
+)
+def test_product_through_bilinear_resizing_is_that_through_its_matrix(make, size):
+    model, twin, data = enlarging(make()), enlarging(BilinearMatrix()), batch()
+    twin.set_weights(model.get_weights())
+    directions = vectors(model.trainable_variables)
+    (product,) = products(model, size, data, directions)
+    (expected,) = products(twin, size, data, directions)
+    for a, b in zip(product, expected, strict=True):
+        # TensorFlow resizes in float32.
+        np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max(), rtol=1e-6)
+
+
+class Clipped(keras.Sequential):
+    """Clips the gradient of each unit by the norm of its weights."""
+
+    def clipped(self, data):
+        x, y, _ = data
+        variables = self.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        gradients = tape.gradient(loss, [each.value for each in variables])
+        pairs = zip(gradients, variables, strict=True)
+        return [self.clip(gradient, weight) for gradient, weight in pairs], variables
+
+    def clip(self, gradient, weight):
+        limit = 0.1 * keras.ops.norm(weight, axis=0) + 0.01
+        norm = keras.ops.norm(gradient, axis=0)
+        clipped = gradient * (limit / keras.ops.maximum(norm, 1e-6))
+        return keras.ops.where(norm > limit, clipped, gradient)
+
+    def train_step(self, data):
+        gradients, variables = self.clipped(data)
+        self.optimizer.apply(gradients, variables)
+        return {}
+
+
+def test_product_of_clipped_gradients_is_their_difference(monkeypatch):
+    # One unit is dead in all rows, and its gradient is 0. The last bias is 0 too, where
+    # its norm has no derivative: along `other` it does not change.
+    model, data = Clipped([layers.Dense(4, "relu"), layers.Dense(CLASSES)]), batch()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss=loss)
+    model.build((None, FEATURES))
+    model.layers[0].bias.assign([-99.0, 0.0, 0.0, 0.0])
+    vector, other = vectors(model.trainable_variables, 2)
+    other[-1] = tf.zeros_like(other[-1])
+    (product,) = products(model, None, data, [vector])
+    monkeypatch.setattr(
+        f"{__name__}.gradient", lambda model, data: model.clipped(data)[0]
+    )
+    # What is clipped is no gradient, and its derivative not symmetric: v'Ju = u'(J'v).
+    expected = inner_product(difference(model, data, other), vector)
+    np.testing.assert_allclose(inner_product(product, other), expected, rtol=1e-7)
+
+
+def with_fixed_batch():
+    inputs = keras.Input((FEATURES,))
+    hidden = keras.ops.reshape(layers.Dense(4)(inputs), (ROWS, 4))
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax")(hidden))
+
+
+def with_state():
+    inputs = keras.Input(batch_shape=(ROWS, FEATURES))
+    sequence = layers.Reshape((3, 2))(inputs)
+    hidden = layers.LSTM(4, stateful=True)(sequence)
+    return keras.Model(inputs, layers.Dense(CLASSES, "softmax")(hidden))
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("make", [with_fixed_batch, with_state])
+def test_model_that_takes_no_part_has_the_curvature_of_the_whole(make, is_known):
+    model, data = make(), batch()
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    (vector,) = directions = vectors(model.trainable_variables)
+    expected = difference(model, data, vector)
+    begin_anew(model)
+    signature = [
+        tf.TensorSpec([length if is_known else None, *each.shape[1:]], each.dtype)
+        for each in data
+        for length in [len(each)]
+    ]
+
+    def product(*data):
+        return products(model, 9, data, directions)[0]
+
+    traced = tf.function(product, input_signature=signature, autograph=False)
+    with pytest.warns(UserWarning, match=r"whole batch.*curvature_batch_size=None"):
+        actual = traced(*data)
+    assert_close(actual, expected)
+
+
+def test_sparse_batch_has_the_curvature_of_the_whole():
+    inputs = keras.Input((FEATURES,), sparse=True)
+    hidden = layers.Dense(4, "tanh")(inputs)
+    model = keras.Model(inputs, layers.Dense(CLASSES, "softmax")(hidden))
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    x, *others = batch()
+    sparse = tf.sparse.from_dense(x), *others
+    (vector,) = directions = vectors(model.trainable_variables)
+    with pytest.warns(UserWarning, match="whole batch"):
+        (product,) = products(model, 0.5, sparse, directions)
+    assert_close(product, difference(model, sparse, vector))
+
+
+def test_warning_of_the_whole_batch_is_given_once():
+    model, data = with_fixed_batch(), batch()
+    model.compile("sgd", loss="sparse_categorical_crossentropy")
+    curvature = Curvature(model, 9)
+    with pytest.warns(UserWarning, match="whole batch"), curvature.recording(data):
+        pass
+    with curvature.recording(data):  # Warnings are errors.
+        pass

@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import layers, optimizers
 
 from keras_lr import _keras
-from keras_lr.training.schedule.training_step import TrainingStep
+from keras_lr.training.schedule.training_step import TrainingStep, zeros_like
+from tests.bilinear_matrix import BilinearMatrix
 from tests.small_problem import BATCH, CLASSES, FEATURES, STEPS, data
 
 
@@ -157,3 +158,50 @@ class Fetches(optimizers.SGD):
 def test_step_that_cannot_be_differentiated_is_refused_in_the_name_of_its_owner():
     with pytest.raises(ValueError, match=r"`mine` takes .*<Fetches>"):
         TrainingStep(built(optimizer=Fetches(0.5)), batches()[0], "mine")
+
+
+def enlarging(layer):
+    hidden = layers.Dense(6), layers.Reshape((2, 3, 1)), layer, layers.Flatten()
+    return built(*hidden, layers.Activation("tanh"), optimizer=optimizers.SGD(0.5))
+
+
+def direction(floats):
+    """A tangent or an adjoint of weights alone."""
+    rng = np.random.default_rng(0)
+    weights = [tf.constant(rng.normal(size=w.shape), w.dtype) for w in floats.weights]
+    return zeros_like(floats)._replace(weights=weights)
+
+
+def derivatives(model, batch):
+    """A'a of an adjoint a, and A Z of a tangent Z, of the weights of a step."""
+    step = TrainingStep(model, batch, "test")
+    state, rate = step.state(), model.optimizer.learning_rate.value + 0
+    given = direction(state.floats)
+    back, _ = step.pull_back(state, rate, batch, given)
+    ahead = step.push_forward(state, rate, batch, given, tf.zeros_like(rate))
+    return [*back.weights, *ahead.weights]
+
+
+@pytest.mark.usefixtures("float64")
+def test_step_through_bilinear_resizing_has_the_derivatives_of_its_matrix():
+    model = enlarging(layers.UpSampling2D(2, interpolation="bilinear"))
+    twin = enlarging(BilinearMatrix())
+    twin.set_weights(model.get_weights())
+    batch = batches()[0]
+    for a, b in zip(derivatives(model, batch), derivatives(twin, batch), strict=True):
+        # TensorFlow resizes in float32.
+        np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max(), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_norm_of_dead_units_leaves_the_derivatives_of_a_step_finite():
+    def selected(x):
+        """ReLU, whose gradient is selected too: not 0 times infinity."""
+        return keras.ops.where(x > 0, x, keras.ops.zeros_like(x))
+
+    bias = keras.initializers.Constant(-99.0)
+    dead = layers.Dense(6, selected, bias_initializer=bias)
+    norm = layers.Lambda(keras.ops.norm, arguments={"axis": -1, "keepdims": True})
+    model = built(dead, norm, optimizer=optimizers.SGD(0.5))
+    for each in derivatives(model, batches()[0]):
+        assert np.isfinite(each).all()
