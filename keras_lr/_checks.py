@@ -92,10 +92,10 @@ def fraction(name: str, value: float) -> float:
     return float(value)
 
 
-def fraction_or(name: str, value: float | str, word: str) -> float | str:
-    """Return `value` as a float, or the word; raise if it is neither."""
+def fraction_or(name: str, value: float | str, words: Sequence[str]) -> float | str:
+    """Return `value` as a float, or one of the words; raise if it is neither."""
     if isinstance(value, str):
-        return nonnegative_number_or(name, value, word)
+        return one_of(name, value, words)
     return fraction(name, value)
 
 

@@ -1,5 +1,6 @@
 """`MARTHE`: hypergradients of the validation loss move the learning rate."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from keras_lr._checks import (
     positive_number,
 )
 from keras_lr.callbacks.base import FLOOR, LearningRateCallback
+from keras_lr.rules.marthe import SAFE_DISCOUNT
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.fit.online_fit import OnlineFit
@@ -41,6 +43,9 @@ HIGHEST_STEP = 1.0
 # The log update starts from this part of the optimizer's rate: a start that is too low
 # costs a few steps, one that is too high the training.
 START = 0.01
+# With the automatic discount: the part of the training that the tangent looks back, the
+# share of a new tangent in the average, the overshoot from which the rate may not rise.
+MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 
@@ -63,10 +68,14 @@ class MARTHE(LearningRateCallback):
         \text{additive:} \quad \eta_{t+1} = \max(\eta_t - \beta \Delta_{t+1}, 0)
 
     with :math:`A_t` and :math:`B_t` the derivatives of the optimizer's own step with
-    respect to its state and to the rate. Costs one Hessian-vector product a step, of a
-    quarter of the batch, and the gradient of a validation batch (none without
-    validation data): about 1.8 and 2.8 plain steps of arithmetic. Memory: one more copy
-    of the weights and of the optimizer's state.
+    respect to its state and to the rate. By default :math:`\mu = 1 - 5 / T` in a
+    training of T steps, a moving average of Z decides, and the rate does not rise after
+    a step that ran up the other side of the valley.
+
+    Costs one Hessian-vector product a step, of a quarter of the batch, and the gradient
+    of a validation batch (none without validation data): about 1.8 and 2.8 plain steps
+    of arithmetic. Memory: one more copy of the optimizer's state, and three of the
+    weights.
 
     Args:
         validation_data: What E is measured on: (x, y) or (x, y, sample_weight) as
@@ -84,7 +93,11 @@ class MARTHE(LearningRateCallback):
         hyper_learning_rate_adaptation: Step size of the hyper-learning rate itself
             (kappa in the paper's section 4); `0.0` keeps it fixed.
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
-            for the paper's rule.
+            for the paper's rule. Defaults to `"auto"`: Z looks back a fifth of the
+            training (0.99 as long as nobody knows how long it is). The log update then
+            moves by the cosine of the average of Z over some 100 steps, and does not
+            raise the rate where the cosine of the last step with the gradient after it
+            is above 0.3.
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.
@@ -140,7 +153,9 @@ class MARTHE(LearningRateCallback):
         Moving statistics of batch normalization are constants in E. Replicas use the
         same part of their own rows for the curvature. After a fit the optimizer has
         its last rate, without the annealing, and the last value of what else is tuned.
-        `"auto"` holds two more copies of the weights and of the optimizer's state.
+        Version 0.1.0 had a discount of 0.99 without average and brake: `discount=0.99`
+        is its rule. `hyper_learning_rate="auto"` holds two more copies of the weights
+        to roll back to and, with the additive update, of the optimizer's state.
 
     References:
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.
@@ -153,7 +168,7 @@ class MARTHE(LearningRateCallback):
         update: str = "log",
         hyper_learning_rate: float | str = "auto",
         hyper_learning_rate_adaptation: float = 0.0,
-        discount: float | str = 0.99,
+        discount: float | str = "auto",
         hyperparameters: tuple[str, ...] = ("learning_rate",),
         anneal: float | None = None,
         validation_batch_size: int = 32,
@@ -182,7 +197,7 @@ class MARTHE(LearningRateCallback):
         self.hyper_learning_rate_adaptation = nonnegative_number(
             "hyper_learning_rate_adaptation", hyper_learning_rate_adaptation
         )
-        self.discount = fraction_or("discount", discount, "adaptive")
+        self.discount = fraction_or("discount", discount, ("auto", "adaptive"))
         self.hyperparameters = learning_rate_first("hyperparameters", hyperparameters)
         self.anneal = optional(fraction, "anneal", anneal)
         self.validation_batch_size = positive_integer(
@@ -221,12 +236,18 @@ class MARTHE(LearningRateCallback):
         beta = self.hyper_learning_rate
         if isinstance(beta, str):
             beta = LOG_STEP if self.update == "log" else HIGHEST_STEP
-        return HypergradientRule(
+        rule = HypergradientRule(
             update=self.update,
             hyper_learning_rate=beta,
             adaptation=self.hyper_learning_rate_adaptation,
             discount=None if isinstance(self.discount, str) else self.discount,
         )
+        if self.discount != "auto":
+            return rule
+        rule = dataclasses.replace(rule, discount=SAFE_DISCOUNT, memory=MEMORY)
+        if self.update == "additive":
+            return rule
+        return dataclasses.replace(rule, average=AVERAGE, brake=BRAKE)
 
     def _make_fit(self) -> OnlineFit:
         model, owner = self.model, type(self).__name__

@@ -17,7 +17,9 @@ or, instead of the last line, a move in the same direction without a scale,
 
     eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
 
-For a momentum, its distance from 1 moves in this way. All functions take and return
+where, by default, the tangent Z is replaced by its moving average, and eta does not
+rise after a step that overshot. For a momentum, its distance from 1 moves in this way.
+All functions take and return
 scalars, as numbers or as tensors inside a step. Where a number is not finite, they
 return the state unchanged.
 """
@@ -25,6 +27,9 @@ return the state unchanged.
 from keras import ops
 
 from keras_lr._typing import Tensor
+
+# Discount as long as nobody knows how long the training is.
+SAFE_DISCOUNT = 0.99
 
 
 def additive_update(
@@ -74,6 +79,37 @@ def cosine(
     # Squares that underflow leave a norm too small.
     value = ops.clip(value, -1.0, 1.0)
     return ops.where(is_usable, value, ops.zeros_like(value))
+
+
+def horizon_discount(steps: Tensor, memory: float) -> Tensor:
+    """Return 1 - 1 / (memory T): Z looks back a fixed part of the training.
+
+    Args:
+        steps: T, the steps of the training; 0 or infinite if nobody knows it.
+        memory: The part.
+    """
+    is_known = ops.logical_and(steps > 0.0, ops.isfinite(steps))
+    steps_back = memory * ops.where(is_known, steps, ops.ones_like(steps))
+    discount = ops.maximum(1.0 - 1.0 / steps_back, 0.0)
+    return ops.where(is_known, discount, SAFE_DISCOUNT * ops.ones_like(discount))
+
+
+def moving_average(mean: Tensor, value: Tensor, share: float) -> Tensor:
+    """Return a moving average after one more value."""
+    return mean + share * (value - mean)
+
+
+def braked(moved: Tensor, rate: Tensor, overshoot: Tensor, limit: float) -> Tensor:
+    """Return the new rate; the old one at most, if the last step overshot.
+
+    Args:
+        moved: The new rate.
+        rate: The old rate.
+        overshoot: Cosine of the angle between the last step and the gradient after it.
+            If it is positive, the step went too far: it ran up the other side.
+        limit: Overshoot from which the rate may not rise.
+    """
+    return ops.where(overshoot > limit, ops.minimum(moved, rate), moved)
 
 
 def adapted_hyper_learning_rate(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_lr
 from tests.data.v0_1_0 import write_callbacks
 from tests.small_problem import compiled, fit
 
@@ -37,6 +38,18 @@ def test_interrupted_fit_of_0_1_0_continues_exactly(name, expected, tmp_path):
         np.testing.assert_allclose(history[key], rest, **CLOSE)
     for a, b in zip(model.get_weights(), expected["weights"], strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
+
+
+def test_state_of_0_1_0_serves_the_discount_that_came_later(tmp_path):
+    """The file has no average and no weights before the last step; the rest is read."""
+    folder = shutil.copytree(DATA / "marthe", tmp_path / "marthe")
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    marthe = keras_lr.MARTHE(backup_dir=folder)
+    fit(compiled(), [backup, marthe], write_callbacks.EPOCHS)
+    with np.load(DATA / "marthe" / "keras_lr_hypergradient.npz") as file:
+        rate = float(file["learning_rate_0"])
+    # Not annealed yet where the fit was interrupted.
+    assert marthe.history["learning_rate"][0] == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["optimize_schedule"])

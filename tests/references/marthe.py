@@ -25,6 +25,9 @@ State = tuple[Array, ...]
 # Inputs, `(rows, features)`, and labels, `(rows,)`, integers.
 Batch = tuple[Array, Array]
 
+# With the discount "auto": the part of the training that Z looks back, the share of a
+# new Z in the average, and the overshoot from which the rate may not rise.
+MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
 
@@ -171,7 +174,7 @@ class Scalars:
     """
 
     learning_rate: float
-    discount: float | Literal["adaptive"] = "adaptive"
+    discount: float | Literal["adaptive", "auto"] = "adaptive"
     hyper_learning_rate: float = 0.0
     step_size: float | None = None
     update: Literal["additive", "log"] = "additive"
@@ -180,10 +183,10 @@ class Scalars:
 
     def __post_init__(self) -> None:
         self.eta, self.beta = self.learning_rate, self.hyper_learning_rate
-        self.mu = 0.0 if self.discount == "adaptive" else self.discount
+        self.mu = 0.0 if isinstance(self.discount, str) else self.discount
         self.c, self.Delta = 0.0, 0.0
 
-    def move(self, Delta: float, g1: float, cos: float) -> None:
+    def move(self, Delta: float, g1: float, cos: float, overshoot: float = 0.0) -> None:
         if self.step_size is not None:
             self.beta = next_beta(self.beta, self.step_size, Delta, self.Delta)
         if self.discount == "adaptive":
@@ -192,6 +195,8 @@ class Scalars:
             eta = next_eta(self.eta, self.beta, Delta)
         else:
             eta = next_eta_log(self.eta, self.beta, cos)
+            if self.discount == "auto" and overshoot > BRAKE:
+                eta = min(eta, self.eta)
         self.eta = min(max(eta, self.minimum), self.maximum)
         self.Delta = Delta
 
@@ -211,14 +216,17 @@ def marthe(
     Of before the step: "learning_rate" eta_t, "discount" mu_t, which multiplied Z_t,
     "loss" L_t(w_t) with the penalty. Of after it: "weights" w_{t+1}, "tangent" the
     weights' part of Z_{t+1}, "validation_loss" E(w_{t+1}), "hypergradient" Delta_{t+1},
-    "one_step" g1(w_t, eta_t), and "hyper_learning_rate" beta_{t+1}, with which
-    eta_{t+1} was made. The options are those of `Scalars`.
+    "one_step" g1(w_t, eta_t), "overshoot" the cosine of the step with grad E, and
+    "hyper_learning_rate" beta_{t+1}, with which eta_{t+1} was made. The options are
+    those of `Scalars`.
     """
     scalars = Scalars(**options)
     history: dict[str, list[Any]] = {}
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
-    Z = zeros
+    Z, Z_mean = zeros, zeros[0]
+    if scalars.discount == "auto":
+        scalars.mu = 1 - 1 / (MEMORY * len(batches))
     for t, (x, y) in enumerate(batches):
         w, eta, mu = state[0], scalars.eta, scalars.mu
         entry = {"learning_rate": eta, "discount": mu}
@@ -228,12 +236,15 @@ def marthe(
         dg = hessian_product(w, past[0], x, y, penalty)
         Z = tangent(optimizer, state, past, g=g, dg=dg, eta=eta)  # (9)
         B = tangent(optimizer, state, zeros, g=g, dg=np.zeros_like(g), eta=eta)
-        state = optimizer.step(state, g, eta)
+        weights_before, state = w, optimizer.step(state, g, eta)
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)
         grad_E = gradient(w, *of_E)
         Delta, g1 = float(Z[0] @ grad_E), float(B[0] @ grad_E)
-        scalars.move(Delta, g1, cosine(Z[0], grad_E))
-        entry |= {"weights": w, "tangent": Z[0]}
+        Z_mean = Z_mean + AVERAGE * (Z[0] - Z_mean)
+        decides = Z_mean if scalars.discount == "auto" else Z[0]
+        overshoot = cosine(w - weights_before, grad_E)
+        scalars.move(Delta, g1, cosine(decides, grad_E), overshoot)
+        entry |= {"weights": w, "tangent": Z[0], "overshoot": overshoot}
         entry |= {"validation_loss": cross_entropy(w, *of_E)}
         entry |= {"hypergradient": Delta, "one_step": g1}
         entry |= {"hyper_learning_rate": scalars.beta}

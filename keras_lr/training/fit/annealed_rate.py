@@ -52,6 +52,7 @@ class AnnealedRate:
             Hyperparameter(model, LEARNING_RATE, self.dtype, limits)
             for _ in self.optimizers
         ]
+        self._reduction = 1.0
         self._floor = floor
         self._anneal = anneal
         self._horizon = Horizon(model)
@@ -88,12 +89,14 @@ class AnnealedRate:
             rate: Rate to start from; `None` for the optimizer's current one.
             scale: Factor on the current rate of an optimizer that has not taken a step.
         """
+        self._reduction = 1.0
         for optimizer, hyperparameter in zip(self.optimizers, self.rates, strict=True):
             value = rate
             if value is None:
                 is_fresh = _keras.to_float(optimizer.iterations) == 0.0
                 value = _keras.to_float(optimizer.learning_rate)
-                value *= scale if is_fresh else 1.0
+                self._reduction = scale if is_fresh else 1.0
+                value *= self._reduction
             hyperparameter.start(value)
             self._set_floor(hyperparameter)
         for written in self._written:
@@ -142,6 +145,13 @@ class AnnealedRate:
             rate.value.assign(rate.clipped(factor * rate.value.value))
         return _keras.to_float(self.rate.value)
 
+    def undo_reduction(self) -> None:
+        """Return to the rates that the optimizers had, if the first one was lower."""
+        for rate in self.rates:
+            rate.value.assign(rate.clipped(rate.value.value / self._reduction))
+        self._reduction = 1.0
+        self.write_on_host()
+
     def write_on_host(self) -> None:
         """Set the optimizer's rate between two steps."""
         self._write(self._factor_on_host())
@@ -162,6 +172,10 @@ class AnnealedRate:
             factor: Result of `factor`, if it is known already.
         """
         self._write(self.factor() if factor is None else factor)
+
+    def steps(self) -> Tensor:
+        """Return the steps of the training, 0 as long as nobody knows them."""
+        return self._horizon.steps()
 
     def advance(self) -> None:
         """Count the step."""

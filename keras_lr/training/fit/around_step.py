@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -158,6 +158,21 @@ class AroundStep:
         """
         self.start()
         return f"a learning rate of {self.rate.cut(factor):.3g}"
+
+    def look_at(self, rows: Mapping[str, Sequence[float]]) -> str | None:
+        """Act on what steps recorded, on the host, between two steps.
+
+        Args:
+            rows: What is recorded of each step, by columns.
+
+        Returns:
+            What the user should know, if anything.
+        """
+        return None
+
+    def added_variables(self) -> list[str]:
+        """Return the names of `variables` that version 0.1.0 did not write."""
+        return []
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names.

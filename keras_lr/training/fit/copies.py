@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +18,7 @@ PREFIX = "guard_"
 
 
 class Copies:
-    """A good copy of weights, optimizer and hyperparameters, and perhaps a candidate.
+    """A good copy of weights and hyperparameters, and perhaps a candidate.
 
     The good copy of the weights that are trained is in variables, which the traced step
     can read.
@@ -27,21 +26,28 @@ class Copies:
     Args:
         model: A built, compiled model with a built optimizer.
         values: Variables of the hyperparameters that move.
+        renews_optimizer: Whether the optimizer gets its initial state where the good
+            copy is assigned; if not, its variables are copied too.
 
     Attributes:
         good_weights: Good copy of the weights that are trained.
     """
 
     def __init__(
-        self, model: keras.Model, values: Sequence[keras.Variable] = ()
+        self,
+        model: keras.Model,
+        values: Sequence[keras.Variable] = (),
+        *,
+        renews_optimizer: bool = False,
     ) -> None:
         self._model = model
         self._values = values
+        self._renews_optimizer = renews_optimizer
         # All but the weights that are trained.
         self._good: list[Tensor] = []
         self._candidate: list[Tensor] | None = None
-        # The optimizer's initial state, on the host: it is hardly ever needed.
-        self._initial: list[Any] = []
+        # The optimizer's initial state, `None` for zeros.
+        self._initial: list[np.ndarray | None] = []
         with model.distribute_strategy.scope():
             self.good_weights = [
                 replicas.shared_like(each, "good") for each in model.trainable_variables
@@ -49,7 +55,10 @@ class Copies:
 
     def start(self) -> None:
         """Take the present state for the good one, and the optimizer's initial one."""
-        self._initial = [each.numpy() for each in self._model.optimizer.variables]
+        self._initial = []
+        if self._renews_optimizer:
+            variables = self._model.optimizer.variables
+            self._initial = [_none_for_zeros(each) for each in variables]
         self._set_good(self._present())
         self._candidate = None
 
@@ -81,18 +90,14 @@ class Copies:
         values = [ops.copy(each.value) for each in self._values]
         self._good[len(self._good) - len(values) :] = values
 
-    def restore(self, *, renews_optimizer: bool = False) -> None:
-        """Assign the good copy, to the last bit, and forget the candidate.
-
-        Args:
-            renews_optimizer: Whether the optimizer gets its initial state instead.
-        """
+    def restore(self) -> None:
+        """Assign the good copy, to the last bit, and forget the candidate."""
         for variable, copy in zip(self._variables(), self._all_good(), strict=True):
             variable.assign(copy)
-        if renews_optimizer:
+        if self._renews_optimizer:
             variables = self._model.optimizer.variables
             for variable, value in zip(variables, self._initial, strict=True):
-                variable.assign(value)
+                variable.assign(ops.zeros_like(variable) if value is None else value)
         self._candidate = None
 
     def distance(self) -> float:
@@ -115,6 +120,7 @@ class Copies:
             f"{PREFIX}{name}_{index}": state_file.array(each)
             for name, tensors in named.items()
             for index, each in enumerate(tensors)
+            if each is not None
         }
 
     def set_arrays(self, named: Mapping[str, np.ndarray]) -> None:
@@ -129,7 +135,11 @@ class Copies:
         self._candidate = None
         if f"{PREFIX}candidate_0" in named:
             self._candidate = _tensors(named, "candidate", every)
-        self._initial = _tensors(named, "initial", self._model.optimizer.variables)
+        self._initial = []
+        if self._renews_optimizer:
+            number = len(self._model.optimizer.variables)
+            names = [f"{PREFIX}initial_{index}" for index in range(number)]
+            self._initial = [named.get(name) for name in names]
 
     def _all_good(self) -> list[Tensor]:
         return [*(each.value for each in self.good_weights), *self._good]
@@ -148,7 +158,13 @@ class Copies:
         trained = self._model.trainable_variables
         ids = {id(each) for each in trained}
         others = [each for each in self._model.weights if id(each) not in ids]
-        return [*trained, *others, *self._model.optimizer.variables, *self._values]
+        slots = [] if self._renews_optimizer else self._model.optimizer.variables
+        return [*trained, *others, *slots, *self._values]
+
+
+def _none_for_zeros(variable: keras.Variable) -> np.ndarray | None:
+    values = variable.numpy()
+    return values if values.any() else None
 
 
 def _tensors(

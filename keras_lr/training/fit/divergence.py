@@ -89,14 +89,17 @@ class _State:
 class DivergenceGuard:
     """Watches the losses of the steps, and holds a copy of a good state.
 
-    There are two copies of the weights and of the optimizer's variables: the good one,
-    and a candidate that becomes good if the losses after it are lower than at the good
-    one. For some steps after a candidate, and while the training is under suspicion,
-    each step evaluates its batch once more, at the good weights.
+    There are two copies of the weights and, unless they are renewed, of the optimizer's
+    variables: the good one, and a candidate that becomes good if the losses after it
+    are lower than at the good one. For some steps after a candidate, and while the
+    training is under suspicion, each step evaluates its batch once more, at the good
+    weights.
 
     Args:
         model: A built, compiled model with a built optimizer.
         values: Variables of the hyperparameters that move, rolled back too.
+        renews_optimizer: Whether a rollback gives the optimizer the state from before
+            the first step. If not, its variables are copied too.
 
     Attributes:
         can_repeat: Whether the loss of a batch can be evaluated at other weights.
@@ -104,10 +107,14 @@ class DivergenceGuard:
     """
 
     def __init__(
-        self, model: keras.Model, values: Sequence[keras.Variable] = ()
+        self,
+        model: keras.Model,
+        values: Sequence[keras.Variable] = (),
+        *,
+        renews_optimizer: bool = False,
     ) -> None:
         self._model = model
-        self._copies = Copies(model, values)
+        self._copies = Copies(model, values, renews_optimizer=renews_optimizer)
         self._state = _State()
         self._verdict: Verdict = "open"
         self.can_repeat = True
@@ -221,14 +228,9 @@ class DivergenceGuard:
         else:
             self._verdict = self._without_pairs(LAST)
 
-    def restore(self, *, renews_optimizer: bool = False) -> None:
-        """Assign the good state, to the last bit.
-
-        Args:
-            renews_optimizer: Whether the optimizer gets the state from before the first
-                step instead.
-        """
-        self._copies.restore(renews_optimizer=renews_optimizer)
+    def restore(self) -> None:
+        """Assign the good state, to the last bit."""
+        self._copies.restore()
         state = self._state
         state.losses, state.pairs = state.losses.restarted(), []
         state.last_copy = state.last_restart = state.losses.steps

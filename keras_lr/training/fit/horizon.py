@@ -72,6 +72,10 @@ class Horizon:
         # A data set may have more batches than it said.
         return ops.maximum(part, 0.0)
 
+    def steps(self) -> Tensor:
+        """Return the steps of the training, 0 as long as nobody knows them."""
+        return self._total.value * self._stride.value
+
     def advance(self) -> None:
         """Count a step, inside it."""
         self._position.assign(self._position.value + self._stride.value)

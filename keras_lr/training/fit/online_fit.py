@@ -89,7 +89,9 @@ class OnlineFit(Fit):
         self._guard = None
         if guards:
             values = [each.value for each in (self.rate.rate, *self._others)]
-            self._guard = DivergenceGuard(model, values)
+            self._guard = DivergenceGuard(
+                model, values, renews_optimizer=around_step.renews_optimizer
+            )
         self._has_loss = False
         self._batches_fetched = 0
 
@@ -132,6 +134,7 @@ class OnlineFit(Fit):
         self.around_step.start()
         self._steps = self._failed = 0
         self._has_spoken = False
+        self._notice: str | None = None
         if self._guard is not None:
             self._guard.start()
 
@@ -158,6 +161,7 @@ class OnlineFit(Fit):
             self._steps += 1
             if failed and not self._failed:
                 self._failed = self._steps
+        self._notice = self.around_step.look_at(rows) or self._notice
         # A user's own training step may not report its loss.
         if self._guard is not None and self._has_loss:
             self._guard.observe(rows)
@@ -170,7 +174,7 @@ class OnlineFit(Fit):
         if self._guard is None or not self._guard.has_diverged():
             return None
         factor = FIRST_CUT if self._guard.is_at_beginning else CUT
-        self._guard.restore(renews_optimizer=self.around_step.renews_optimizer)
+        self._guard.restore()
         outcome = self.around_step.restart(factor)
         self._guard.accept_values()
         self.rate.write_on_host()
@@ -183,7 +187,10 @@ class OnlineFit(Fit):
         return outcome
 
     def remark(self) -> str | None:
-        """Say once that there were steps without a finite loss and gradient."""
+        """Say once what the method noticed, and that there were steps left out."""
+        if self._notice is not None:
+            notice, self._notice = self._notice, None
+            return notice
         is_open = self._guard is not None and self._guard.is_suspicious
         if not self._failed or self._has_spoken or is_open:
             return None
@@ -227,7 +234,13 @@ class OnlineFit(Fit):
         """Read the state of the end of an epoch, if it is there."""
         variables = self.around_step.variables()
         path = self._file(directory)
-        arrays = state_file.read(path, variables, epoch, prefix=GUARD_PREFIX)
+        arrays = state_file.read(
+            path,
+            variables,
+            epoch,
+            prefix=GUARD_PREFIX,
+            added=self.around_step.added_variables(),
+        )
         if self._guard is None:
             return
         self._guard.accept_values()

@@ -3,7 +3,7 @@
 import os
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def read(
     variables: Mapping[str, keras.Variable],
     epoch: int,
     prefix: str | None = None,
+    added: Sequence[str] = (),
 ) -> dict[str, np.ndarray] | None:
     """Set the variables to those of the end of an epoch.
 
@@ -57,6 +58,8 @@ def read(
         variables: Variables by names.
         epoch: Number of the epoch.
         prefix: How the names of further arrays begin; `None` if there may be none.
+        added: Names that files of earlier versions lack. Those variables stay as they
+            are.
 
     Returns:
         The further arrays, by names; `None` if the file does not hold the variables. A
@@ -69,10 +72,12 @@ def read(
     if int(arrays.pop("epoch", -1)) != epoch:
         return _warn(path, f"it is not that of epoch {epoch + 1}")
     further = {n: x for n, x in arrays.items() if prefix and n.startswith(prefix)}
-    shapes = {name: tuple(each.shape) for name, each in variables.items()}
+    lacking = {name for name in added if name not in arrays}
+    present = {n: each for n, each in variables.items() if n not in lacking}
+    shapes = {name: tuple(each.shape) for name, each in present.items()}
     if shapes != {n: x.shape for n, x in arrays.items() if n not in further}:
         return _warn(path, "it belongs to another model or optimizer")
-    for name, variable in variables.items():
+    for name, variable in present.items():
         variable.assign(arrays[name])
     return further
 

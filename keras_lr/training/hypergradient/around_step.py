@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lr import _keras
@@ -30,12 +31,16 @@ from keras_lr.training.fit.around_step import (
 )
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.hypergradient.objective import Evaluate, Objective
+from keras_lr.training.hypergradient.overshoot import Overshoot
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
     HypergradientRule,
     Observation,
     TunedHyperparameter,
 )
 
+# Steps without a hypergradient that is finite, from the first one on, after which the
+# rate does not wait any longer.
+PATIENCE = 10
 # Part of the hyper-learning rate that is left after any number of divergences.
 LEAST_STEP = 0.125
 RULE_COLUMNS = ("hypergradient", "discount", "hyper_learning_rate")
@@ -89,6 +94,7 @@ class HypergradientStep(AroundStep):
             TunedHyperparameter(model, step, each, rule)
             for each in (rate.rate, *others)
         ]
+        self._overshoot = None if rule.brake is None else Overshoot(model, step)
         self._looks_back = rule.discount != 0.0
         self.renews_optimizer = rule.update == "log"
         with model.distribute_strategy.scope():
@@ -99,12 +105,41 @@ class HypergradientStep(AroundStep):
         named = {"count": self._count} | self._objective.variables()
         for each in self.tuned:
             named |= each.variables()
-        return named
+        previous = [] if self._overshoot is None else self._overshoot.variables
+        return named | {f"previous_{i}": each for i, each in enumerate(previous)}
+
+    def added_variables(self) -> list[str]:
+        """Return the names of `variables` that version 0.1.0 did not write."""
+        averages = {f"{each.name}_average" for each in self.tuned}
+        parts = {"previous", *averages}
+        return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
     def start(self) -> None:
         """Forget the tangents, and what the rules have learned, on the host."""
         for each in self.tuned:
             each.start()
+        self._finite = self._unknown = 0
+        self._remember_weights()
+
+    def look_at(self, rows: Mapping[str, Sequence[float]]) -> str | None:
+        """Return to the compiled rate if there is no hypergradient from the beginning.
+
+        The first one may be 0: without validation data there is no tangent yet.
+        """
+        is_finite = np.isfinite(rows[RULE_COLUMNS[0]])
+        self._finite += int(is_finite.sum())
+        self._unknown += int(np.sum(~is_finite & (np.asarray(rows["failed"]) == 0.0)))
+        if self._finite > 1 or self._unknown < PATIENCE * self._every:
+            return None
+        self._finite = 2
+        self.rate.undo_reduction()
+        rate = _keras.to_float(self.rate.value)
+        return (
+            f"has had no finite hypergradient in the first {self._unknown} steps: "
+            "something in the model has no second derivative where it is evaluated. "
+            f"The learning rate stays at {rate:.3g} until there is one. "
+            "`keras_lr.HypergradientDescent` needs no second derivatives."
+        )
 
     def restart(self, factor: float) -> str:
         """Begin anew with a lower rate, or a lower hyper-learning rate."""
@@ -140,6 +175,7 @@ class HypergradientStep(AroundStep):
             self._where_needed(
                 lambda: self._advance(gradients, values, step.factor, carried)
             )
+            self._remember_weights()
             step.take()
             return row | self._objective.after_step(self._observe)
 
@@ -149,6 +185,8 @@ class HypergradientStep(AroundStep):
         """Return mu Z and H mu Z of each hyperparameter, up to the scale of Z."""
         if recording is None:
             return [None for _ in self.tuned]
+        for each in self.tuned:
+            each.set_discount(self.rate.steps())
         tangents = [each.carry() for each in self.tuned]
         scale = step.loss_scale
         # A vector of length 1 passes through layers of half precision.
@@ -203,23 +241,28 @@ class HypergradientStep(AroundStep):
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
 
-        def look() -> tuple[Tensor, list[Observation]]:
+        def look() -> tuple[Tensor, Tensor, list[Observation]]:
             loss, gradients = evaluate(is_due)
-            square = None
+            dtype, square, overshoot = self.rate.dtype, None, 0.0
             if self._rule.needs_norms:
-                square = inner_product(gradients, gradients, self.rate.dtype)
-            return self._cast(
-                (loss, [each.observe(gradients, square) for each in self.tuned])
-            )
+                square = inner_product(gradients, gradients, dtype)
+            if self._overshoot is not None and square is not None:
+                overshoot = self._overshoot.cosine(gradients, square, dtype)
+            observations = [each.observe(gradients, square) for each in self.tuned]
+            return self._cast((loss, overshoot, observations))
 
-        loss, observations = self._when_due(look, is_due)
+        loss, overshoot, observations = self._when_due(look, is_due)
         row = {"validation_loss": loss}
         for tuned, observation in zip(self.tuned, observations, strict=True):
-            delta, mu, beta = tuned.update(observation, is_due)
+            delta, mu, beta = tuned.update(observation, is_due, overshoot)
             row[hypergradient_of(tuned.name)] = delta
             if tuned.name == LEARNING_RATE:
                 row |= {"discount": mu, "hyper_learning_rate": beta}
         return row
+
+    def _remember_weights(self) -> None:
+        if self._overshoot is not None:
+            self._overshoot.remember()
 
     def _when_due(self, look: Callable[[], Any], is_due: Tensor) -> Any:
         import tensorflow as tf
@@ -230,7 +273,7 @@ class HypergradientStep(AroundStep):
         if replicas.number_of_replicas() == 1:
             names = Observation._fields
             observations = [Observation(*[nothing] * len(names)) for _ in self.tuned]
-            return tf.cond(is_due, look, lambda: (nothing, observations))
+            return tf.cond(is_due, look, lambda: (nothing, nothing, observations))
         # Replicas cannot communicate inside a branch.
         return tf.nest.map_structure(lambda x: ops.where(is_due, x, nothing), look())
 

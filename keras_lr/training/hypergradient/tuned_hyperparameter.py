@@ -13,6 +13,7 @@ from keras_lr.rules import marthe
 from keras_lr.training.derivatives.optimizer_tangent import Carried, OptimizerTangent
 from keras_lr.training.derivatives.tensors import inner_product
 from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.hypergradient.tangent_average import TangentAverage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +25,20 @@ class HypergradientRule:
         hyper_learning_rate: beta_0.
         adaptation: kappa, the step size of beta; 0 for a fixed one.
         discount: mu; `None` for the adaptive one.
+        memory: Part of the training that Z looks back, from which mu follows; `None`
+            for a mu that is given.
+        average: Share of a new Z in the average of Z whose cosine moves it; 1 for Z
+            itself.
+        brake: Overshoot from which the learning rate may not rise; `None` for no limit.
     """
 
     update: str
     hyper_learning_rate: float
     adaptation: float
     discount: float | None
+    memory: float | None = None
+    average: float = 1.0
+    brake: float | None = None
 
     @property
     def needs_norms(self) -> bool:
@@ -47,8 +56,10 @@ class Observation(NamedTuple):
     Attributes:
         hypergradient: Delta = <Z, grad E>.
         one_step: <B, grad E>, 0 where it is not needed.
-        cosine: Cosine of the angle between Z and grad E, 0 where it is not needed.
-        tangent_square: ||Z||^2 of the weights, 0 where it is not needed.
+        cosine: Cosine of the angle between Z, or its average, and grad E; 0 where it is
+            not needed.
+        tangent_square: ||Z||^2 of the weights, or of the average, 0 where it is not
+            needed.
     """
 
     hypergradient: Tensor
@@ -89,6 +100,9 @@ class TunedHyperparameter:
         if rule.discount is None:
             # B_t, without a past.
             self.tangents.append(OptimizerTangent(model, step, name, keeps_slots=False))
+        self._average: TangentAverage | None = None
+        if rule.average < 1.0:
+            self._average = TangentAverage(model, step, rule.average)
         with model.distribute_strategy.scope():
             self.beta, self.mu, self._horizon, self._last = (
                 replicas.shared_scalar(f"{name}_{scalar}", dtype)
@@ -106,6 +120,8 @@ class TunedHyperparameter:
             scalar.assign(0.0)
         for tangent in self.tangents:
             tangent.clear()
+        if self._average is not None:
+            self._average.clear()
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
@@ -121,8 +137,16 @@ class TunedHyperparameter:
         tangents = [
             v for each in self.tangents for part in each.variables for v in part
         ]
-        variables = enumerate([*scalars, *tangents])
-        return {f"{self.name}_{index}": variable for index, variable in variables}
+        named = dict(enumerate([*scalars, *tangents]))
+        average = {} if self._average is None else self._average.variables
+        named |= {f"average_{i}": each for i, each in enumerate(average)}
+        return {f"{self.name}_{key}": variable for key, variable in named.items()}
+
+    def set_discount(self, steps: Tensor) -> None:
+        """Set mu by the steps of the training, in a step, unless it is given."""
+        if self._rule.memory is not None:
+            steps = ops.cast(steps, self._dtype)
+            self.mu.assign(marthe.horizon_discount(steps, self._rule.memory))
 
     def carry(self) -> StepState:
         """Set the factor `scale` for the step, and return mu Z_t without it.
@@ -146,6 +170,8 @@ class TunedHyperparameter:
             lambda: tf.nest.map_structure(rescaled, tangent),
             lambda: tf.nest.map_structure(tf.identity, tangent),
         )
+        if self._average is not None:
+            tf.cond(is_lost, self._average.clear, lambda: None)
         self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
         self._is_lost.assign(0.0)
         return tangent
@@ -172,6 +198,8 @@ class TunedHyperparameter:
         """Set `tangents`."""
         for tangent, value in zip(self.tangents, values, strict=True):
             tangent.assign(value)
+        if self._average is not None:
+            self._average.follow(values[0].weights, self._scale.value)
 
     def observe(
         self, gradients: Sequence[Tensor], square: Tensor | None
@@ -185,7 +213,10 @@ class TunedHyperparameter:
         weights = self._tangent.values().weights
         hypergradient = inner_product(weights, gradients, self._dtype)
         cosine = tangent_square = ops.zeros_like(hypergradient)
-        if self._rule.needs_norms:
+        if self._average is not None:
+            product, tangent_square = self._average.products(gradients, self._dtype)
+            cosine = marthe.cosine(product, tangent_square, square)
+        elif self._rule.needs_norms:
             tangent_square = inner_product(weights, weights, self._dtype)
             cosine = marthe.cosine(hypergradient, tangent_square, square)
         hypergradient = hypergradient * self._scale.value
@@ -194,12 +225,16 @@ class TunedHyperparameter:
             one_step = inner_product(part.values().weights, gradients, self._dtype)
         return Observation(hypergradient, one_step, cosine, tangent_square)
 
-    def update(self, observation: Observation, is_due: Tensor) -> tuple[Tensor, ...]:
+    def update(
+        self, observation: Observation, is_due: Tensor, overshoot: Tensor
+    ) -> tuple[Tensor, ...]:
         """Move beta, then mu, then the hyperparameter, by what a step showed.
 
         Args:
             observation: What the step showed.
             is_due: Whether an update is due; if not, nothing moves.
+            overshoot: Cosine of the last step with the gradient after it, 0 where it is
+                not needed.
 
         Returns:
             Delta, mu and beta of this update.
@@ -218,7 +253,10 @@ class TunedHyperparameter:
                 mu, horizon, delta, observation.one_step
             )
         direction = observation.cosine if rule.needs_norms else delta
-        moved = self._moved(hyperparameter.value.value, direction, beta)
+        rate = hyperparameter.value.value
+        moved = self._moved(rate, direction, beta)
+        if rule.brake is not None and hyperparameter.is_learning_rate:
+            moved = marthe.braked(moved, rate, overshoot, rule.brake)
         value = hyperparameter.clipped(moved)
         # A norm that overflows says nothing either: Z starts anew.
         is_finite = ops.isfinite(delta + observation.tangent_square)

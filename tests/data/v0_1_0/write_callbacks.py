@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 
 EPOCHS, INTERRUPTED_IN = 4, 2
 MAKERS = {
-    "marthe": lambda folder: keras_lr.MARTHE(backup_dir=folder),
+    "marthe": lambda folder: keras_lr.MARTHE(discount=0.99, backup_dir=folder),
     "marthe_adaptive": lambda folder: keras_lr.MARTHE(
         small_problem.data(1),
         update="additive",

@@ -51,8 +51,8 @@ def advance(guard, loss=1.0, good=2.0):
     observe(guard, [loss] * 8, good)
 
 
-def started(model, values=()):
-    guard = DivergenceGuard(model, values)
+def started(model, values=(), **options):
+    guard = DivergenceGuard(model, values, **options)
     guard.start()
     return guard
 
@@ -140,15 +140,18 @@ def test_values_go_back_too_until_others_are_accepted(model):
     assert float(rate.value) == 0.25
 
 
-def test_optimizer_is_renewed_on_request(model):
-    guard = started(model)
+@pytest.mark.parametrize("steps_before", [0, 1], ids=["fresh", "used"])
+def test_optimizer_is_renewed_on_request(model, steps_before):
+    if steps_before:
+        fit(model, steps_before)
+    guard = started(model, renews_optimizer=True)
     optimizer = model.optimizer.variables
     fresh = [each.numpy() for each in optimizer]
     fit(model)
     weights = model.get_weights()
     advance(guard)
     fit(model)
-    guard.restore(renews_optimizer=True)
+    guard.restore()
     for actual, expected in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(actual, expected)
     for variable, value in zip(optimizer, fresh, strict=True):
@@ -262,9 +265,12 @@ def test_last_suspicion_of_a_fit_is_judged_by_the_losses_alone(model):
     assert not guard.has_diverged()
 
 
-def test_state_in_arrays_is_the_whole_state(model):
+@pytest.mark.parametrize("renews_optimizer", [False, True])
+def test_state_in_arrays_is_the_whole_state(model, renews_optimizer):
     rate = keras.Variable(0.5)
-    first, second = started(model, [rate]), started(model, [rate])
+    first, second = (
+        started(model, [rate], renews_optimizer=renews_optimizer) for _ in range(2)
+    )
     for loss in (2.0, 1.0):
         fit(model, 1)
         advance(first, loss, good=3.0 * loss)
@@ -279,7 +285,7 @@ def test_state_in_arrays_is_the_whole_state(model):
         observe(guard, [9.0] * 4, good=0.5)
         assert guard.has_diverged()
         fit(model)
-        guard.restore(renews_optimizer=True)
+        guard.restore()
         np.testing.assert_array_equal(model.get_weights()[0], named["guard_good_0"])
 
 

@@ -1,0 +1,54 @@
+"""How far the last step ran up the other side of the valley."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_lr._keras import PureStep, replicas
+from keras_lr._typing import Tensor
+from keras_lr.rules import marthe
+from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
+from keras_lr.training.derivatives.tensors import inner_product
+
+
+class Overshoot:
+    """Holds the weights before the last step.
+
+    Args:
+        model: A built, compiled model, in whose strategy's scope they live.
+        step: The step of its optimizer.
+    """
+
+    def __init__(self, model: keras.Model, step: PureStep) -> None:
+        self._weights = step.variables.weights
+        self._moved = compiled_if_large(_differences, step, self._weights)
+        with model.distribute_strategy.scope():
+            self.variables = [
+                replicas.shared_like(each, "previous") for each in self._weights
+            ]
+
+    def remember(self) -> None:
+        """Hold the present weights, on the host or in a step, before it is taken."""
+        for variable, weight in zip(self.variables, self._weights, strict=True):
+            variable.assign(weight.value)
+
+    def cosine(self, gradients: Sequence[Tensor], square: Tensor, dtype: str) -> Tensor:
+        """Return the cosine of the angle between the last step and a gradient after it.
+
+        Args:
+            gradients: The gradient at the present weights.
+            square: Its square, a scalar.
+            dtype: Dtype of the result.
+        """
+        now = [each.value for each in self._weights]
+        step = self._moved(now, [each.value for each in self.variables])
+        return marthe.cosine(
+            inner_product(step, gradients, dtype),
+            inner_product(step, step, dtype),
+            square,
+        )
+
+
+def _differences(now: list[Any], before: list[Any]) -> list[Any]:
+    return [w - p for w, p in zip(now, before, strict=True)]

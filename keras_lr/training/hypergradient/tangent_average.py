@@ -1,0 +1,65 @@
+"""The moving average of a tangent: what stays of Z when the noise of its steps goes."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from keras_lr._keras import PureStep, replicas
+from keras_lr._typing import Tensor
+from keras_lr.rules import marthe
+from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
+from keras_lr.training.derivatives.tensors import inner_product
+
+
+class TangentAverage:
+    """Holds the moving average of the weights' part of Z, zero at first.
+
+    Args:
+        model: A built, compiled model, in whose strategy's scope it lives.
+        step: The step of its optimizer.
+        share: Share of a new Z in the average.
+    """
+
+    def __init__(self, model: keras.Model, step: PureStep, share: float) -> None:
+        weights = step.variables.weights
+        self._share = share
+        self._followed = compiled_if_large(self._plainly_followed, step, weights)
+        with model.distribute_strategy.scope():
+            self.variables = [replicas.shared_like(w, "average") for w in weights]
+
+    def clear(self) -> None:
+        """Set it to zero, on the host or in a step."""
+        for each in self.variables:
+            each.assign(ops.zeros_like(each))
+
+    def follow(self, tangent: Sequence[Tensor], scale: Tensor) -> None:
+        """Take in a new Z.
+
+        Args:
+            tangent: The weights' part of Z, without its scale.
+            scale: Factor on it, a scalar.
+        """
+        values = [each.value for each in self.variables]
+        followed = self._followed(values, list(tangent), scale)
+        for variable, value in zip(self.variables, followed, strict=True):
+            variable.assign(value)
+
+    def products(
+        self, gradients: Sequence[Tensor], dtype: str
+    ) -> tuple[Tensor, Tensor]:
+        """Return its scalar product with the gradients, and its square."""
+        values = [each.value for each in self.variables]
+        return (
+            inner_product(values, gradients, dtype),
+            inner_product(values, values, dtype),
+        )
+
+    def _plainly_followed(
+        self, values: list[Tensor], tangent: list[Tensor], scale: Tensor
+    ) -> list[Tensor]:
+        pairs = zip(values, tangent, strict=True)
+        return [
+            marthe.moving_average(mean, ops.cast(scale, z.dtype) * z, self._share)
+            for mean, z in pairs
+        ]
