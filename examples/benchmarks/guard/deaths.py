@@ -6,9 +6,11 @@ is started from Keras's default rate, from a hundredth and from ten times of it,
 batches that are new in each epoch.
 
     python examples/benchmarks/guard/deaths.py --policies marthe walk
+    python examples/benchmarks/guard/deaths.py --policies marthe_unguarded
     python examples/benchmarks/guard/deaths.py --summary
 
-adds the trainings that are missing in `results/deaths.csv`, and prints the table. The
+adds the trainings that are missing in `results/deaths.csv`, and prints the table. With
+`_unguarded`, the guard watches but rolls nothing back. The
 model of a case is built and traced once for all its seeds; a seed sets new weights.
 About a second for a training on one core.
 """
@@ -19,8 +21,10 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -36,10 +40,12 @@ from runs import append, parser, publish, read
 from keras_lr._keras import set_learning_rate
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policy import Policy, RunContext
+from keras_lr.training.fit.divergence import DivergenceGuard
 
 SEEDS = range(100)
 STARTS = (1.0, 0.01, 10.0)
-POLICIES = ("marthe", "walk")
+UNGUARDED = "_unguarded"
+POLICIES = ("marthe", "marthe_unguarded", "walk")
 Rows = tuple[np.ndarray, np.ndarray]
 
 
@@ -119,11 +125,16 @@ def compiled(
     """Return a model, what trains it, and the optimizer's state before its steps."""
     keras.backend.clear_session()
     model = make_model(TINY[problem])
-    made = make_policy(policy, None)
+    made = make_policy(policy.removesuffix(UNGUARDED), None)
     own = made.optimizer or OPTIMIZERS[optimizer]
     model.compile(own(), "sparse_categorical_crossentropy", jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model, made, [each.numpy() for each in model.optimizer.variables]
+
+
+def rolling_nothing_back() -> AbstractContextManager[Any]:
+    """Return a context in which no training counts as diverged."""
+    return mock.patch.object(DivergenceGuard, "has_diverged", return_value=False)
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -141,13 +152,14 @@ def train(run: Run) -> dict[str, Any]:
     context = RunContext(rows, rows, tiny.epochs, tiny.batch_size, steps, run.seed)
     callbacks = policy.make_callbacks(context)
     keras.utils.set_random_seed(run.seed)
-    model.fit(
-        shuffled_batches(rows, tiny.batch_size, run.seed),
-        epochs=tiny.epochs,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
+    with rolling_nothing_back() if run.policy.endswith(UNGUARDED) else nullcontext():
+        model.fit(
+            shuffled_batches(rows, tiny.batch_size, run.seed),
+            epochs=tiny.epochs,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
     restarts = sum(len(getattr(each, "restarts", [])) for each in callbacks)
     accuracy = float(np.mean(model(rows[0]).numpy().argmax(1) == rows[1]))
     chance = np.bincount(rows[1]).max() / len(rows[1])
@@ -164,7 +176,8 @@ def plan(options: argparse.Namespace) -> Iterator[Run]:
     ):
         if optimizer not in ONLY_WITH.get(policy, OPTIMIZERS):
             continue
-        has_start = make_policy(policy, None).optimizer is None
+        name = policy.removesuffix(UNGUARDED)
+        has_start = make_policy(name, None).optimizer is None
         for start in options.starts if has_start else (1.0,):
             for seed in range(options.seeds):
                 yield Run(problem, policy, optimizer, start, seed)
