@@ -96,9 +96,9 @@ runs = {run.policy: run for run in result.records}
 # -------------------
 # Left: the accuracy after ten epochs over the rate that the model was compiled with.
 # Right: the rates of the steps. They begin at a hundredth of it and forget where they
-# came from. Over the last 40 % of the training they are annealed to zero. Constant rates
-# are good in a narrow range; from any of these rates, the training with ``MARTHE`` ends
-# where the best of them does, or above.
+# came from. Over the last 40 % of the training they are annealed to zero. Constant
+# rates are good in a narrow range; from any of these rates, the training with
+# ``MARTHE`` ends where the best of them does, or above.
 
 best_constant = max(runs[constant(rate).label].final_metric for rate in rates)
 worst_marthe = min(runs[marthe(rate).label].final_metric for rate in rates)
