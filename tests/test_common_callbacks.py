@@ -168,6 +168,9 @@ def as_py_dataset(x, y):
     "convert", [as_dataset, as_dataset_of_unknown_length, as_py_dataset]
 )
 def test_every_data_form_trains_alike(make, convert):
+    if convert is as_dataset_of_unknown_length and make is keras_lr.MARTHE:
+        # Its discount follows the length, which nobody knows in the first epoch.
+        make = functools.partial(keras_lr.MARTHE, discount=0.75)
     fit_kwargs = convert(*small_problem.data())
     assert_same_training(train(make, fit_kwargs=fit_kwargs), usual(make))
 

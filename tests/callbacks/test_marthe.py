@@ -711,6 +711,7 @@ def test_rate_does_not_stay_at_a_hundredth_without_any_hypergradient():
     )
     model.compile(keras.optimizers.SGD(RATE), "sparse_categorical_crossentropy")
     marthe = keras_lr.MARTHE(anneal=0.0)
+    before = model.evaluate(*TRAINING, verbose=0)
     with pytest.warns(UserWarning, match="no finite hypergradient") as caught:
         fit(model, marthe, epochs=4)
     rates = marthe.history["learning_rate"]
@@ -718,4 +719,4 @@ def test_rate_does_not_stay_at_a_hundredth_without_any_hypergradient():
     assert rates[0] == pytest.approx(0.01 * RATE, rel=1e-12)
     assert rates[-1] == pytest.approx(RATE, rel=1e-12)
     assert rates.count(rates[-1]) >= 10
-    assert marthe.history["loss"][-1] < marthe.history["loss"][0]
+    assert model.evaluate(*TRAINING, verbose=0) < before

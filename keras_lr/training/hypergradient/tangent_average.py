@@ -1,6 +1,7 @@
 """The moving average of a tangent: what stays of Z when the noise of its steps goes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -24,6 +25,7 @@ class TangentAverage:
     def __init__(self, model: keras.Model, step: PureStep, share: float) -> None:
         weights = step.variables.weights
         self._share = share
+        self._is_lost: Any = False
         self._followed = compiled_if_large(self._plainly_followed, step, weights)
         with model.distribute_strategy.scope():
             self.variables = [replicas.shared_like(w, "average") for w in weights]
@@ -33,6 +35,13 @@ class TangentAverage:
         for each in self.variables:
             each.assign(ops.zeros_like(each))
 
+    def forget_if(self, is_lost: Tensor) -> None:
+        """Begin anew with the next Z, in a step, if the last one was not finite.
+
+        Replicas cannot assign in a branch, so the next `follow` does it.
+        """
+        self._is_lost = is_lost
+
     def follow(self, tangent: Sequence[Tensor], scale: Tensor) -> None:
         """Take in a new Z.
 
@@ -41,7 +50,7 @@ class TangentAverage:
             scale: Factor on it, a scalar.
         """
         values = [each.value for each in self.variables]
-        followed = self._followed(values, list(tangent), scale)
+        followed = self._followed(values, list(tangent), scale, self._is_lost)
         for variable, value in zip(self.variables, followed, strict=True):
             variable.assign(value)
 
@@ -56,10 +65,15 @@ class TangentAverage:
         )
 
     def _plainly_followed(
-        self, values: list[Tensor], tangent: list[Tensor], scale: Tensor
+        self,
+        values: list[Tensor],
+        tangent: list[Tensor],
+        scale: Tensor,
+        is_lost: Tensor,
     ) -> list[Tensor]:
-        pairs = zip(values, tangent, strict=True)
-        return [
-            marthe.moving_average(mean, ops.cast(scale, z.dtype) * z, self._share)
-            for mean, z in pairs
-        ]
+        def followed(mean: Tensor, z: Tensor) -> Tensor:
+            mean = ops.where(is_lost, ops.zeros_like(mean), mean)
+            z = ops.cast(scale, z.dtype) * z
+            return marthe.moving_average(mean, z, self._share)
+
+        return [followed(*pair) for pair in zip(values, tangent, strict=True)]

@@ -171,7 +171,7 @@ class TunedHyperparameter:
             lambda: tf.nest.map_structure(tf.identity, tangent),
         )
         if self._average is not None:
-            tf.cond(is_lost, self._average.clear, lambda: None)
+            self._average.forget_if(is_lost)
         self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
         self._is_lost.assign(0.0)
         return tangent
