@@ -95,9 +95,9 @@ class MARTHE(LearningRateCallback):
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
             for the paper's rule. Defaults to `"auto"`: Z looks back a fifth of the
             training (0.99 as long as nobody knows how long it is). The log update then
-            moves by the cosine of the average of Z over some 100 steps, and does not
-            raise the rate where the cosine of the last step with the gradient after it
-            is above 0.3.
+            moves by the cosine of the average of Z over a tenth of the steps so far, at
+            most 100, and does not raise the rate where the cosine of the last step with
+            the gradient after it is above 0.3.
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.

@@ -95,7 +95,7 @@ ALGORITHMS = {
     "additive": {"discount": 0.75, "hyper_learning_rate": 0.01},
     "adaptive": {"discount": "adaptive", "hyper_learning_rate": 2e-3, ADAPTATION: 1e-2},
     "log": {"update": "log", "discount": 0.75, "hyper_learning_rate": 0.25},
-    "automatic": {"update": "log", "discount": "auto", "hyper_learning_rate": 2.0},
+    "automatic": {"update": "log", "discount": "auto", "hyper_learning_rate": 1.0},
 }
 
 
@@ -120,7 +120,7 @@ def test_fifty_steps_are_those_of_the_reference(optimizer, algorithm):
     slow = expected(optimizer, penalty=0.125, epochs=5, **arguments)
     assert len(marthe.history["loss"]) == 50
     assert_same_history(marthe.history, slow)
-    if algorithm == "automatic":
+    if algorithm == "automatic" and optimizer != "adam":
         rates = np.array(slow["learning_rate"])
         overshoots = np.array(slow["overshoot"][:-1]) > reference.BRAKE
         # Rates rise and fall, and some would have risen without the brake.

@@ -25,8 +25,8 @@ State = tuple[Array, ...]
 # Inputs, `(rows, features)`, and labels, `(rows,)`, integers.
 Batch = tuple[Array, Array]
 
-# With the discount "auto": the part of the training that Z looks back, the share of a
-# new Z in the average, and the overshoot from which the rate may not rise.
+# With the discount "auto": the part of the training that Z looks back, the least
+# share of a new Z in the average, and the overshoot from which the rate may not rise.
 MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
@@ -240,7 +240,7 @@ def marthe(
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)
         grad_E = gradient(w, *of_E)
         Delta, g1 = float(Z[0] @ grad_E), float(B[0] @ grad_E)
-        Z_mean = Z_mean + AVERAGE * (Z[0] - Z_mean)
+        Z_mean = Z_mean + max(AVERAGE, 10 / (10 + t)) * (Z[0] - Z_mean)
         decides = Z_mean if scalars.discount == "auto" else Z[0]
         overshoot = cosine(w - weights_before, grad_E)
         scalars.move(Delta, g1, cosine(decides, grad_E), overshoot)

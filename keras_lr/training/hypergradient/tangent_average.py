@@ -19,19 +19,29 @@ class TangentAverage:
     Args:
         model: A built, compiled model, in whose strategy's scope it lives.
         step: The step of its optimizer.
-        share: Share of a new Z in the average.
+        share: Share of a new Z in the average in a long training.
+        dtype: Dtype of scalars.
     """
 
-    def __init__(self, model: keras.Model, step: PureStep, share: float) -> None:
+    def __init__(
+        self, model: keras.Model, step: PureStep, share: float, dtype: str
+    ) -> None:
+        self._dtype = dtype
         weights = step.variables.weights
         self._share = share
         self._is_lost: Any = False
         self._followed = compiled_if_large(self._plainly_followed, step, weights)
         with model.distribute_strategy.scope():
-            self.variables = [replicas.shared_like(w, "average") for w in weights]
+            self._values = [replicas.shared_like(w, "average") for w in weights]
+            self._steps = replicas.shared_scalar("average_steps", dtype)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Everything that a fit resumes from."""
+        return [*self._values, self._steps]
 
     def clear(self) -> None:
-        """Set it to zero, on the host or in a step."""
+        """Set it to zero, on the host."""
         for each in self.variables:
             each.assign(ops.zeros_like(each))
 
@@ -49,19 +59,19 @@ class TangentAverage:
             tangent: The weights' part of Z, without its scale.
             scale: Factor on it, a scalar.
         """
-        values = [each.value for each in self.variables]
-        followed = self._followed(values, list(tangent), scale, self._is_lost)
-        for variable, value in zip(self.variables, followed, strict=True):
+        values = [each.value for each in self._values]
+        share = marthe.share_of_new(self._steps.value, self._share)
+        followed = self._followed(values, list(tangent), scale, share, self._is_lost)
+        for variable, value in zip(self._values, followed, strict=True):
             variable.assign(value)
+        self._steps.assign(self._steps.value + 1.0)
 
-    def products(
-        self, gradients: Sequence[Tensor], dtype: str
-    ) -> tuple[Tensor, Tensor]:
+    def products(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return its scalar product with the gradients, and its square."""
-        values = [each.value for each in self.variables]
+        values = [each.value for each in self._values]
         return (
-            inner_product(values, gradients, dtype),
-            inner_product(values, values, dtype),
+            inner_product(values, gradients, self._dtype),
+            inner_product(values, values, self._dtype),
         )
 
     def _plainly_followed(
@@ -69,11 +79,12 @@ class TangentAverage:
         values: list[Tensor],
         tangent: list[Tensor],
         scale: Tensor,
+        share: Tensor,
         is_lost: Tensor,
     ) -> list[Tensor]:
         def followed(mean: Tensor, z: Tensor) -> Tensor:
             mean = ops.where(is_lost, ops.zeros_like(mean), mean)
             z = ops.cast(scale, z.dtype) * z
-            return marthe.moving_average(mean, z, self._share)
+            return marthe.moving_average(mean, z, ops.cast(share, z.dtype))
 
         return [followed(*pair) for pair in zip(values, tangent, strict=True)]

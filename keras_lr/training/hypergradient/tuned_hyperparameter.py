@@ -102,7 +102,7 @@ class TunedHyperparameter:
             self.tangents.append(OptimizerTangent(model, step, name, keeps_slots=False))
         self._average: TangentAverage | None = None
         if rule.average < 1.0:
-            self._average = TangentAverage(model, step, rule.average)
+            self._average = TangentAverage(model, step, rule.average, dtype)
         with model.distribute_strategy.scope():
             self.beta, self.mu, self._horizon, self._last = (
                 replicas.shared_scalar(f"{name}_{scalar}", dtype)
@@ -214,7 +214,7 @@ class TunedHyperparameter:
         hypergradient = inner_product(weights, gradients, self._dtype)
         cosine = tangent_square = ops.zeros_like(hypergradient)
         if self._average is not None:
-            product, tangent_square = self._average.products(gradients, self._dtype)
+            product, tangent_square = self._average.products(gradients)
             cosine = marthe.cosine(product, tangent_square, square)
         elif self._rule.needs_norms:
             tangent_square = inner_product(weights, weights, self._dtype)
