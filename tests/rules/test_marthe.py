@@ -418,3 +418,34 @@ def test_scalars_of_a_step_move_those_of_the_next(run):
             rate *= math.exp(-beta * cos)
         rate = min(max(rate, 0.2), 0.3)
     assert {0.2, 0.3} <= set(history["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(500.0, 0.99), (5000.0, 0.999), (5.0, 0.0), (2.0, 0.0), (0.0, 0.99)],
+)
+def test_discount_looks_back_a_part_of_the_training(steps, expected):
+    """1 - 1 / (T / 5), not below 0; 0.99 where nobody knows T."""
+    discount = numbers(marthe.horizon_discount, steps, memory=0.2)
+    assert discount == pytest.approx(expected, rel=1e-15)
+
+
+def test_training_without_an_end_has_the_safe_discount():
+    discount = numbers(marthe.horizon_discount, math.inf, memory=0.2)
+    assert discount == marthe.SAFE_DISCOUNT
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(0, 1.0), (10, 0.5), (90, 0.1), (990, 0.01), (9990, 0.01)]
+)
+def test_share_of_a_new_tangent_falls_to_the_least_one(steps, expected):
+    share = numbers(marthe.share_of_new, steps, least=0.01)
+    assert share == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("moved", "overshoot", "expected"),
+    [(2.0, 0.25, 2.0), (2.0, 0.5, 1.0), (0.5, 0.5, 0.5), (2.0, math.nan, 2.0)],
+)
+def test_rate_does_not_rise_after_an_overshoot(moved, overshoot, expected):
+    assert numbers(marthe.braked, moved, 1.0, overshoot, limit=0.3) == expected
