@@ -112,6 +112,7 @@ class AnnealedRate:
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""
+        self._reduction = 1.0
         self.start_epoch(epoch, length)
         factor = self._factor_on_host()
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
