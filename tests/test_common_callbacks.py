@@ -184,7 +184,9 @@ def test_every_data_form_trains_alike(make, convert):
         {"jit_compile": "auto"},
         {"run_eagerly": True},
         {"steps_per_execution": 4},
-        {"steps_per_execution": 4, "jit_compile": True},
+        pytest.param(
+            {"steps_per_execution": 4, "jit_compile": True}, marks=pytest.mark.slow
+        ),
     ],
     ids=str,
 )
