@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_lr._keras.missing_gradients import added
+from tests.second_derivatives import gradient, hessian_product
 
 SIZE, LARGER, SMALLER = (3, 4), (6, 5), (2, 3)
 METHODS = ["bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"]
@@ -37,17 +38,6 @@ every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 def images(rng):
     return tf.constant(rng.normal(size=(1, *SIZE, 1)), "float32")
-
-
-def gradient(function, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = function(x)
-    return tape.gradient(value, x)
-
-
-def hessian_product(function, x, vector):
-    return gradient(lambda x: tf.reduce_sum(gradient(function, x) * vector), x)
 
 
 def matrix_of(operation):

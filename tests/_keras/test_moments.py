@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_lr._keras.moments import twice_differentiable
+from tests.second_derivatives import gradient, hessian_product
 
 PLAIN = tf.nn.moments
 # Differences of fourth order: h^4 of the fifth derivative, and 1e-16 / h of rounding.
@@ -35,17 +36,6 @@ def loss(x, kwargs):
     """Depend on mean and variance in a way that has every second derivative."""
     mean, variance = tf.nn.moments(x, **kwargs)
     return tf.reduce_sum(tf.sin(mean) + tf.exp(variance) * tf.cos(3.0 * mean))
-
-
-def gradient(function, x):
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = function(x)
-    return tape.gradient(value, x)
-
-
-def hessian_product(function, x, vector):
-    return gradient(lambda x: tf.reduce_sum(gradient(function, x) * vector), x)
 
 
 def difference(function, x, vector):

@@ -1,7 +1,6 @@
 """The moving average of a tangent: what stays of Z when the noise of its steps goes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
@@ -29,7 +28,6 @@ class TangentAverage:
         self._dtype = dtype
         weights = step.variables.weights
         self._share = share
-        self._is_lost: Any = False
         self._followed = compiled_if_large(self._plainly_followed, step, weights)
         with model.distribute_strategy.scope():
             self._values = [replicas.shared_like(w, "average") for w in weights]
@@ -45,23 +43,18 @@ class TangentAverage:
         for each in self.variables:
             each.assign(ops.zeros_like(each))
 
-    def forget_if(self, is_lost: Tensor) -> None:
-        """Begin anew with the next Z, in a step, if the last one was not finite.
-
-        Replicas cannot assign in a branch, so the next `follow` does it.
-        """
-        self._is_lost = is_lost
-
-    def follow(self, tangent: Sequence[Tensor], scale: Tensor) -> None:
+    def follow(self, tangent: Sequence[Tensor], scale: Tensor, is_lost: Tensor) -> None:
         """Take in a new Z.
 
         Args:
             tangent: The weights' part of Z, without its scale.
             scale: Factor on it, a scalar.
+            is_lost: Whether the last Z was not finite, so that the average begins anew.
+                No branch does it: replicas cannot assign in one.
         """
         values = [each.value for each in self._values]
         share = marthe.share_of_new(self._steps.value, self._share)
-        followed = self._followed(values, list(tangent), scale, share, self._is_lost)
+        followed = self._followed(values, list(tangent), scale, share, is_lost)
         for variable, value in zip(self._values, followed, strict=True):
             variable.assign(value)
         self._steps.assign(self._steps.value + 1.0)

@@ -170,10 +170,7 @@ class TunedHyperparameter:
             lambda: tf.nest.map_structure(rescaled, tangent),
             lambda: tf.nest.map_structure(tf.identity, tangent),
         )
-        if self._average is not None:
-            self._average.forget_if(is_lost)
         self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
-        self._is_lost.assign(0.0)
         return tangent
 
     def advanced(
@@ -199,7 +196,9 @@ class TunedHyperparameter:
         for tangent, value in zip(self.tangents, values, strict=True):
             tangent.assign(value)
         if self._average is not None:
-            self._average.follow(values[0].weights, self._scale.value)
+            is_lost = self._is_lost.value > 0.0
+            self._average.follow(values[0].weights, self._scale.value, is_lost)
+        self._is_lost.assign(0.0)
 
     def observe(
         self, gradients: Sequence[Tensor], square: Tensor | None

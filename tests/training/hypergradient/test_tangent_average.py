@@ -18,9 +18,9 @@ def average():
 
 
 def follow(average, value, scale=1.0, *, is_lost=False):
-    average.forget_if(keras.ops.convert_to_tensor(is_lost))
     tangent = [keras.ops.full((1, 1), value, "float32")]
-    average.follow(tangent, keras.ops.convert_to_tensor(scale, "float32"))
+    scale = keras.ops.convert_to_tensor(scale, "float32")
+    average.follow(tangent, scale, keras.ops.convert_to_tensor(is_lost))
     return average.variables[0].numpy().item()
 
 
