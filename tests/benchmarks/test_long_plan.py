@@ -102,3 +102,30 @@ def test_quick_form_is_two_problems_at_three_rates(long_plan):
     # Four cases, of which Schedule-Free is run in one.
     assert len(planned) == 4 * (1 + 3 * 3) + 1 + 3
     assert {run.problem for run in planned} == set(long_plan.QUICK)
+
+
+def test_only_the_best_rate_of_the_first_seed_and_its_neighbors_are_run(
+    long_plan, tmp_path
+):
+    path = tmp_path / "runs.csv"
+    rates = long_plan.rates_of("constant", "adam", is_quick=False)
+    # The third is best at the end, the seventh on average, another one at seed 1.
+    best = {(0, 2): (90, 0), (0, 6): (0, 90), (1, 4): (99, 99)}
+    rows = [
+        f"gru_mnist,adam,constant,{rate},{seed},{end},{area},0,,1"
+        for seed in (0, 1)
+        for index, rate in enumerate(rates)
+        for end, area in [best.get((seed, index), (0, 0))]
+    ]
+    header = (
+        "problem,optimizer,policy,learning_rate,seed,final_metric,area,diverged,"
+        "error,gradient_evaluations"
+    )
+    path.write_text("\n".join([header, *rows]) + "\n")
+    planned = runs(
+        long_plan,
+        *("--problems", "gru_mnist", "--policies", "default", "constant"),
+        *("--seeds", "2", "--around-best", "--output", str(path)),
+    )
+    expected = ["", *(rates[index] for index in (1, 2, 3, 5, 6, 7))]
+    assert [run.learning_rate for run in planned] == expected

@@ -1,16 +1,17 @@
 """Which runs the long suite consists of, and which half a problem is in."""
 
 import argparse
+import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from long_policies import GRIDS, METHODS, SHAPES, WITH_DEFAULT, is_meant_for
 from long_problems import OPTIMIZERS, problems
 from plan import Run, rate_texts
 from policies import make_policy
-from results import RESULTS
+from results import RESULTS, Cell, best, read
 
 from keras_lr.comparison.policies import default_rates
 
@@ -38,6 +39,11 @@ def parse(
     parser.add_argument(
         "--quick", action="store_true", help="two problems, one seed, three rates"
     )
+    parser.add_argument(
+        "--around-best",
+        action="store_true",
+        help="of each grid, the best rate of the runs in the CSV, and its neighbors",
+    )
     parser.add_argument("--data", type=Path, help="file of California housing")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--output", type=Path)
@@ -64,13 +70,42 @@ def parse(
 def plan(selected: argparse.Namespace) -> Iterator[Run]:
     """Yield every run of a selection, all of one seed before the next seed."""
     named = problems(selected.data)
+    is_near = around_best(selected.output) if selected.around_best else None
     for seed, problem in itertools.product(selected.seeds, selected.problems):
         for optimizer, policy in itertools.product(
             named[problem].optimizers, selected.policies
         ):
             if is_meant_for(policy, problem, optimizer):
                 for rate in rates_of(policy, optimizer, is_quick=selected.quick):
-                    yield Run(problem, optimizer, policy, rate, seed)
+                    run = Run(problem, optimizer, policy, rate, seed)
+                    if is_near is None or not rate or is_near(run):
+                        yield run
+
+
+def around_best(path: Path) -> Callable[[Run], bool]:
+    """Return whether a run of a grid is at its best rate or beside it.
+
+    The best rate is that of the first seed in the CSV which has the grid, by the metric
+    at the end or by the area.
+    """
+    near: set[tuple[str, ...]] = set()
+    for measure in ("final_metric", "area"):
+        for case, policies in read(path, measure).items():
+            for policy in policies.keys() & set(GRIDS):
+                cells = [cell for cell in policies[policy] if cell.rate is not None]
+                first = cells[0].seeds[0]
+                cells = [_of_seed(cell, first) for cell in cells]
+                top = cells.index(best(cells))
+                rates = [cell.rate for cell in cells[max(top - 1, 0) : top + 2]]
+                near |= {(*case, policy, rate) for rate in rate_texts(rates)}
+    return lambda run: run[:4] in near
+
+
+def _of_seed(cell: Cell, seed: int) -> Cell:
+    metrics = tuple(
+        m for m, of in zip(cell.metrics, cell.seeds, strict=True) if of == seed
+    )
+    return dataclasses.replace(cell, metrics=metrics)
 
 
 def rates_of(policy: str, optimizer: str, *, is_quick: bool) -> list[str]:
