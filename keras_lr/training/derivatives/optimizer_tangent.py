@@ -41,6 +41,21 @@ def compiled_if_large(
     return function
 
 
+def assigning_if_large(
+    function: Callable[..., None], step: PureStep, variables: Sequence[keras.Variable]
+) -> Callable[..., None]:
+    """Return a function that assigns variables, compiled as `compiled_if_large` does.
+
+    XLA writes to a variable where it lies if nothing else holds its value: no second
+    copy of it, at no time. The variables of a strategy cannot be assigned in it.
+    """
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        return function
+    return compiled_if_large(function, step, variables)
+
+
 class Carried(NamedTuple):
     """What a step carries over from the steps before it.
 
@@ -156,9 +171,9 @@ class OptimizerTangent:
 
     def clear(self) -> None:
         """Set Z to zero, on the host or in a step."""
-        self.assign(
-            StepState(*([ops.zeros_like(v) for v in part] for part in self.variables))
-        )
+        for part in self.variables:
+            for variable in part:
+                variable.assign(ops.zeros_like(variable))
 
     def advanced(
         self,
