@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import keras_lr
 from keras_lr import HypergradientDescent
+from keras_lr.training.derivatives import optimizer_tangent
 from tests.callbacks.watched_restart import Watch
 from tests.references import marthe as reference
 
@@ -126,6 +127,13 @@ def test_fifty_steps_are_those_of_the_reference(optimizer, algorithm):
         # Rates rise and fall, and some would have risen without the brake.
         assert 5 < np.sum(rates[1:] > rates[:-1]) < 45
         assert np.sum(overshoots & (rates[1:] == rates[:-1])) > 0
+
+
+@pytest.mark.parametrize("algorithm", ["automatic", "adaptive"])
+def test_compiled_steps_are_those_of_the_reference(algorithm, monkeypatch):
+    """XLA writes to the tangents, the average and the last step where they lie."""
+    monkeypatch.setattr(optimizer_tangent, "COMPILED_FROM", 1)
+    test_fifty_steps_are_those_of_the_reference("adam", algorithm)
 
 
 def test_validation_batches_go_round_the_shuffled_rows():

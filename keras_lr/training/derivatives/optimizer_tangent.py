@@ -6,6 +6,7 @@ where A_t and B_t are the derivatives of the optimizer's own step, in forward mo
 respect to the state, the gradient included, and to the hyperparameter.
 """
 
+import contextvars
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from keras_lr._typing import Gradients, Tensor
 # XLA, where the optimizer is known to allow it: dozens of passes over memory become
 # one, for a second of compiling.
 COMPILED_FROM = 100_000
+_IS_PART = contextvars.ContextVar("is_part_of_compiled", default=False)
 
 
 def compiled_if_large(
@@ -36,9 +38,38 @@ def compiled_if_large(
     import tensorflow as tf
 
     entries = sum(math.prod(each.shape) for each in variables)
-    if step.is_compilable and entries >= COMPILED_FROM:
-        return tf.function(function, jit_compile=True, autograph=False)
-    return function
+    if not step.is_compilable or entries < COMPILED_FROM:
+        return function
+
+    def part(*args: Any) -> Any:
+        token = _IS_PART.set(True)
+        try:
+            return function(*args)
+        finally:
+            _IS_PART.reset(token)
+
+    compiled = tf.function(part, jit_compile=True, autograph=False)
+
+    def run(*args: Any) -> Any:
+        # A compiled function in another one takes TensorFlow constants of full size.
+        return function(*args) if _IS_PART.get() else compiled(*args)
+
+    return run
+
+
+def assigning_if_large(
+    function: Callable[..., None], step: PureStep, variables: Sequence[keras.Variable]
+) -> Callable[..., None]:
+    """Return a function that assigns variables, compiled as `compiled_if_large` does.
+
+    XLA writes to a variable where it lies if nothing else holds its value: no second
+    copy of it, at no time. The variables of a strategy cannot be assigned in it.
+    """
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        return function
+    return compiled_if_large(function, step, variables)
 
 
 class Carried(NamedTuple):
@@ -156,9 +187,9 @@ class OptimizerTangent:
 
     def clear(self) -> None:
         """Set Z to zero, on the host or in a step."""
-        self.assign(
-            StepState(*([ops.zeros_like(v) for v in part] for part in self.variables))
-        )
+        for part in self.variables:
+            for variable in part:
+                variable.assign(ops.zeros_like(variable))
 
     def advanced(
         self,

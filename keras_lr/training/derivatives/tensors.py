@@ -81,14 +81,19 @@ def sum_of(gradients: Sequence[Any], dtype: str) -> Tensor:
     return sum((ops.sum(ops.cast(each, dtype)) for each in parts), ops.zeros((), dtype))
 
 
-def zero_unless(condition: Tensor, gradient: Any) -> Any:
-    """Return the gradient, or zeros in its form unless a condition holds."""
+def zeros_unless(condition: Tensor, gradients: Gradients) -> list[Tensor | None]:
+    """Return the dense gradients, or zeros unless a condition holds."""
     import tensorflow as tf
 
-    def chosen(values: Tensor) -> Tensor:
-        return tf.where(condition, values, tf.zeros_like(values))
+    def chosen(tensors: list[Tensor]) -> list[Tensor]:
+        # A branch hands tensors on, where `tf.where` copies them.
+        return tf.cond(
+            condition,
+            lambda: [tf.identity(each) for each in tensors],
+            lambda: [tf.zeros_like(each) for each in tensors],
+        )
 
-    return None if gradient is None else tf.nest.map_structure(chosen, gradient)
+    return on_present(chosen, dense(gradients))
 
 
 def _product(first: Tensor, second: Tensor) -> Tensor:

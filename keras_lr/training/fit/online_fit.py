@@ -15,7 +15,7 @@ from keras_lr._keras import replicas, step_hook
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules.divergence import FEW
 from keras_lr.training.derivatives.batches import leaves
-from keras_lr.training.derivatives.tensors import dense, sum_of, zero_unless
+from keras_lr.training.derivatives.tensors import dense, sum_of, zeros_unless
 from keras_lr.training.fit import state_file
 from keras_lr.training.fit.around_step import (
     CUT,
@@ -300,7 +300,7 @@ class OnlineFit(Fit):
             is_finite = self._is_finite(loss, [] if is_scaled else grads)
             row["failed"] = ops.logical_not(is_finite)
             if not is_scaled:
-                grads = [zero_unless(is_finite, each) for each in grads]
+                grads = zeros_unless(is_finite, grads)
 
             def apply_plainly(gradients: Gradients | None) -> None:
                 if gradients is None:

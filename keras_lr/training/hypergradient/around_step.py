@@ -13,7 +13,6 @@ from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.curvature import Curvature, Recording
-from keras_lr.training.derivatives.optimizer_tangent import Carried
 from keras_lr.training.derivatives.tensors import (
     inner_product,
     masked,
@@ -181,31 +180,31 @@ class HypergradientStep(AroundStep):
 
     def _carried(
         self, step: OptimizerStep, recording: Recording | None
-    ) -> list[Carried | None]:
-        """Return mu Z and H mu Z of each hyperparameter, up to the scale of Z."""
+    ) -> list[Mapping[str, Any]]:
+        """Return what `TunedHyperparameter.advance` gets of the steps before this."""
         if recording is None:
-            return [None for _ in self.tuned]
+            return [{} for _ in self.tuned]
         for each in self.tuned:
             each.set_discount(self.rate.steps())
-        tangents = [each.carry() for each in self.tuned]
+        pasts = [each.carry() for each in self.tuned]
         scale = step.loss_scale
         # A vector of length 1 passes through layers of half precision.
         norms = [
             1.0 if scale is None else norm_of(each.weights, self.rate.dtype)
-            for each in tangents
+            for each in pasts
         ]
         vectors = [
             each.weights if scale is None else scaled(each.weights, 1.0 / norm)
-            for each, norm in zip(tangents, norms, strict=True)
+            for each, norm in zip(pasts, norms, strict=True)
         ]
         weights = self._step.variables.weights
         products = recording.products(step.gradients, weights, vectors)
         carried = []
-        for tangent, norm, product in zip(tangents, norms, products, strict=True):
+        for past, norm, product in zip(pasts, norms, products, strict=True):
             curvature = summed(masked(product, step.gradients), scale)
             if scale is not None:
                 curvature = on_present(lambda each, n=norm: scaled(each, n), curvature)
-            carried.append(Carried(tangent, curvature))
+            carried.append({"factor": past.factor, "curvature": curvature})
         return carried
 
     def _advance(
@@ -213,15 +212,13 @@ class HypergradientStep(AroundStep):
         gradients: Gradients,
         values: Mapping[str, Tensor],
         factor: Tensor,
-        carried: Sequence[Carried | None],
+        carried: Sequence[Mapping[str, Any]],
     ) -> None:
         """Advance the tangents of each hyperparameter over the coming step."""
-        state = self._step.variables.read()
         for tuned, past in zip(self.tuned, carried, strict=True):
             value = values[tuned.name]
             seed = factor if tuned.name == LEARNING_RATE else ops.ones_like(value)
-            seed = ops.cast(seed, value.dtype)
-            tuned.assign(tuned.advanced(state, gradients, values, seed, past))
+            tuned.advance(gradients, values, ops.cast(seed, value.dtype), **past)
 
     def _where_needed(self, advance: Callable[[], None]) -> None:
         """Advance the tangents, unless they are forgotten before the next update."""

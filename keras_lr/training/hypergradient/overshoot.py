@@ -1,14 +1,13 @@
 """How far the last step ran up the other side of the valley."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Tensor
 from keras_lr.rules import marthe
-from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
+from keras_lr.training.derivatives.optimizer_tangent import assigning_if_large
 from keras_lr.training.derivatives.tensors import inner_product
 
 
@@ -22,7 +21,7 @@ class Overshoot:
 
     def __init__(self, model: keras.Model, step: PureStep) -> None:
         self._weights = step.variables.weights
-        self._moved = compiled_if_large(_differences, step, self._weights)
+        self._subtract = assigning_if_large(self._plainly_subtract, step, self._weights)
         with model.distribute_strategy.scope():
             self.variables = [
                 replicas.shared_like(each, "previous") for each in self._weights
@@ -36,19 +35,22 @@ class Overshoot:
     def cosine(self, gradients: Sequence[Tensor], square: Tensor, dtype: str) -> Tensor:
         """Return the cosine of the angle between the last step and a gradient after it.
 
+        The weights before the last step are lost: `remember` must follow.
+
         Args:
             gradients: The gradient at the present weights.
             square: Its square, a scalar.
             dtype: Dtype of the result.
         """
-        now = [each.value for each in self._weights]
-        step = self._moved(now, [each.value for each in self.variables])
+        self._subtract()
+        step = [each.value for each in self.variables]
         return marthe.cosine(
             inner_product(step, gradients, dtype),
             inner_product(step, step, dtype),
             square,
         )
 
-
-def _differences(now: list[Any], before: list[Any]) -> list[Any]:
-    return [w - p for w, p in zip(now, before, strict=True)]
+    def _plainly_subtract(self) -> None:
+        """Hold the last step in place of the weights before it: no copy is made."""
+        for variable, weight in zip(self.variables, self._weights, strict=True):
+            variable.assign(weight.value - variable.value)

@@ -10,7 +10,11 @@ from keras import ops
 from keras_lr._keras import PureStep, StepState, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import marthe
-from keras_lr.training.derivatives.optimizer_tangent import Carried, OptimizerTangent
+from keras_lr.training.derivatives.optimizer_tangent import (
+    Carried,
+    OptimizerTangent,
+    assigning_if_large,
+)
 from keras_lr.training.derivatives.tensors import inner_product
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.hypergradient.tangent_average import TangentAverage
@@ -68,6 +72,19 @@ class Observation(NamedTuple):
     tangent_square: Tensor
 
 
+class Past(NamedTuple):
+    """What is carried over from the steps before, without the scale of Z.
+
+    Attributes:
+        weights: The stored tangent of the weights.
+        factor: Factor on all of the stored tangent; 0 after a hypergradient that was
+            not finite, where the tangent need not be finite either.
+    """
+
+    weights: list[Tensor]
+    factor: Tensor
+
+
 class TunedHyperparameter:
     """A hyperparameter, its tangent, and the state of the rule that moves it.
 
@@ -87,6 +104,7 @@ class TunedHyperparameter:
         rule: HypergradientRule,
     ) -> None:
         self.name = name = hyperparameter.name
+        self._step = step
         self._hyperparameter = hyperparameter
         self._rule = rule
         self._dtype = dtype = hyperparameter.value.dtype
@@ -103,6 +121,9 @@ class TunedHyperparameter:
         self._average: TangentAverage | None = None
         if rule.average < 1.0:
             self._average = TangentAverage(model, step, rule.average, dtype)
+        self._advance = assigning_if_large(
+            self._plainly_advance, step, step.variables.weights
+        )
         with model.distribute_strategy.scope():
             self.beta, self.mu, self._horizon, self._last = (
                 replicas.shared_scalar(f"{name}_{scalar}", dtype)
@@ -148,56 +169,65 @@ class TunedHyperparameter:
             steps = ops.cast(steps, self._dtype)
             self.mu.assign(marthe.horizon_discount(steps, self._rule.memory))
 
-    def carry(self) -> StepState:
-        """Set the factor `scale` for the step, and return mu Z_t without it.
+    def carry(self) -> Past:
+        """Set the factor `scale` for the step, and return what it carries over.
 
         To multiply Z by mu in each step would be a pass over memory. So Y is stored,
-        with Z = scale Y. After a hypergradient that was not finite it is 0.
+        with Z = scale Y.
         """
-        import tensorflow as tf
-
-        tangent = self._tangent.values()
         is_lost = self._is_lost.value > 0.0
         scale = self._scale.value * self.mu.value
+        one = ops.ones_like(scale)
         is_small = scale < SMALLEST_SCALE
-
-        def rescaled(y: Tensor) -> Tensor:
-            return tf.where(is_lost, tf.zeros_like(y), y * tf.cast(scale, y.dtype))
-
+        factor = ops.where(is_small, scale, one)
+        factor = ops.where(is_lost, ops.zeros_like(scale), factor)
         begins_anew = ops.logical_or(is_lost, is_small)
-        tangent = tf.cond(
-            begins_anew,
-            lambda: tf.nest.map_structure(rescaled, tangent),
-            lambda: tf.nest.map_structure(tf.identity, tangent),
-        )
-        self._scale.assign(ops.where(begins_anew, ops.ones_like(scale), scale))
-        return tangent
+        self._scale.assign(ops.where(begins_anew, one, scale))
+        return Past(self._tangent.values().weights, factor)
 
-    def advanced(
+    def advance(
         self,
-        state: StepState,
         gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        carried: Carried | None,
-    ) -> list[StepState]:
-        """Return the new values of `tangents`, after the coming step.
+        factor: Tensor | None = None,
+        curvature: Gradients | None = None,
+    ) -> None:
+        """Advance `tangents`, and the average, over the coming step.
 
-        The arguments are those of `OptimizerTangent.advanced`.
+        Args:
+            gradients: Gradients of the step.
+            hyperparameters: Values of all that are tuned, including the learning rate.
+            seed: Derivative of this hyperparameter, as the optimizer reads it, with
+                respect to what is tuned.
+            factor: The factor of `carry`; `None` where nothing is carried over.
+            curvature: Products of the Hessian with the tensors of `carry`.
         """
-        inputs = (state, gradients, hyperparameters)
+        self._advance(list(gradients), dict(hyperparameters), seed, factor, curvature)
+
+    def _plainly_advance(
+        self,
+        gradients: list[Tensor | None],
+        hyperparameters: dict[str, Tensor],
+        seed: Tensor,
+        factor: Tensor | None,
+        curvature: list[Tensor | None] | None,
+    ) -> None:
+        inputs = (self._step.variables.read(), gradients, hyperparameters)
         scale = ops.cast(self._scale.value, seed.dtype)
+        carried = None
+        if curvature is not None:
+            tangent = self._tangent.values()
+            lists = (*tangent, curvature)
+            weights, slots, curvature = (_times(factor, each) for each in lists)
+            carried = Carried(StepState(weights, slots), curvature)
         tangent = self._tangent.advanced(*inputs, seed / scale, carried)
         one_step = [each.advanced(*inputs, seed) for each in self.tangents[1:]]
-        return [tangent, *one_step]
-
-    def assign(self, values: Sequence[StepState]) -> None:
-        """Set `tangents`."""
-        for tangent, value in zip(self.tangents, values, strict=True):
-            tangent.assign(value)
+        for each, value in zip(self.tangents, (tangent, *one_step), strict=True):
+            each.assign(value)
         if self._average is not None:
             is_lost = self._is_lost.value > 0.0
-            self._average.follow(values[0].weights, self._scale.value, is_lost)
+            self._average.follow(tangent.weights, self._scale.value, is_lost)
         self._is_lost.assign(0.0)
 
     def observe(
@@ -272,3 +302,15 @@ class TunedHyperparameter:
         ):
             variable.assign(ops.where(is_due, updated, variable.value))
         return delta, mu_of_step, self.beta.value + 0.0
+
+
+def _times(factor: Tensor, tensors: Gradients) -> list[Tensor | None]:
+    """Return the tensors times a scalar; 0 times infinity is 0."""
+    import tensorflow as tf
+
+    return [
+        each
+        if each is None
+        else tf.math.multiply_no_nan(each, tf.cast(factor, each.dtype))
+        for each in tensors
+    ]

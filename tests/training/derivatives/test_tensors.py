@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_lr._keras import to_float
 from keras_lr.training.derivatives import tensors
@@ -33,6 +34,21 @@ def test_gaps_become_zeros_of_the_weights_shape():
     zeros, given = tensors.zeros_for_none([None, B], weights)
     np.testing.assert_array_equal(zeros, np.zeros((2, 3)))
     assert given is B
+
+
+@pytest.mark.parametrize(("condition", "factor"), [(True, 1.0), (False, 0.0)])
+def test_gradients_are_zeros_unless_the_condition_holds(condition, factor):
+    rows = tf.IndexedSlices([[1.0], [2.0]], [1, 1], [2, 1])
+    gradients = [A, None, rows]
+    first, gap, dense = tensors.zeros_unless(tf.constant(condition), gradients)
+    assert gap is None
+    np.testing.assert_array_equal(first, factor * A.numpy())
+    np.testing.assert_array_equal(dense, [[0.0], [factor * (1.0 + 2.0)]])
+
+
+def test_gradients_that_are_not_finite_become_zeros():
+    (zeros,) = tensors.zeros_unless(tf.constant(False), [tf.constant([np.inf, np.nan])])
+    np.testing.assert_array_equal(zeros, [0.0, 0.0])
 
 
 def test_inner_product_is_over_all_entries_and_leaves_out_gaps():

@@ -1,0 +1,26 @@
+"""How far the last step ran up the other side, by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_lr import _keras
+from keras_lr.training.derivatives import optimizer_tangent
+from keras_lr.training.hypergradient.overshoot import Overshoot
+
+
+@pytest.mark.parametrize("compiled_from", [1, 100])
+def test_cosine_is_that_of_the_last_step_with_the_gradient(compiled_from, monkeypatch):
+    """Twice, from new weights: steps of (3, 4) and (0, -2), a gradient of (1, 0)."""
+    monkeypatch.setattr(optimizer_tangent, "COMPILED_FROM", compiled_from)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(), "mse")
+    weight = model.trainable_variables[0]
+    overshoot = Overshoot(model, _keras.pure_step_of(model, (), "MARTHE"))
+    gradient = keras.ops.convert_to_tensor([[1.0], [0.0]])
+    for step, cosine in (([3.0, 4.0], 3 / 5), ([0.0, -2.0], 0.0)):
+        overshoot.remember()
+        weight.assign_add(np.reshape(step, (2, 1)))
+        square = keras.ops.ones(())
+        found = overshoot.cosine([gradient], square, "float32")
+        assert float(found) == pytest.approx(cosine, abs=1e-6)
