@@ -44,7 +44,8 @@ HIGHEST_STEP = 1.0
 # costs a few steps, one that is too high the training.
 START = 0.01
 # With the automatic discount: the part of the training that the tangent looks back, the
-# share of a new tangent in the average, the overshoot from which the rate may not rise.
+# share of a new tangent in the average, and of a new norm of the gradient in its, and
+# the overshoot from which the rate may not rise.
 MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
@@ -69,8 +70,9 @@ class MARTHE(LearningRateCallback):
 
     with :math:`A_t` and :math:`B_t` the derivatives of the optimizer's own step with
     respect to its state and to the rate. By default :math:`\mu = 1 - 5 / T` in a
-    training of T steps, a moving average of Z decides, and the rate does not rise after
-    a step that ran up the other side of the valley.
+    training of T steps, a moving average of Z decides, batches count by the size of
+    their gradients, and the rate does not rise after a step that ran up the other side
+    of the valley.
 
     Costs one Hessian-vector product a step, of a quarter of the batch, and the gradient
     of a validation batch (none without validation data): about 1.8 and 2.8 plain steps
@@ -94,10 +96,11 @@ class MARTHE(LearningRateCallback):
             (kappa in the paper's section 4); `0.0` keeps it fixed.
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
             for the paper's rule. Defaults to `"auto"`: Z looks back a fifth of the
-            training (0.99 as long as nobody knows how long it is). The log update then
-            moves by the cosine of the average of Z over a tenth of the steps so far, at
-            most 100, and does not raise the rate where the cosine of the last step with
-            the gradient after it is above 0.3.
+            training (0.99 as long as nobody knows how long it is). In the log update,
+            averages over a tenth of the steps so far, at most 100, then stand for Z and
+            for the norm of grad E, which for a rise is at least its own; and the rate
+            does not rise where the cosine of the last step with the gradient after it
+            is above 0.3.
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.
@@ -153,7 +156,7 @@ class MARTHE(LearningRateCallback):
         Moving statistics of batch normalization are constants in E. Replicas use the
         same part of their own rows for the curvature. After a fit the optimizer has
         its last rate, without the annealing, and the last value of what else is tuned.
-        Version 0.1.0 had a discount of 0.99 without average and brake: `discount=0.99`
+        Version 0.1.0 had a discount of 0.99, no averages and no brake: `discount=0.99`
         is its rule. `hyper_learning_rate="auto"` holds two more copies of the weights
         to roll back to and, with the additive update, of the optimizer's state.
 

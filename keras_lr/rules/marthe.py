@@ -17,9 +17,9 @@ or, instead of the last line, a move in the same direction without a scale,
 
     eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
 
-where, by default, the tangent Z is replaced by its moving average, and eta does not
-rise after a step that overshot. For a momentum, its distance from 1 moves in this way.
-All functions take and return
+where, by default, the tangent Z is replaced by its moving average, ||grad E|| by its
+root mean square over the same steps, and eta does not rise after a step that overshot.
+For a momentum, its distance from 1 moves in this way. All functions take and return
 scalars, as numbers or as tensors inside a step. Where a number is not finite, they
 return the state unchanged.
 """
@@ -72,15 +72,31 @@ def cosine(
     Args:
         hypergradient: The scalar product.
         tangent_square: ||Z||^2.
-        gradient_square: ||grad E||^2.
+        gradient_square: ||grad E||^2, or what `voting_square` puts in its place.
     """
     # Not the root of the product of the squares, which overflows first.
     norm = ops.sqrt(tangent_square) * ops.sqrt(gradient_square)
     is_usable = ops.logical_and(norm > 0.0, ops.isfinite(hypergradient))
     value = hypergradient / ops.where(is_usable, norm, ops.ones_like(norm))
-    # Squares that underflow leave a norm too small.
+    # Squares that underflow leave a norm too small; a mean may be below its gradient.
     value = ops.clip(value, -1.0, 1.0)
     return ops.where(is_usable, value, ops.zeros_like(value))
+
+
+def voting_square(hypergradient: Tensor, square: Tensor, mean: Tensor) -> Tensor:
+    """Return the square of the norm by which a hypergradient is divided.
+
+    It is the mean over recent steps. So batches count by the size of their gradients,
+    as they do in the gradient of the mean loss. By the cosine, each has the same vote:
+    many that have been learned outvote the few that a high rate spoils. A large
+    gradient does not raise the rate by more than its cosine.
+
+    Args:
+        hypergradient: The scalar product; the rate rises if it is negative.
+        square: ||grad E||^2.
+        mean: Its mean.
+    """
+    return ops.where(hypergradient < 0.0, ops.maximum(square, mean), mean)
 
 
 def horizon_discount(steps: Tensor, memory: float) -> Tensor:

@@ -26,7 +26,8 @@ State = tuple[Array, ...]
 Batch = tuple[Array, Array]
 
 # With the discount "auto": the part of the training that Z looks back, the least
-# share of a new Z in the average, and the overshoot from which the rate may not rise.
+# share of a new Z in the average, and of a new square of grad E in its mean, and the
+# overshoot from which the rate may not rise.
 MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
@@ -145,6 +146,16 @@ def cosine(Z: Array, grad_E: Array) -> float:
     return float(Z @ grad_E) / norm if norm > 0 else 0.0
 
 
+def vote(Z: Array, grad_E: Array, mean_square: float) -> float:
+    """The cosine, with a mean norm of grad E; for a rise, its own if that is larger."""
+    product = float(Z @ grad_E)
+    norm = math.sqrt(mean_square)
+    if product < 0:
+        norm = max(norm, math.sqrt(grad_E @ grad_E))
+    norm *= math.sqrt(Z @ Z)
+    return min(max(product / norm, -1.0), 1.0) if norm > 0 else 0.0
+
+
 def next_beta(beta: float, kappa: float, Delta: float, previous: float) -> float:
     """Section 4, with the sign that descends."""
     return max(beta + kappa * Delta * previous, 0.0)
@@ -224,7 +235,7 @@ def marthe(
     history: dict[str, list[Any]] = {}
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
-    Z, Z_mean = zeros, zeros[0]
+    Z, Z_mean, square = zeros, zeros[0], 0.0
     if scalars.discount == "auto":
         scalars.mu = 1 - 1 / (MEMORY * len(batches))
     for t, (x, y) in enumerate(batches):
@@ -240,10 +251,15 @@ def marthe(
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)
         grad_E = gradient(w, *of_E)
         Delta, g1 = float(Z[0] @ grad_E), float(B[0] @ grad_E)
-        Z_mean = Z_mean + max(AVERAGE, 10 / (10 + t)) * (Z[0] - Z_mean)
-        decides = Z_mean if scalars.discount == "auto" else Z[0]
+        latest = float(grad_E @ grad_E)
+        share = max(AVERAGE, 10 / (10 + t))
+        Z_mean = Z_mean + share * (Z[0] - Z_mean)
+        square += share * (latest - square)
+        cos = cosine(Z[0], grad_E)
+        if scalars.discount == "auto":
+            cos = vote(Z_mean, grad_E, square)
         overshoot = cosine(w - weights_before, grad_E)
-        scalars.move(Delta, g1, cosine(decides, grad_E), overshoot)
+        scalars.move(Delta, g1, cos, overshoot)
         entry |= {"weights": w, "tangent": Z[0], "overshoot": overshoot}
         entry |= {"validation_loss": cross_entropy(w, *of_E)}
         entry |= {"hypergradient": Delta, "one_step": g1}

@@ -29,6 +29,7 @@ from keras_lr.training.fit.around_step import (
     unknown,
 )
 from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.hypergradient.gradient_scale import GradientScale
 from keras_lr.training.hypergradient.objective import Evaluate, Objective
 from keras_lr.training.hypergradient.overshoot import Overshoot
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
@@ -94,6 +95,9 @@ class HypergradientStep(AroundStep):
             for each in (rate.rate, *others)
         ]
         self._overshoot = None if rule.brake is None else Overshoot(model, step)
+        self._scale: GradientScale | None = None
+        if rule.average < 1.0:
+            self._scale = GradientScale(model, rule.average, rate.dtype)
         self._looks_back = rule.discount != 0.0
         self.renews_optimizer = rule.update == "log"
         with model.distribute_strategy.scope():
@@ -104,19 +108,23 @@ class HypergradientStep(AroundStep):
         named = {"count": self._count} | self._objective.variables()
         for each in self.tuned:
             named |= each.variables()
+        if self._scale is not None:
+            named |= self._scale.variables()
         previous = [] if self._overshoot is None else self._overshoot.variables
         return named | {f"previous_{i}": each for i, each in enumerate(previous)}
 
     def added_variables(self) -> list[str]:
         """Return the names of `variables` that version 0.1.0 did not write."""
         averages = {f"{each.name}_average" for each in self.tuned}
-        parts = {"previous", *averages}
+        parts = {"previous", "square", *averages}
         return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
     def start(self) -> None:
         """Forget the tangents, and what the rules have learned, on the host."""
         for each in self.tuned:
             each.start()
+        if self._scale is not None:
+            self._scale.clear()
         self._finite = self._unknown = 0
         self._remember_weights()
 
@@ -240,12 +248,18 @@ class HypergradientStep(AroundStep):
 
         def look() -> tuple[Tensor, Tensor, list[Observation]]:
             loss, gradients = evaluate(is_due)
-            dtype, square, overshoot = self.rate.dtype, None, 0.0
+            dtype, overshoot = self.rate.dtype, 0.0
+            square = mean_square = None
             if self._rule.needs_norms:
                 square = inner_product(gradients, gradients, dtype)
             if self._overshoot is not None and square is not None:
                 overshoot = self._overshoot.cosine(gradients, square, dtype)
-            observations = [each.observe(gradients, square) for each in self.tuned]
+            if self._scale is not None and square is not None:
+                counts = ops.logical_and(is_due, self.tuned[0].has_tangent)
+                mean_square = self._scale.followed_by(square, counts)
+            observations = [
+                each.observe(gradients, square, mean_square) for each in self.tuned
+            ]
             return self._cast((loss, overshoot, observations))
 
         loss, overshoot, observations = self._when_due(look, is_due)

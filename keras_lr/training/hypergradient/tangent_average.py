@@ -38,6 +38,11 @@ class TangentAverage:
         """Everything that a fit resumes from."""
         return [*self._values, self._steps]
 
+    @property
+    def has_values(self) -> Tensor:
+        """Whether it has taken in a Z since it was last set to zero."""
+        return self._steps.value > 0.0
+
     def clear(self) -> None:
         """Set it to zero, on the host."""
         for each in self.variables:

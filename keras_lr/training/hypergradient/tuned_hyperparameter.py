@@ -32,7 +32,7 @@ class HypergradientRule:
         memory: Part of the training that Z looks back, from which mu follows; `None`
             for a mu that is given.
         average: Share of a new Z in the average of Z whose cosine moves it; 1 for Z
-            itself.
+            itself. The norm of grad E in the cosine is that of the same steps.
         brake: Overshoot from which the learning rate may not rise; `None` for no limit.
     """
 
@@ -131,6 +131,11 @@ class TunedHyperparameter:
             )
             self._scale = replicas.shared_scalar(f"{name}_scale", dtype)
             self._is_lost = replicas.shared_scalar(f"{name}_is_lost", dtype)
+
+    @property
+    def has_tangent(self) -> Tensor | bool:
+        """Whether a step has been taken since Z was last set to zero."""
+        return True if self._average is None else self._average.has_values
 
     def start(self) -> None:
         """Set the state, except the value, to what it is before the first step."""
@@ -231,19 +236,24 @@ class TunedHyperparameter:
         self._is_lost.assign(0.0)
 
     def observe(
-        self, gradients: Sequence[Tensor], square: Tensor | None
+        self,
+        gradients: Sequence[Tensor],
+        square: Tensor | None,
+        mean_square: Tensor | None = None,
     ) -> Observation:
         """Return the products of Z and B with the gradient of E.
 
         Args:
             gradients: grad E.
             square: ||grad E||^2; may be `None` if the rule does not need it.
+            mean_square: Its mean; needed with an average of Z.
         """
         weights = self._tangent.values().weights
         hypergradient = inner_product(weights, gradients, self._dtype)
         cosine = tangent_square = ops.zeros_like(hypergradient)
         if self._average is not None:
             product, tangent_square = self._average.products(gradients)
+            square = marthe.voting_square(product, square, mean_square)
             cosine = marthe.cosine(product, tangent_square, square)
         elif self._rule.needs_norms:
             tangent_square = inner_product(weights, weights, self._dtype)
