@@ -451,3 +451,19 @@ def test_share_of_a_new_tangent_falls_to_the_least_one(steps, expected):
 )
 def test_rate_does_not_rise_after_an_overshoot(moved, overshoot, expected):
     assert numbers(marthe.braked, moved, 1.0, overshoot, limit=0.3) == expected
+
+
+@pytest.mark.parametrize(
+    ("hypergradient", "square", "mean", "expected"),
+    [
+        (1.0, 4.0, 1.0, 1.0),
+        (1.0, 1.0, 4.0, 4.0),
+        (0.0, 4.0, 1.0, 1.0),
+        (-1.0, 4.0, 1.0, 4.0),
+        (-1.0, 1.0, 4.0, 4.0),
+    ],
+)
+def test_large_gradient_lowers_the_rate_by_more_but_raises_it_by_its_cosine(
+    hypergradient, square, mean, expected
+):
+    assert numbers(marthe.voting_square, hypergradient, square, mean) == expected
