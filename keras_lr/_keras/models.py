@@ -20,6 +20,12 @@ def all_layers(model: keras.Model) -> list[Any]:
     return list(model._flatten_layers(include_self=False))
 
 
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments of `compile`, as they were given, where they are known."""
+    config = getattr(model, "_compile_config", None)
+    return {} if config is None else dict(config.config)
+
+
 def keras_mask(tensor: Tensor) -> Tensor | None:
     """Return the mask that Keras attached to a tensor, if any."""
     return backend.get_keras_mask(tensor)

@@ -19,9 +19,10 @@ def directory(tmp_path):
 def continued(directory, policies):
     """Return the result, and how many runs were trained for it."""
     build_model = Counting(old.build_model)
-    result = compare_policies(
-        build_model, old.DATA, policies, directory=directory, **old.SETTINGS
-    )
+    with pytest.warns(UserWarning, match="did not note: layers, losses and metrics"):
+        result = compare_policies(
+            build_model, old.DATA, policies, directory=directory, **old.SETTINGS
+        )
     return result, build_model.calls
 
 
