@@ -70,8 +70,11 @@ class ComparisonResult:
 
     @property
     def code(self) -> str:
-        """The lines which do what the best policy does, empty if they are not known."""
-        return self.table[0].code
+        """The lines which do what the best policy does, empty if they are not known.
+
+        They are empty too if no policy did well: without a metric, or diverged.
+        """
+        return self.table[0].code if self.table[0].is_sound else ""
 
     @property
     def varies_start(self) -> bool:
@@ -196,7 +199,7 @@ class ComparisonResult:
 
 def code_lines(best: PolicySummary) -> list[str]:
     """Return how to do what the best policy does, as indented lines after a title."""
-    if not best.code:
+    if not (best.code and best.is_sound):
         return []
     return [
         "",

@@ -59,7 +59,7 @@ class RunSettings:
 
 
 class _Recorder(StepCount):
-    """Record the rate of each epoch, count batches, stop at non-finite losses.
+    """Record the rate of each epoch, count batches, stop at what is not finite.
 
     Not at the first epoch of them: a policy may roll the training back.
 
@@ -71,11 +71,15 @@ class _Recorder(StepCount):
         super().__init__()
         self.learning_rates: list[float] = []
         self.effective_rates: list[float] = []
+        self.are_finite: list[bool] = []
+        """Whether the weights of each epoch were finite when they were validated."""
         self._was_finite = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_end(epoch, logs)
-        is_finite = math.isfinite((logs or {}).get("loss", 0.0))
+        self.are_finite.append(_is_finite(self.model))
+        loss = (logs or {}).get("loss", 0.0)
+        is_finite = math.isfinite(loss) and self.are_finite[-1]
         if not (is_finite or self._was_finite):
             self.model.stop_training = True
         self._was_finite = is_finite
@@ -142,6 +146,7 @@ def _train_once(
     recorder = _Recorder()
     callbacks = [recorder, *policy.make_callbacks(context), observer]
     logs, seconds = _fit(model, context, settings, callbacks)
+    logs = _without_meaningless(logs, recorder.are_finite)
     # A callback that logs its rate knows best which one the epoch was trained with,
     # but that may be the multiple of an effective rate.
     logged = logs.get("learning_rate", recorder.learning_rates)
@@ -161,7 +166,26 @@ def _train_once(
         start=policy.learning_rate,
         code=policy_code(policy, policy.learning_rate, schedule),
         kind=kind_of(policy.name),
+        validation_rows=keras.tree.flatten(context.validation)[0].shape[0],
     )
+
+
+def _without_meaningless(
+    logs: dict[str, list[float]], are_finite: list[bool]
+) -> dict[str, list[float]]:
+    """Return logs with NaN for the validation of weights that are not finite.
+
+    The prediction of such a network is the first class, which may be right often.
+    """
+    return {
+        key: [
+            value if is_finite else math.nan
+            for value, is_finite in zip(values, are_finite, strict=True)
+        ]
+        if key.startswith("val_") and len(values) == len(are_finite)
+        else values
+        for key, values in logs.items()
+    }
 
 
 def _with_result(policy: Policy, result: float | Schedule) -> Policy:

@@ -13,13 +13,13 @@ def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]
     header = ["", "policy", f"final {monitor}", "best", "gradients", "sec", "diverged"]
     has_failed = any(row.failed for row in table)
     rows = [[*header, "failed"] if has_failed else header]
-    for rank, row in enumerate(table, 1):
+    for row in table:
         name = row.policy + (f" ({row.note})" if row.note else "")
         spread = f" ± {row.final_metric_std:.4f}"
         if math.isnan(row.final_metric_std):
             spread = ""
         cells = [
-            str(rank),
+            str(row.rank),
             name,
             _number(row.final_metric, ".4f") + spread,
             _number(row.best_metric, ".4f"),

@@ -235,3 +235,25 @@ def test_best_metric_ignores_what_is_not_finite():
 def test_record_without_epochs_has_no_metric():
     record = RunRecord("p", 0, monitor="val_acc")
     assert np.isnan([record.final_metric, record.best_metric]).all()
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes the weights NaN before the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            weights = self.model.get_weights()
+            self.model.set_weights([np.nan * weight for weight in weights])
+
+
+def test_metric_of_weights_that_are_not_finite_is_none():
+    def build_model():
+        return problem.build_model(metrics=["accuracy"])
+
+    policy = Policy("poisoned", callbacks=lambda: [Poison()])
+    record = run(policy, build_model=build_model)
+    # What predicts NaN is never right here, and would be with one class of 0.
+    np.testing.assert_array_equal(record.logs["val_accuracy"], [0.0, np.nan, np.nan])
+    assert record.diverged
+    assert np.isnan(record.final_metric)
+    assert record.validation_rows == problem.ROWS
