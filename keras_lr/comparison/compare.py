@@ -64,8 +64,8 @@ def compare_policies(
         batch_size: Number of examples in a batch. Defaults to `32`.
         monitor: Name of the metric to rank by, measured on the validation data.
             Defaults to the model's first metric, or the loss if it has none.
-        mode: `"max"` or `"min"`. Defaults to the direction that the metric's name
-            implies.
+        mode: `"max"` or `"min"`. Defaults to the direction that Keras knows of its
+            metrics, as `EarlyStopping` does; needed for one of your own.
         directory: Where to keep the record of each run. A comparison that was
             interrupted continues from there; failed runs are tried again. The records
             of another model, of other data or settings are refused. A policy of your

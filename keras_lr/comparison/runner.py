@@ -22,6 +22,7 @@ from keras_lr._keras import (
     set_learning_rate_schedule,
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
+from keras_lr._keras.models import metric_mode
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
@@ -32,9 +33,6 @@ from keras_lr.comparison.usage import policy_code
 # Inputs, targets, and perhaps weights of the rows.
 Arrays = tuple[Any, ...]
 Data = tuple[Arrays, Arrays]
-
-_HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice")
-_LOWER_IS_BETTER = ("loss", "error", "entropy", "mse", "mae", "msle", "mape", "hinge")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RunSettings:
             `None`: the same as `batch_size`.
         monitor: Name of a metric without `val_`. Defaults to `None`: the model's
             first metric, or the loss if it has none.
-        mode: `"max"` or `"min"`. Defaults to `None`: by the metric's name.
+        mode: `"max"` or `"min"`. Defaults to `None`: the metric's own.
     """
 
     epochs: int
@@ -231,7 +229,7 @@ def resolve_monitor(
     Args:
         model: A compiled model that has been evaluated once.
         monitor: Name of the metric, or `None` for the model's first one.
-        mode: `"max"`, `"min"`, or `None` for the direction that the name implies.
+        mode: `"max"`, `"min"`, or `None` for the direction that Keras knows.
     """
     names = list(model.get_metrics_result())
     metrics = [name for name in names if not name.endswith("loss")] or ["loss"]
@@ -241,19 +239,13 @@ def resolve_monitor(
             f"`monitor` must be one of the model's metrics, {names}. "
             f"Received: monitor={name}"
         )
-    return name, mode or _direction(name)
-
-
-def _direction(monitor: str) -> str:
-    name = monitor.lower()
-    if any(part in name for part in _LOWER_IS_BETTER):
-        return "min"
-    if any(part in name for part in _HIGHER_IS_BETTER):
-        return "max"
-    raise ValueError(
-        "Whether more or less of this metric is better does not follow from its name. "
-        f"Received: monitor={monitor}. Pass `mode='max'` or `mode='min'`."
-    )
+    mode = mode or metric_mode(model, name)
+    if mode is None:
+        raise ValueError(
+            "Keras does not know whether more or less of this metric is better. "
+            f"Received: monitor={name}. Pass `mode='max'` or `mode='min'`."
+        )
+    return name, mode
 
 
 def _context(data: Data, settings: RunSettings, seed: int) -> RunContext:
