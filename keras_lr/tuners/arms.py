@@ -114,7 +114,8 @@ def near_best(
     arm's.
     """
     is_near = [arm.reward >= NEAR_BEST * best.reward for arm in arms]
-    first = last = list(arms).index(best)
+    # Not the arm itself: it may have been made anew, and a NaN equals nothing.
+    first = last = [arm.learning_rate for arm in arms].index(best.learning_rate)
     while first > 0 and is_near[first - 1]:
         first -= 1
     while last + 1 < len(arms) and is_near[last + 1]:
@@ -150,13 +151,10 @@ def summary_lines(
         lines.append(f"Rates from {low:.3g} to {high:.3g} are as good within 2 %.")
     else:
         lines.append("No other rate that was tried is as good within 2 %.")
-    for signal in (-1, 1):
-        rates = [f"{arm.learning_rate:.3g}" for arm in arms if arm.signal == signal]
-        if rates:
-            lines.append(f"At {', '.join(rates)} {SIGNALS[signal]}.")
-    ends = (finished[0], finished[-1])
-    if best in ends and len(finished) > 1:
-        side = "smallest" if best is finished[0] else "largest"
+    lines += _signals(arms)
+    smallest, largest = finished[0].learning_rate, finished[-1].learning_rate
+    if best.learning_rate in (smallest, largest) and smallest < largest:
+        side = "smallest" if best.learning_rate == smallest else "largest"
         lines.append(
             f"This is the {side} rate that was tried: more trials, or a wider range, "
             "may find a better one."

@@ -210,10 +210,14 @@ class LearningRateOracle(DurableOracle):
         if self.space.axis is None:
             return {}
         best = self.best_arm()
+        rate = None if best is None else best.learning_rate
         arms = sorted(
             (arm for arm in self.arms() if arm.scores),
             # The rule breaks ties.
-            key=lambda arm: (arm != best, -round(arm.reward, EQUAL_DIGITS)),
+            key=lambda arm: (
+                arm.learning_rate != rate,
+                -round(arm.reward, EQUAL_DIGITS),
+            ),
         )
         return {i: place for place, arm in enumerate(arms) for i in arm.trial_ids}
 
