@@ -39,7 +39,7 @@ class LearningRateArm:
         learning_rate: The rate.
         scores: Values of the objective, in the order of the trials; infinite for those
             that diverged, NaN for those that failed.
-        mean_score: Mean of the scores.
+        mean_score: Mean of the scores, without failed ones if others did not fail.
         reward: Mean reward, from 0 (worst) to 1; NaN if no trial has finished.
         signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
         low: Smallest rate of the arm's ball.
@@ -92,10 +92,11 @@ def _describe(
     ]
     scores = tuple(each.score for each in at_arm if each.score is not None)
     reach = arm.radius / lipschitz
+    counted = [score for score in scores if not math.isnan(score)]
     return LearningRateArm(
         learning_rate=at_arm[0].learning_rate,
         scores=scores,
-        mean_score=math.fsum(scores) / len(scores) if scores else math.nan,
+        mean_score=math.fsum(counted) / len(counted) if counted else math.nan,
         reward=arm.mean,
         signal=arm.signal,
         low=axis.learning_rate(arm.position - reach),

@@ -202,6 +202,20 @@ def test_trial_that_fails_counts_as_the_worst_reward(tmp_path):
     assert made.get_best_trials(5)[-len(failed) :] == failed
 
 
+def test_failure_that_other_trials_of_the_rate_do_not_share_is_no_score(tmp_path):
+    made = searched(tmp_path, max_trials=4)
+    out_of_memory = MemoryError("no")
+    for rate, result in ((0.1, 0.75), (0.01, 0.9), (0.01, out_of_memory)):
+        trial = made.create_trial("tuner0")
+        trial.hyperparameters.values["learning_rate"] = rate
+        report(made, trial, result)
+    best = made.best_arm()
+    assert best.learning_rate == pytest.approx(0.01)
+    assert (best.mean_score, best.reward) == (0.9, 0.9)
+    assert len(best.scores) == 2
+    assert [trial.trial_id for trial in made.get_best_trials(3)] == ["1", "0", "2"]
+
+
 def test_failures_in_a_row_stop_the_search_without_an_exception(made):
     with pytest.warns(UserWarning, match=r"3 trials in a row failed.\n.*no disk"):
         rates = play(made, lambda rate: ValueError("no disk"))
