@@ -119,6 +119,7 @@ class LearningRateOracle(DurableOracle):
             return self._stop(str(error))
         position = rule.propose(self.pulls())
         if position is None:
+            self._say_end()
             return {"status": "STOPPED"}
         tried = [training.learning_rate for training in self.trainings()]
         rate = space.axis.learning_rate_among(tried, position)
@@ -128,6 +129,14 @@ class LearningRateOracle(DurableOracle):
             trial_keys.SEED: training_seed(self.seed, len(self.trials)),
         }
         return {"status": "RUNNING", "values": values}
+
+    def _say_end(self) -> None:
+        if self.verbose:
+            print_message(
+                f"The search ends after {len(self.trials)} of {self.max_trials} "
+                "trials: nothing that is left can be better by more than the noise. "
+                "With a larger `lipschitz` or a smaller `noise` it would continue."
+            )
 
     def _stop(self, reason: str) -> dict[str, Any]:
         warnings.warn(reason, stacklevel=2)

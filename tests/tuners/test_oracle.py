@@ -3,6 +3,7 @@ import math
 import warnings
 
 import keras_tuner
+import numpy as np
 import pytest
 
 import keras_lr
@@ -88,6 +89,22 @@ def test_rule_gets_the_arguments():
 def test_wrong_arguments_are_refused_when_the_oracle_is_made(options):
     with pytest.raises(ValueError, match="Received: "):
         oracle(**options)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    made = searched(tmp_path, max_trials=np.int64(2), seed=np.int64(3))
+    # They are written to files of JSON.
+    assert len(play(made)) == 2
+    assert (made.max_trials, made.seed) == (2, 3)
+
+
+def test_search_that_ends_early_says_so(tmp_path, capsys):
+    made = searched(tmp_path, keras_lr.BLiEOracle, max_trials=60, noise=0.1)
+    assert len(play(made)) == 3
+    assert capsys.readouterr().out == ""
+    made.verbose = 1
+    made.create_trial("tuner0")
+    assert "The search ends after 3 of 60 trials: " in capsys.readouterr().out
 
 
 def test_second_trial_at_a_rate_has_the_same_float_another_pull_and_seed(tmp_path):
