@@ -32,6 +32,28 @@ from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _JOURNAL = "trial_values"
+_OBJECTIVE = "objective"
+
+
+def trial_number(trial_id: str) -> int | None:
+    """Return the number of a trial, `None` if its name is none of KerasTuner's."""
+    return int(trial_id) if trial_id.isascii() and trial_id.isdecimal() else None
+
+
+def trial_order(trial_id: str) -> tuple[bool, int, str]:
+    """Return what to sort trials by: their number, those without one last."""
+    number = trial_number(trial_id)
+    return number is None, number or 0, trial_id
+
+
+class _Display(oracle_module.Display):
+    """KerasTuner's, which shows a trial as its oracle says."""
+
+    def show_hyperparameter_table(self, trial: Any) -> None:
+        super().show_hyperparameter_table(self.oracle.as_shown(trial))
+        remark = self.oracle.remark(trial)
+        if remark:
+            print_message(remark)
 
 
 class DurableOracle(keras_tuner.Oracle):
@@ -153,10 +175,15 @@ class DurableOracle(keras_tuner.Oracle):
             trial_id: trial.hyperparameters.values
             for trial_id, trial in self.trials.items()
         }
-        return super().get_state() | {_JOURNAL: values}
+        return super().get_state() | {_JOURNAL: values, _OBJECTIVE: str(self.objective)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore the state, except for what the constructor was given."""
+        """Restore the state, except for what the constructor was given.
+
+        Raises:
+            ValueError: If the scores are those of another objective.
+        """
+        self._require_objective(state.get(_OBJECTIVE))
         space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
         for trial_id, values in state.get(_JOURNAL, {}).items():
             if trial_id not in self.trials:
@@ -175,6 +202,36 @@ class DurableOracle(keras_tuner.Oracle):
         super().set_state(state | known | {"ongoing_trials": ongoing})
         if self._given_seed is not None:
             self.seed = self._seed_state = self._given_seed
+
+    def _require_objective(self, written: str | None) -> None:
+        """Raise if trials were scored by another objective than this one.
+
+        Args:
+            written: What the file says; 0.1.0 did not write it.
+        """
+        if written is None and all(map(self._is_scored_by_objective, self.trials)):
+            return
+        if written == str(self.objective):
+            return
+        raise ValueError(
+            "`objective` must be the one that the search was begun with, because its "
+            f"trials are scored by it. Received: objective={self.objective}, and "
+            f"{written or 'scores of another one'} in {self._project_dir}. Pass "
+            "`overwrite=True`, or another `project_name`, to search by this one."
+        )
+
+    def _is_scored_by_objective(self, trial_id: str) -> bool:
+        trial, name = self.trials[trial_id], self.objective.name
+        if trial.status != TrialStatus.COMPLETED:
+            return True
+        metrics = trial.metrics
+        if not metrics.exists(name):
+            return False
+        if metrics.get_direction(name) != self.objective.direction:
+            return False
+        # A loss that is not finite makes the score infinite, whatever the metric.
+        is_finite = trial.score is not None and math.isfinite(trial.score)
+        return not is_finite or trial.score == metrics.get_best_value(name)
 
     def save(self) -> None:
         """Write `oracle.json`."""
@@ -204,6 +261,7 @@ class DurableOracle(keras_tuner.Oracle):
     def _write_state_of(self, trials: dict[str, Any]) -> None:
         """Write an `oracle.json` that agrees with the files of the trials."""
         self.trials = trials
+        self._require_objective(None)
         for trial in trials.values():
             self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
         self.save()
