@@ -238,7 +238,8 @@ def training_seed(seed: int, number: int) -> int:
 
 def _training(trial: Any, name: str) -> Training:
     score = None
-    if trial.status == "COMPLETED":
+    # A tuner in another thread may have completed it, and not yet reported it.
+    if trial.status == "COMPLETED" and trial.score is not None:
         score = float(trial.score)
     elif trial.status == "FAILED":
         score = math.nan

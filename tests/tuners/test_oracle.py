@@ -254,6 +254,40 @@ def test_lock_is_released_when_an_oracle_raises_all_the_same(made):
     assert made.trials[trial.trial_id].score == 0.5
 
 
+def test_trial_that_another_thread_has_completed_but_not_reported_is_pending(made):
+    """KerasTuner's tuners set the status before they end a trial."""
+    first = made.create_trial("tuner0")
+    first.status = "COMPLETED"
+    second = made.create_trial("tuner1")
+    assert [training.score for training in made.trainings()] == [None, None]
+    for trial in (first, second):
+        report(made, trial, 0.5)
+    assert [training.score for training in made.trainings()] == [0.5, 0.5]
+
+
+def test_lock_is_released_when_a_trial_cannot_be_made(made, monkeypatch):
+    def fail(trial_id):
+        raise TypeError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "populate_space", fail)
+        with pytest.raises(TypeError, match="no"):
+            made.create_trial("tuner0")
+    assert made.create_trial("tuner0").status == "RUNNING"  # It would wait forever.
+
+
+def test_trial_without_a_number_comes_last(made):
+    report(made, made.create_trial("tuner0"), 0.5)
+    other = type(made.trials["0"])(space(), "by_hand", "COMPLETED")
+    other.hyperparameters.values["learning_rate"] = 0.5
+    other.score = 0.25
+    made.trials["by_hand"] = other
+    assert [each.trial_id for each in made.trainings()] == ["0", "by_hand"]
+    assert [each.trial_id for each in made.get_best_trials(2)] == ["0", "by_hand"]
+    report(made, made.create_trial("tuner0"), 0.75)
+    assert len(made.arms()) == 3
+
+
 def test_lock_is_released_when_the_end_of_a_trial_raises(made, monkeypatch):
     trial = made.create_trial("tuner0")
 
