@@ -28,6 +28,7 @@ from keras_tuner.src.engine import metrics_tracking
 from keras_tuner.src.engine import oracle as oracle_module
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
+from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
@@ -151,7 +152,9 @@ class DurableOracle(keras_tuner.Oracle):
         display = self._display
         display.search_start = display.search_start or now
         display.trial_start.setdefault(trial_id, now)
-        display.trial_number.setdefault(trial_id, int(trial_id) + 1)
+        number = trial_number(trial_id)
+        place = len(self.trials) if number is None else number + 1
+        display.trial_number.setdefault(trial_id, place)
 
     def _record_values(self, trial: Any) -> None:
         values = dict(trial.hyperparameters.values)
@@ -272,7 +275,7 @@ class DurableOracle(keras_tuner.Oracle):
         A process may have been killed after it wrote the file of a trial, and before
         it wrote `oracle.json`.
         """
-        order = sorted(self.trials, key=int)
+        order = sorted(self.trials, key=trial_order)
         ended = [i for i in order if self.trials[i].status in FINISHED]
         if distribution.is_chief_oracle():
             # The workers may be alive. KerasTuner has queued their trials.

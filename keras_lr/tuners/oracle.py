@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
+from keras_lr._keras.models import print_message
+from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle, trial_order
 from keras_lr.rules.bandit import EQUAL_DIGITS, Bandit, Pull
 from keras_lr.tuners import axis as axes
 from keras_lr.tuners import trial_keys
@@ -62,14 +63,24 @@ class LearningRateOracle(DurableOracle):
             ValueError: If there is another hyperparameter to tune than the learning
                 rate, or if the learning rate is not a range of floats.
         """
+        problem = self._problem_with(hyperparameters)
+        if problem is not None and not self._is_in_trial:
+            raise ValueError(problem)
         super().update_space(hyperparameters)
-        problem = self.problem()
         if problem is None:
             return
-        if not self._is_in_trial:
-            raise ValueError(problem)
         # An exception would leave a chief without workers. The default is used.
         warnings.warn(problem, stacklevel=2)
+
+    def _problem_with(self, hyperparameters: Any) -> str | None:
+        """Return what would be wrong with hyperparameters, which are not added."""
+        space = self.hyperparameters
+        self.hyperparameters = space.copy()
+        try:
+            super().update_space(hyperparameters)
+            return self.problem()
+        finally:
+            self.hyperparameters = space
 
     def problem(self) -> str | None:
         """Return what is wrong with the search space, `None` if nothing is."""
@@ -157,7 +168,7 @@ class LearningRateOracle(DurableOracle):
         """Return the trials at a known learning rate, in the order of their start."""
         return [
             _training(self.trials[trial_id], self.hyperparameter)
-            for trial_id in sorted(self.trials, key=int)
+            for trial_id in sorted(self.trials, key=trial_order)
             if self.hyperparameter in self.trials[trial_id].hyperparameters.values
         ]
 
@@ -207,7 +218,7 @@ class LearningRateOracle(DurableOracle):
             key=lambda trial: (
                 rank.get(trial.trial_id, len(rank)),
                 sign * trial.score,
-                int(trial.trial_id),
+                trial_order(trial.trial_id),
             )
         )
         rest = [trial for trial in self.trials.values() if trial not in finished]

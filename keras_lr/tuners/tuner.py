@@ -10,6 +10,7 @@ import keras
 
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
+from keras_lr._keras_tuner.oracle import trial_number
 from keras_lr._keras_tuner.tuner import TrialRunner
 from keras_lr._optional import imported
 from keras_lr.tuners import trial_keys
@@ -83,9 +84,10 @@ class LearningRateTuner(TrialRunner):
 
     def training_seed(self, trial: Any, execution: int) -> int:
         """Return the seed of an execution of a trial."""
-        number = int(trial.trial_id)
         seed = trial.hyperparameters.values.get(trial_keys.SEED)
-        return (training_seed(0, number) if seed is None else int(seed)) + execution
+        if seed is None:
+            seed = training_seed(0, trial_number(trial.trial_id) or 0)
+        return int(seed) + execution
 
     def complete_result(
         self, result: Any, callbacks: Sequence[keras.callbacks.Callback]
