@@ -77,12 +77,21 @@ class DurableOracle(keras_tuner.Oracle):
             objective=objective, max_trials=max_trials, seed=seed, **kwargs
         )
         self.stop_reason: str | None = None
+        self._display = _Display(oracle=self)
         self._given_seed = seed
         if seed is not None:
             self.seed = self._seed_state = seed
         self._last_heard: dict[str, float] = {}
         self._began: dict[str, float] = {}
         self._longest = 0.0
+
+    def as_shown(self, trial: Any) -> Any:
+        """Return a trial to print: it may leave out values that are not searched."""
+        return trial
+
+    def remark(self, trial: Any) -> str:
+        """Return what to print below the values of a trial, or nothing."""
+        return ""
 
     def create_trial(self, tuner_id: str) -> Any:
         """Give a worker its trial, without metrics from a run that was cut off."""

@@ -1,5 +1,6 @@
 """`LearningRateOracle`: what the searches over learning rates share."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -152,6 +153,23 @@ class LearningRateOracle(DurableOracle):
     def _stop(self, reason: str) -> dict[str, Any]:
         warnings.warn(reason, stacklevel=2)
         return {"status": "STOPPED"}
+
+    def as_shown(self, trial: Any) -> Any:
+        """Return a trial with what is searched among its values, and nothing else."""
+        shown = copy.copy(trial)
+        shown.hyperparameters = trial.hyperparameters.copy()
+        hidden = (trial_keys.PULL, trial_keys.SEED)
+        shown.hyperparameters.values = {
+            name: value
+            for name, value in trial.hyperparameters.values.items()
+            if name not in hidden
+        }
+        return shown
+
+    def remark(self, trial: Any) -> str:
+        """Return which training at its rate a trial is, if it is not the first one."""
+        pull = trial.hyperparameters.values.get(trial_keys.PULL, 0)
+        return f"This is seed {pull + 1} of this rate." if pull else ""
 
     def score_trial(self, trial: Any) -> None:
         """Score a trial; the worst score if its loss or its objective is not finite."""

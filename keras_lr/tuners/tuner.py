@@ -170,8 +170,12 @@ class LearningRateTuner(TrialRunner):
 
     def results_summary(self, num_trials: int = 10) -> None:
         """Print the result of the search, and the best trials."""
-        print_message("\n".join(self.summary()))
-        super().results_summary(num_trials)
+        print_message("\n".join([*self.summary(), f"Results in {self.project_dir}"]))
+        for trial in self.bandit.get_best_trials(num_trials):
+            print_message("")
+            self.bandit.as_shown(trial).summary()
+            if remark := self.bandit.remark(trial):
+                print_message(remark)
 
     def to_dataframe(self) -> Any:
         """Return the arms as a `pandas.DataFrame`, a row each, from the smallest up."""

@@ -87,7 +87,7 @@ def test_rule_gets_the_arguments():
     ],
 )
 def test_wrong_arguments_are_refused_when_the_oracle_is_made(options):
-    with pytest.raises(ValueError, match="Received: "):
+    with pytest.raises(ValueError, match=f"Received: {next(iter(options))}="):
         oracle(**options)
 
 
@@ -339,6 +339,32 @@ def test_space_that_cannot_be_searched_is_refused_at_once():
     hyperparameters.Int("units", 1, 9)
     with pytest.raises(ValueError, match=r"learning rate alone.*units=1"):
         oracle().update_space(hyperparameters)
+
+
+def test_refused_hyperparameter_is_not_added():
+    users = space()
+    made = oracle(hyperparameters=users)
+    refused = space()
+    refused.Int("units", 1, 9)
+    with pytest.raises(ValueError, match="learning rate alone"):
+        made.update_space(refused)
+    assert [each.name for each in users.space] == ["learning_rate"]
+    # Another worker, whose space is right.
+    right = space()
+    right.Fixed("units", 4)
+    made.update_space(right)
+    assert [each.name for each in made.get_space().space] == ["learning_rate", "units"]
+
+
+def test_values_that_are_not_searched_are_not_shown(tmp_path, capsys):
+    made = searched(tmp_path, strategy="paper", max_trials=2)
+    made.verbose = 1
+    play(made)
+    printed = capsys.readouterr().out
+    assert "learning_rate" in printed
+    assert "zooming" not in printed
+    # One ball covers the axis: both trials are at one rate.
+    assert printed.count("This is seed 2 of this rate.") == 1
 
 
 def test_first_rate_outside_of_the_space_is_refused_at_once():
