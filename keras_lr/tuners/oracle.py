@@ -2,6 +2,7 @@
 
 import copy
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -36,11 +37,13 @@ class LearningRateOracle(DurableOracle):
         hyperparameter: str,
         **kwargs: Any,
     ) -> None:
-        if isinstance(max_trials, bool) or not isinstance(max_trials, int):
+        is_integer = isinstance(max_trials, numbers.Integral)
+        if isinstance(max_trials, bool) or not is_integer or max_trials < 1:
             raise ValueError(
-                "`max_trials` must be an integer: how far an arm is trusted depends on "
-                f"it. Received: max_trials={max_trials!r}."
+                "`max_trials` must be a positive integer: how far an arm is trusted "
+                f"depends on it. Received: max_trials={max_trials!r}."
             )
+        max_trials = int(max_trials)
         super().__init__(objective, max_trials, **kwargs)
         self.hyperparameter = hyperparameter
         self._is_in_trial = False

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import keras_tuner
 
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
@@ -93,9 +94,26 @@ class LearningRateTuner(TrialRunner):
         self, result: Any, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Any:
         """Return a result of `fit` with what the loss said about the learning rate."""
+        if isinstance(result, keras.callbacks.History):
+            self._require_objective_in(result.history)
         watches = (each for each in callbacks if isinstance(each, LossWatch))
         measured = next((watch.measurements() for watch in watches), {})
         return _with_metrics(result, measured, self.oracle.objective.name)
+
+    def _require_objective_in(self, history: dict[str, list[float]]) -> None:
+        """End the search if the objective is none of the metrics of a training."""
+        name = self.oracle.objective.name
+        if self.oracle.objective.has_value(history) or not history:
+            return
+        advice = ""
+        if name.startswith("val_") and not any(
+            key.startswith("val_") for key in history
+        ):
+            advice = " Pass `validation_data` to `search`."
+        raise keras_tuner.errors.FatalValueError(
+            "`objective` must be a metric of the trainings. Received: "
+            f"objective={name!r}, and the metrics {sorted(history)}.{advice}"
+        )
 
     def on_trial_end(self, trial: Any) -> None:
         """Report a trial, and drop weights that are not needed."""
