@@ -25,6 +25,8 @@ from keras_lr.comparison.policy import Policy
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.runner import Data, RunSettings
 
+_MOST_BYTES = 200
+
 
 class RecordStore:
     """A store that keeps nothing: every run has to be trained."""
@@ -69,7 +71,9 @@ class RecordDirectory(RecordStore):
         _write(self._path(record.policy, record.seed), record.to_dict())
 
     def _path(self, label: str, seed: int) -> Path:
-        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)
+        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)[:60]
+        # The name of a file may have 255 bytes, and a letter up to four.
+        safe = safe.encode()[:_MOST_BYTES].decode(errors="ignore")
         digest = hashlib.sha256(label.encode()).hexdigest()[:8]
         return self._runs / f"{safe[:60]}-{digest}-seed{seed}.json"
 

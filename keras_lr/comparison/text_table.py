@@ -54,6 +54,7 @@ def print_table(table: Sequence[PolicySummary], monitor: str) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
     except ImportError:
         print("\n".join(table_lines(table, monitor)))
         return
@@ -64,10 +65,11 @@ def print_table(table: Sequence[PolicySummary], monitor: str) -> None:
     for name in header:
         is_policy = name == "policy"
         rich_table.add_column(
-            name, justify="left" if is_policy else "right", no_wrap=is_policy
+            Text(name), justify="left" if is_policy else "right", no_wrap=is_policy
         )
-    for rank, row in enumerate(rows, 1):
-        rich_table.add_row(*row, style="bold" if rank == 1 else None)
+    for row in rows:
+        # Text, because a name in brackets is no markup.
+        rich_table.add_row(*map(Text, row), style="bold" if row[0] == "1" else None)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
