@@ -18,7 +18,7 @@ from keras_lr.comparison.policies import (
     default_rates,
     named_policies,
 )
-from keras_lr.comparison.result import code_lines
+from keras_lr.comparison.result import code_lines, require_replaceable
 from keras_lr.comparison.text_table import print_table
 
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = Path(options.data).stem
         output = options.output or _RESULTS / f"{data}_{options.optimizer}"
         output.mkdir(parents=True, exist_ok=True)
+        require_replaceable(output)
         result = _compare(dataset, options, output)
         paths = result.save(output)
     except (ValueError, ImportError, OSError) as error:

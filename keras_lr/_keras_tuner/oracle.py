@@ -73,6 +73,8 @@ class DurableOracle(keras_tuner.Oracle):
     def __init__(
         self, objective: Any, max_trials: int, *, seed: int | None = None, **kwargs: Any
     ) -> None:
+        # JSON takes no numbers of NumPy.
+        seed = None if seed is None else int(seed)
         super().__init__(
             objective=objective, max_trials=max_trials, seed=seed, **kwargs
         )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from keras_lr.comparison.summary import PolicySummary
 
 _FILE_WIDTH = 120
+# A diverged loss has up to forty digits.
+_LONG = 1e5
 
 
 def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]:
@@ -15,14 +17,14 @@ def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]
     rows = [[*header, "failed"] if has_failed else header]
     for row in table:
         name = row.policy + (f" ({row.note})" if row.note else "")
-        spread = f" ± {row.final_metric_std:.4f}"
-        if math.isnan(row.final_metric_std):
-            spread = ""
+        spread = ""
+        if not math.isnan(row.final_metric_std):
+            spread = f" ± {_metric(row.final_metric_std)}"
         cells = [
             str(row.rank),
             name,
-            _number(row.final_metric, ".4f") + spread,
-            _number(row.best_metric, ".4f"),
+            _metric(row.final_metric) + spread,
+            _metric(row.best_metric),
             _number(row.gradient_evaluations, ".0f"),
             _number(row.seconds, ".1f"),
             f"{row.diverged}/{row.runs}",
@@ -42,6 +44,10 @@ def table_lines(table: Sequence[PolicySummary], monitor: str) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _metric(value: float) -> str:
+    return _number(value, ".4f" if abs(value) < _LONG else ".4g")
 
 
 def _number(value: float, form: str) -> str:
