@@ -1,6 +1,7 @@
 """`python -m keras_lr`: which way of setting the learning rate does best here?"""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -125,6 +126,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison of the command line and return the exit code."""
+    _replace_what_cannot_be_printed()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -146,6 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted: the same command continues from here.", file=sys.stderr)
         return _INTERRUPTED
     return int(all(row.runs == 0 for row in result.table))
+
+
+def _replace_what_cannot_be_printed() -> None:
+    """Print a question mark for what the terminal's encoding lacks, such as "±"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _policies(options: argparse.Namespace) -> list[Policy]:

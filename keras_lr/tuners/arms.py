@@ -135,17 +135,11 @@ def summary_lines(
         objective: Name of the objective.
     """
     finished = [arm for arm in arms if arm.scores]
-    if best is None or not any(math.isfinite(score) for score in best.scores):
-        count = sum(len(arm.scores) for arm in finished)
-        return [
-            f"No learning rate is recommended: {count} trials have finished, and none "
-            f"of them has a finite {objective}."
-        ]
-    count = len(best.scores)
-    times = "one trial" if count == 1 else f"mean of {count} trials"
+    if best is None or not is_recommended(best):
+        return [_without_recommendation(finished, best, objective), *_signals(arms)]
     lines = [
         f"Recommended learning rate: {best.learning_rate:.3g} "
-        f"({objective} {best.mean_score:.4g}, {times})."
+        f"({objective} {_finite_mean(best):.4g}, {_trials(best)})."
     ]
     low, high = near_best(finished, best)
     if low < high:
@@ -161,3 +155,55 @@ def summary_lines(
             "may find a better one."
         )
     return lines
+
+
+def is_recommended(best: LearningRateArm) -> bool:
+    """Return whether the best arm is good: it has a score, and its loss moved."""
+    return best.signal == 0 and any(map(math.isfinite, best.scores))
+
+
+def _without_recommendation(
+    finished: Sequence[LearningRateArm], best: LearningRateArm | None, objective: str
+) -> str:
+    said = "No learning rate is recommended: "
+    scores = [score for arm in finished for score in arm.scores]
+    if best is None or not scores:
+        return f"{said}no trial has finished."
+    if any(map(math.isfinite, best.scores)):
+        return (
+            f"{said}the best {objective}, {_finite_mean(best):.4g}, is at "
+            f"{best.learning_rate:.3g}, where {SIGNALS[best.signal]}."
+        )
+    failed = sum(map(math.isnan, scores))
+    rest = len(scores) - failed
+    parts = [f"{failed} failed"] if failed else []
+    parts += [f"{rest} had no finite {objective}"] if rest else []
+    return f"{said}of {len(scores)} trials, {' and '.join(parts)}."
+
+
+def _signals(arms: Sequence[LearningRateArm]) -> list[str]:
+    """Say at which rates the loss blew up, or never left its start."""
+    rates = {
+        signal: [f"{arm.learning_rate:.3g}" for arm in arms if arm.signal == signal]
+        for signal in (-1, 1)
+    }
+    return [
+        f"At {', '.join(rates[signal])} {SIGNALS[signal]}."
+        for signal in rates
+        if rates[signal]
+    ]
+
+
+def _finite_mean(arm: LearningRateArm) -> float:
+    finite = [score for score in arm.scores if math.isfinite(score)]
+    return math.fsum(finite) / len(finite)
+
+
+def _trials(arm: LearningRateArm) -> str:
+    """Return how many trials a mean is of, and how many it leaves out."""
+    finite = sum(map(math.isfinite, arm.scores))
+    failed = sum(map(math.isnan, arm.scores))
+    diverged = len(arm.scores) - finite - failed
+    said = "one trial" if finite == 1 else f"mean of {finite} trials"
+    said += f", {diverged} more diverged" if diverged else ""
+    return said + (f", {failed} more failed" if failed else "")
