@@ -47,6 +47,7 @@ def compare_policies(
     policy starts from the same weights and sees the same batches in the same order. A
     policy that fails is recorded with its error and the others are trained; Ctrl-C ends
     the comparison and returns what is done. Costs one training per policy and seed.
+    Policies that the metric cannot tell apart share a rank; what diverged ranks last.
 
     Args:
         build_model: Function without arguments which returns a new compiled model,

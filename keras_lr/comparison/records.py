@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from keras_lr.comparison.identity import (
+from keras_lr._keras.identity import (
     array_digest,
     given_weights_digest,
     model_digests,
@@ -75,7 +75,7 @@ class RecordDirectory(RecordStore):
         # The name of a file may have 255 bytes, and a letter up to four.
         safe = safe.encode()[:_MOST_BYTES].decode(errors="ignore")
         digest = hashlib.sha256(label.encode()).hexdigest()[:8]
-        return self._runs / f"{safe[:60]}-{digest}-seed{seed}.json"
+        return self._runs / f"{safe}-{digest}-seed{seed}.json"
 
 
 def open_store(

@@ -137,6 +137,8 @@ def _value(value: Any, depth: int = 2) -> Any:
             described = {str(key): _value(each, depth) for key, each in value.items()}
         case list() | tuple():
             described = [_value(each, depth) for each in value]
+        case keras.layers.Layer():
+            described = _layer(value)
         case np.ndarray() | np.generic():
             described = array_digest(value)
         case types.FunctionType() if depth:

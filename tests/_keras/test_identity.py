@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_lr.comparison.identity import (
+from keras_lr._keras.identity import (
     array_digest,
     given_weights_digest,
     model_digests,
@@ -62,6 +62,15 @@ def scaled(factor):
     return sequential(loss=lambda y, p: factor * ops.mean((y - p) ** 2))
 
 
+class Perceptual(keras.losses.Loss):
+    def __init__(self, activation):
+        super().__init__()
+        self.features = sequential(layers.Dense(2, activation))
+
+    def call(self, y, predicted):
+        return ops.mean(self.features(y) - self.features(predicted))
+
+
 def thresholded(threshold):
     return sequential(metrics=[keras.metrics.BinaryAccuracy(threshold=threshold)])
 
@@ -107,6 +116,11 @@ PAIRS = {
         COMPILED,
         lambda: sequential(loss=keras.losses.Huber(1.0)),
         lambda: sequential(loss=keras.losses.Huber(2.0)),
+    ),
+    "network in a loss": (
+        COMPILED,
+        lambda: sequential(loss=Perceptual("relu")),
+        lambda: sequential(loss=Perceptual("tanh")),
     ),
     "loss in a closure": (COMPILED, lambda: scaled(1.0), lambda: scaled(2.0)),
     "loss weights": (
