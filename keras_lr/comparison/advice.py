@@ -68,7 +68,7 @@ def _on_nothing(table: Sequence[PolicySummary]) -> list[str]:
     if any(math.isfinite(row.final_metric) for row in table):
         diverged = " ".join(_on_divergence(table))
         return [f"No policy is recommended. {diverged} Try smaller rates."]
-    if all(row.failed for row in table):
+    if not any(row.runs for row in table):
         return ["No policy finished."]
     return ["No policy finished with a finite metric: look at the model or data."]
 
