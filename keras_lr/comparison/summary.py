@@ -107,15 +107,18 @@ def _by_loss_and_cost(row: PolicySummary) -> tuple[bool, float, float]:
 
 
 def _one_row(records: Sequence[RunRecord]) -> float:
-    """Return by how much one row of the validation data moves a metric that counts.
+    """Return by how much one row of the validation data moves the metric.
 
-    It is 0 for a metric that is no part of the rows, as an accuracy is.
+    An accuracy is a number of rows divided by all of them; for other metrics it is 0.
     """
     rows = max((record.validation_rows for record in records), default=0)
     finals = [record.final_metric for record in records]
-    counts = [rows * value for value in finals if math.isfinite(value)]
+    finite = [value for value in finals if math.isfinite(value)]
     # Metrics are in single precision.
-    is_count = all(abs(count - round(count)) < 1e-3 for count in counts)
+    is_count = all(
+        0 <= value <= 1 and abs(rows * value - round(rows * value)) < 1e-3
+        for value in finite
+    )
     return 1.0 / rows if rows and is_count else 0.0
 
 

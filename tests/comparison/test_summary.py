@@ -109,6 +109,14 @@ def test_metric_that_counts_no_rows_is_told_apart_to_the_last_digit(rows):
     assert [row.rank for row in summarize(made)] == [1, 2, 2]
 
 
+def test_losses_that_are_multiples_of_a_row_count_no_rows():
+    made = [
+        record(name, 0, [value], mode="min", validation_rows=8)
+        for name, value in (("a", 2.0), ("b", 2.125))
+    ]
+    assert [row.rank for row in summarize(made)] == [1, 2]
+
+
 def test_equal_constant_rates_have_no_worst_one():
     rows = summarize([constant(rate, 0, [0.5]) for rate in (0.1, 1)])
     assert [row.note for row in rows] == ["best", ""]
