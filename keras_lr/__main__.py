@@ -1,6 +1,7 @@
 """`python -m keras_lr`: which way of setting the learning rate does best here?"""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from keras_lr.comparison.policies import (
     default_rates,
     named_policies,
 )
-from keras_lr.comparison.result import code_lines
+from keras_lr.comparison.result import code_lines, require_replaceable
 from keras_lr.comparison.text_table import print_table
 
 OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
@@ -125,6 +126,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison of the command line and return the exit code."""
+    _replace_what_cannot_be_printed()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -132,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = Path(options.data).stem
         output = options.output or _RESULTS / f"{data}_{options.optimizer}"
         output.mkdir(parents=True, exist_ok=True)
+        require_replaceable(output)
         result = _compare(dataset, options, output)
         paths = result.save(output)
     except (ValueError, ImportError, OSError) as error:
@@ -145,6 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted: the same command continues from here.", file=sys.stderr)
         return _INTERRUPTED
     return int(all(row.runs == 0 for row in result.table))
+
+
+def _replace_what_cannot_be_printed() -> None:
+    """Print a question mark for what the terminal's encoding lacks, such as "±"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _policies(options: argparse.Namespace) -> list[Policy]:

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, 
     assert run(file, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "2 classes, 32 training and 8 validation examples" in printed
-    assert "did best" in printed
+    assert "A run cost" in printed
     for name in ("table.csv", "runs.csv", "ranking.png", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 100
         assert name in printed
@@ -177,6 +178,23 @@ def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
     capsys.readouterr()
     arguments = ["--data", file, "--epochs", "2", "--output", str(tmp_path / "out")]
     assert "records differ in: epochs" in error_line(capsys, *arguments)
+
+
+def test_file_of_somebody_else_is_refused_before_training(capsys, file, tmp_path):
+    (tmp_path / "table.csv").write_text("mine")
+    line = error_line(capsys, "--data", file, "--output", str(tmp_path))
+    assert "which holds table.csv" in line
+
+
+def test_terminal_without_the_letters_gets_question_marks(
+    file, few, tmp_path, monkeypatch
+):
+    printed = io.BytesIO()
+    ascii_only = io.TextIOWrapper(printed, encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert run(file, tmp_path / "out", "--seeds", "2") == 0
+    assert b" ? " in printed.getvalue()
+    assert b"Written: " in printed.getvalue()
 
 
 def test_module_runs_from_the_command_line():

@@ -20,6 +20,33 @@ def all_layers(model: keras.Model) -> list[Any]:
     return list(model._flatten_layers(include_self=False))
 
 
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments of `compile`, as they were given, where they are known."""
+    config = getattr(model, "_compile_config", None)
+    return {} if config is None else dict(config.config)
+
+
+def metric_mode(model: keras.Model, name: str) -> str | None:
+    """Return `"max"` or `"min"` for a metric, as Keras knows it, `None` if not.
+
+    Args:
+        model: A compiled model that has been evaluated once.
+        name: Name in the logs, without `val_`; with several outputs, after theirs.
+    """
+    if name == "loss" or name.endswith("_loss"):
+        return "min"
+    metrics = [*model.metrics]
+    metrics += [part for each in metrics for part in getattr(each, "metrics", ())]
+    directions = {
+        metric._direction
+        for metric in metrics
+        if hasattr(metric, "_direction")
+        and (name == metric.name or name.endswith(f"_{metric.name}"))
+    }
+    modes = {"up": "max", "down": "min"}
+    return modes[directions.pop()] if len(directions) == 1 else None
+
+
 def keras_mask(tensor: Tensor) -> Tensor | None:
     """Return the mask that Keras attached to a tensor, if any."""
     return backend.get_keras_mask(tensor)

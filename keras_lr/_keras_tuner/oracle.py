@@ -28,10 +28,33 @@ from keras_tuner.src.engine import metrics_tracking
 from keras_tuner.src.engine import oracle as oracle_module
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
+from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _JOURNAL = "trial_values"
+_OBJECTIVE = "objective"
+
+
+def trial_number(trial_id: str) -> int | None:
+    """Return the number of a trial, `None` if its name is none of KerasTuner's."""
+    return int(trial_id) if trial_id.isascii() and trial_id.isdecimal() else None
+
+
+def trial_order(trial_id: str) -> tuple[bool, int, str]:
+    """Return what to sort trials by: their number, those without one last."""
+    number = trial_number(trial_id)
+    return number is None, number or 0, trial_id
+
+
+class _Display(oracle_module.Display):
+    """KerasTuner's, which shows a trial as its oracle says."""
+
+    def show_hyperparameter_table(self, trial: Any) -> None:
+        super().show_hyperparameter_table(self.oracle.as_shown(trial))
+        remark = self.oracle.remark(trial)
+        if remark:
+            print_message(remark)
 
 
 class DurableOracle(keras_tuner.Oracle):
@@ -50,16 +73,27 @@ class DurableOracle(keras_tuner.Oracle):
     def __init__(
         self, objective: Any, max_trials: int, *, seed: int | None = None, **kwargs: Any
     ) -> None:
+        # JSON takes no numbers of NumPy.
+        seed = None if seed is None else int(seed)
         super().__init__(
             objective=objective, max_trials=max_trials, seed=seed, **kwargs
         )
         self.stop_reason: str | None = None
+        self._display = _Display(oracle=self)
         self._given_seed = seed
         if seed is not None:
             self.seed = self._seed_state = seed
         self._last_heard: dict[str, float] = {}
         self._began: dict[str, float] = {}
         self._longest = 0.0
+
+    def as_shown(self, trial: Any) -> Any:
+        """Return a trial to print: it may leave out values that are not searched."""
+        return trial
+
+    def remark(self, trial: Any) -> str:
+        """Return what to print below the values of a trial, or nothing."""
+        return ""
 
     def create_trial(self, tuner_id: str) -> Any:
         """Give a worker its trial, without metrics from a run that was cut off."""
@@ -129,7 +163,9 @@ class DurableOracle(keras_tuner.Oracle):
         display = self._display
         display.search_start = display.search_start or now
         display.trial_start.setdefault(trial_id, now)
-        display.trial_number.setdefault(trial_id, int(trial_id) + 1)
+        number = trial_number(trial_id)
+        place = len(self.trials) if number is None else number + 1
+        display.trial_number.setdefault(trial_id, place)
 
     def _record_values(self, trial: Any) -> None:
         values = dict(trial.hyperparameters.values)
@@ -153,10 +189,15 @@ class DurableOracle(keras_tuner.Oracle):
             trial_id: trial.hyperparameters.values
             for trial_id, trial in self.trials.items()
         }
-        return super().get_state() | {_JOURNAL: values}
+        return super().get_state() | {_JOURNAL: values, _OBJECTIVE: str(self.objective)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore the state, except for what the constructor was given."""
+        """Restore the state, except for what the constructor was given.
+
+        Raises:
+            ValueError: If the scores are those of another objective.
+        """
+        self._require_objective(state.get(_OBJECTIVE))
         space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
         for trial_id, values in state.get(_JOURNAL, {}).items():
             if trial_id not in self.trials:
@@ -175,6 +216,36 @@ class DurableOracle(keras_tuner.Oracle):
         super().set_state(state | known | {"ongoing_trials": ongoing})
         if self._given_seed is not None:
             self.seed = self._seed_state = self._given_seed
+
+    def _require_objective(self, written: str | None) -> None:
+        """Raise if trials were scored by another objective than this one.
+
+        Args:
+            written: What the file says; 0.1.0 did not write it.
+        """
+        if written is None and all(map(self._is_scored_by_objective, self.trials)):
+            return
+        if written == str(self.objective):
+            return
+        raise ValueError(
+            "`objective` must be the one that the search was begun with, because its "
+            f"trials are scored by it. Received: objective={self.objective}, and "
+            f"{written or 'scores of another one'} in {self._project_dir}. Pass "
+            "`overwrite=True`, or another `project_name`, to search by this one."
+        )
+
+    def _is_scored_by_objective(self, trial_id: str) -> bool:
+        trial, name = self.trials[trial_id], self.objective.name
+        if trial.status != TrialStatus.COMPLETED:
+            return True
+        metrics = trial.metrics
+        if not metrics.exists(name):
+            return False
+        if metrics.get_direction(name) != self.objective.direction:
+            return False
+        # A loss that is not finite makes the score infinite, whatever the metric.
+        is_finite = trial.score is not None and math.isfinite(trial.score)
+        return not is_finite or trial.score == metrics.get_best_value(name)
 
     def save(self) -> None:
         """Write `oracle.json`."""
@@ -204,6 +275,7 @@ class DurableOracle(keras_tuner.Oracle):
     def _write_state_of(self, trials: dict[str, Any]) -> None:
         """Write an `oracle.json` that agrees with the files of the trials."""
         self.trials = trials
+        self._require_objective(None)
         for trial in trials.values():
             self.hyperparameters.merge(trial.hyperparameters, overwrite=False)
         self.save()
@@ -214,7 +286,7 @@ class DurableOracle(keras_tuner.Oracle):
         A process may have been killed after it wrote the file of a trial, and before
         it wrote `oracle.json`.
         """
-        order = sorted(self.trials, key=int)
+        order = sorted(self.trials, key=trial_order)
         ended = [i for i in order if self.trials[i].status in FINISHED]
         if distribution.is_chief_oracle():
             # The workers may be alive. KerasTuner has queued their trials.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_lr._checks import positive_integer
 from keras_lr._keras import require_settable_learning_rate
@@ -11,6 +12,8 @@ from keras_lr._keras import require_settable_learning_rate
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
     """Return the seeds, for a number as many from 0 on, or raise a `ValueError`."""
+    if isinstance(seeds, np.integer):
+        seeds = int(seeds)
     if isinstance(seeds, int):
         return list(range(positive_integer("seeds", seeds)))
     values = [int(seed) for seed in seeds]

@@ -47,6 +47,7 @@ def compare_policies(
     policy starts from the same weights and sees the same batches in the same order. A
     policy that fails is recorded with its error and the others are trained; Ctrl-C ends
     the comparison and returns what is done. Costs one training per policy and seed.
+    Policies that the metric cannot tell apart share a rank; what diverged ranks last.
 
     Args:
         build_model: Function without arguments which returns a new compiled model,
@@ -64,11 +65,13 @@ def compare_policies(
         batch_size: Number of examples in a batch. Defaults to `32`.
         monitor: Name of the metric to rank by, measured on the validation data.
             Defaults to the model's first metric, or the loss if it has none.
-        mode: `"max"` or `"min"`. Defaults to the direction that the metric's name
-            implies.
+        mode: `"max"` or `"min"`. Defaults to the direction that Keras knows of its
+            metrics, as `EarlyStopping` does; needed for one of your own.
         directory: Where to keep the record of each run. A comparison that was
-            interrupted continues from there; failed runs are tried again. A policy is
-            known by its name and rate: one that has changed needs another name.
+            interrupted continues from there; failed runs are tried again. The records
+            of another model, of other data or settings are refused. A policy of your
+            own is known by its name, rate and `code`: one that has changed needs
+            another name.
         verbose: 0 for silence, 1 for progress on the terminal. Defaults to `1`.
 
     Returns:
@@ -110,7 +113,9 @@ def compare_policies(
     validation_batch_size = _VALIDATION_BATCHES * batch_size
     settings = RunSettings(epochs, batch_size, validation_batch_size, monitor, mode)
     chosen = expand_policies(policies, model.optimizer)
-    store = open_store(directory, fingerprint(model, data, settings))
+    store = open_store(
+        directory, lambda: fingerprint(model, build_model, data, settings)
+    )
     tasks = [(policy, seed) for seed in each_seed for policy in chosen]
     with closing(make_progress(len(tasks), epochs, verbose)) as progress:
         comparison = _Comparison(build_model, data, settings, store, progress)

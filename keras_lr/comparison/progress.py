@@ -82,7 +82,8 @@ class _Bar(_Silent):
         self.epochs = epochs
         self.done = 0
         self.bar: Any = progress.Progress(
-            progress.TextColumn("{task.description:<36}"),
+            # A name in brackets is no markup.
+            progress.TextColumn("{task.description:<36}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("epochs,"),

@@ -8,17 +8,24 @@ of another comparison are refused rather than mixed in.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
+from keras_lr._keras.identity import (
+    array_digest,
+    given_weights_digest,
+    model_digests,
+)
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import Policy
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.runner import Data, RunSettings
+
+_MOST_BYTES = 200
 
 
 class RecordStore:
@@ -45,35 +52,42 @@ class RecordDirectory(RecordStore):
     def load(self, policy: Policy, seed: int) -> RunRecord | None:
         """Return the record of a finished run, or `None` if it has to be trained.
 
-        A run that failed, and a file that cannot be read, have to be trained.
+        A run that failed, one of a policy with other arguments, and a file that cannot
+        be read, have to be trained.
         """
         values = _read(self._path(policy.label, seed))
         if values is None or values.get("error") is not None:
             return None
         try:
             # 0.1.0 did not write the kind.
-            return RunRecord(**{**values, "kind": kind_of(policy.name)})
+            record = RunRecord(**{**values, "kind": kind_of(policy.name)})
         except TypeError:
             return None
+        # Without the policy's lines it is that of a policy with other arguments.
+        return record if policy.code in record.code else None
 
     def save(self, record: RunRecord) -> None:
         """Write the record of a run."""
         _write(self._path(record.policy, record.seed), record.to_dict())
 
     def _path(self, label: str, seed: int) -> Path:
-        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)
+        safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)[:60]
+        # The name of a file may have 255 bytes, and a letter up to four.
+        safe = safe.encode()[:_MOST_BYTES].decode(errors="ignore")
         digest = hashlib.sha256(label.encode()).hexdigest()[:8]
-        return self._runs / f"{safe[:60]}-{digest}-seed{seed}.json"
+        return self._runs / f"{safe}-{digest}-seed{seed}.json"
 
 
 def open_store(
-    directory: str | os.PathLike[str] | None, fingerprint: Mapping[str, Any]
+    directory: str | os.PathLike[str] | None,
+    make_fingerprint: Callable[[], Mapping[str, Any]],
 ) -> RecordStore:
     """Return the store of a comparison, for a new one after its directory is made.
 
     Args:
         directory: Where to keep the records, or `None` to keep nothing.
-        fingerprint: What identifies the comparison, JSON-able.
+        make_fingerprint: Function which returns what identifies the comparison,
+            JSON-able.
 
     Raises:
         ValueError: If the directory holds the records of another comparison.
@@ -83,41 +97,59 @@ def open_store(
     runs = Path(directory) / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     path = runs / "comparison.json"
-    expected = json.loads(json.dumps(fingerprint))
-    if not path.exists():
+    expected = json.loads(json.dumps(make_fingerprint()))
+    if path.exists():
+        _require_same(directory, _read(path), expected)
+    else:
         _write(path, expected)
-        return RecordDirectory(runs)
-    written = _read(path)
-    if written != expected:
-        keys = [key for key in expected if (written or {}).get(key) != expected[key]]
-        raise ValueError(
-            "`directory` must be new, or hold an interrupted run of this same "
-            f"comparison. Received: directory={directory}, whose records differ "
-            f"in: {', '.join(keys)}. Choose another directory, or delete it."
-        )
     return RecordDirectory(runs)
 
 
+def _require_same(
+    directory: str | os.PathLike[str],
+    written: Mapping[str, Any] | None,
+    expected: Mapping[str, Any],
+) -> None:
+    """Raise if the records are another comparison's, warn if they may be."""
+    known = expected if written is None else expected.keys() & written.keys()
+    keys = [key for key in expected if key in known]
+    differing = [key for key in keys if (written or {}).get(key) != expected[key]]
+    if differing:
+        raise ValueError(
+            "`directory` must be new, or hold an interrupted run of this same "
+            f"comparison. Received: directory={directory}, whose records differ "
+            f"in: {', '.join(differing)}. Choose another directory, or delete it."
+        )
+    if len(keys) < len(expected):
+        unknown = ", ".join(key for key in expected if key not in known)
+        warnings.warn(
+            f"The records in {directory} are of an earlier version of keras_lr, which "
+            f"did not note: {unknown}. They are used. If one of these has changed, "
+            "choose another directory.",
+            stacklevel=4,
+        )
+
+
 def fingerprint(
-    model: keras.Model, data: Data, settings: RunSettings
+    model: keras.Model,
+    build_model: Callable[[], keras.Model],
+    data: Data,
+    settings: RunSettings,
 ) -> dict[str, Any]:
     """Return what identifies a comparison: settings, data, model and optimizer."""
-    digest = hashlib.sha256()
-    for leaf in keras.tree.flatten(data):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(array.tobytes())
     return {
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "monitor": settings.monitor,
         "mode": settings.mode,
-        "data": digest.hexdigest(),
+        "data": array_digest(*keras.tree.flatten(data)),
         "weights": [list(weight.shape) for weight in model.weights],
         "loss": str(getattr(model.loss, "name", model.loss)),
         "optimizer": _without_names(
             keras.saving.serialize_keras_object(model.optimizer)
         ),
+        **model_digests(model),
+        "initial weights": given_weights_digest(model, build_model()),
     }
 
 

@@ -23,7 +23,9 @@ img { max-width: 100%; }
 _EXPLANATION = """Every policy started from the same weights and saw the same batches
 at each seed. Mean ± standard deviation over seeds; "best" is the mean of each run's
 best epoch; a gradient is that of one batch; a run has diverged if its loss or a weight
-is not finite or its last training loss is above the first. The rates of a grid are
+is not finite or its last training loss is above the first; its policy ranks below the
+others. Policies of one rank are equal, or within one row of the validation data: that
+with the lowest validation loss is first, then the cheapest. The rates of a grid are
 picked and judged on the same validation data, which flatters the best one."""
 
 _CAPTIONS = {

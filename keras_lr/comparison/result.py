@@ -20,6 +20,7 @@ from keras_lr.comparison.text_table import table_lines
 from keras_lr.plotting.axes import new_figure
 
 _TEXTS = ("table.csv", "runs.csv", "report.html")
+_PICTURES = ("ranking.png", "comparison.png", "robustness.png")
 _RUN_COLUMNS = (
     "policy",
     "seed",
@@ -70,8 +71,11 @@ class ComparisonResult:
 
     @property
     def code(self) -> str:
-        """The lines which do what the best policy does, empty if they are not known."""
-        return self.table[0].code
+        """The lines which do what the best policy does, empty if they are not known.
+
+        They are empty too if no policy did well: without a metric, or diverged.
+        """
+        return self.table[0].code if self.table[0].is_sound else ""
 
     @property
     def varies_start(self) -> bool:
@@ -146,8 +150,12 @@ class ComparisonResult:
 
         Returns:
             The paths of the files.
+
+        Raises:
+            ValueError: If there are files of these names that are not of a comparison.
         """
         # Before anything is written.
+        require_replaceable(directory)
         imported("matplotlib.figure", extra="plot", function="save")
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,9 +202,30 @@ class ComparisonResult:
         return "\n".join([*lines, *code_lines(self.table[0])])
 
 
+def require_replaceable(directory: str | os.PathLike[str]) -> None:
+    """Raise a `ValueError` if `save` would replace files that are not its own."""
+    folder = Path(directory)
+    there = [name for name in (*_TEXTS, *_PICTURES) if (folder / name).exists()]
+    if there and not _is_table(folder / _TEXTS[0]):
+        raise ValueError(
+            "`directory` must hold no other files of the names that are written. "
+            f"Received: directory={directory}, which holds {', '.join(there)}. Choose "
+            "another directory."
+        )
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a file is the table of a comparison, which is written first."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline().startswith("policy,note,final_metric,")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def code_lines(best: PolicySummary) -> list[str]:
     """Return how to do what the best policy does, as indented lines after a title."""
-    if not best.code:
+    if not (best.code and best.is_sound):
         return []
     return [
         "",

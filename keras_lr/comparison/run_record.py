@@ -16,7 +16,8 @@ class RunRecord:
         seed: Seed of the run.
         monitor: Name of the metric in the logs, such as `"val_accuracy"`.
         mode: `"max"` or `"min"`.
-        logs: One list per key of Keras's epoch logs.
+        logs: One list per key of Keras's epoch logs; NaN for what was measured on the
+            validation data with weights that are not finite.
         learning_rates: The rate of each epoch's last step, the effective one if the
             optimizer has one.
         initial_loss: Training loss at the initial weights.
@@ -30,6 +31,7 @@ class RunRecord:
         start: The rate that the policy starts from, `None` if it does not say.
         code: The lines that do the same in another training, or empty.
         kind: Kind of the policy.
+        validation_rows: Number of rows of the validation data, 0 if it is not known.
     """
 
     policy: str
@@ -47,6 +49,7 @@ class RunRecord:
     start: float | None = None
     code: str = ""
     kind: Kind = "other"
+    validation_rows: int = 0
 
     @property
     def name(self) -> str:

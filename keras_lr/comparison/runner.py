@@ -22,6 +22,7 @@ from keras_lr._keras import (
     set_learning_rate_schedule,
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
+from keras_lr._keras.models import metric_mode
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
@@ -32,9 +33,6 @@ from keras_lr.comparison.usage import policy_code
 # Inputs, targets, and perhaps weights of the rows.
 Arrays = tuple[Any, ...]
 Data = tuple[Arrays, Arrays]
-
-_HIGHER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "dice")
-_LOWER_IS_BETTER = ("loss", "error", "entropy", "mse", "mae", "msle", "mape", "hinge")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RunSettings:
             `None`: the same as `batch_size`.
         monitor: Name of a metric without `val_`. Defaults to `None`: the model's
             first metric, or the loss if it has none.
-        mode: `"max"` or `"min"`. Defaults to `None`: by the metric's name.
+        mode: `"max"` or `"min"`. Defaults to `None`: the metric's own.
     """
 
     epochs: int
@@ -59,7 +57,7 @@ class RunSettings:
 
 
 class _Recorder(StepCount):
-    """Record the rate of each epoch, count batches, stop at non-finite losses.
+    """Record the rate of each epoch, count batches, stop at what is not finite.
 
     Not at the first epoch of them: a policy may roll the training back.
 
@@ -71,11 +69,15 @@ class _Recorder(StepCount):
         super().__init__()
         self.learning_rates: list[float] = []
         self.effective_rates: list[float] = []
+        self.are_finite: list[bool] = []
+        """Whether the weights of each epoch were finite when they were validated."""
         self._was_finite = True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_end(epoch, logs)
-        is_finite = math.isfinite((logs or {}).get("loss", 0.0))
+        self.are_finite.append(_is_finite(self.model))
+        loss = (logs or {}).get("loss", 0.0)
+        is_finite = math.isfinite(loss) and self.are_finite[-1]
         if not (is_finite or self._was_finite):
             self.model.stop_training = True
         self._was_finite = is_finite
@@ -142,6 +144,7 @@ def _train_once(
     recorder = _Recorder()
     callbacks = [recorder, *policy.make_callbacks(context), observer]
     logs, seconds = _fit(model, context, settings, callbacks)
+    logs = _without_meaningless(logs, recorder.are_finite)
     # A callback that logs its rate knows best which one the epoch was trained with,
     # but that may be the multiple of an effective rate.
     logged = logs.get("learning_rate", recorder.learning_rates)
@@ -161,7 +164,26 @@ def _train_once(
         start=policy.learning_rate,
         code=policy_code(policy, policy.learning_rate, schedule),
         kind=kind_of(policy.name),
+        validation_rows=keras.tree.flatten(context.validation)[0].shape[0],
     )
+
+
+def _without_meaningless(
+    logs: dict[str, list[float]], are_finite: list[bool]
+) -> dict[str, list[float]]:
+    """Return logs with NaN for the validation of weights that are not finite.
+
+    The prediction of such a network is the first class, which may be right often.
+    """
+    return {
+        key: [
+            value if is_finite else math.nan
+            for value, is_finite in zip(values, are_finite, strict=True)
+        ]
+        if key.startswith("val_") and len(values) == len(are_finite)
+        else values
+        for key, values in logs.items()
+    }
 
 
 def _with_result(policy: Policy, result: float | Schedule) -> Policy:
@@ -207,7 +229,7 @@ def resolve_monitor(
     Args:
         model: A compiled model that has been evaluated once.
         monitor: Name of the metric, or `None` for the model's first one.
-        mode: `"max"`, `"min"`, or `None` for the direction that the name implies.
+        mode: `"max"`, `"min"`, or `None` for the direction that Keras knows.
     """
     names = list(model.get_metrics_result())
     metrics = [name for name in names if not name.endswith("loss")] or ["loss"]
@@ -217,19 +239,13 @@ def resolve_monitor(
             f"`monitor` must be one of the model's metrics, {names}. "
             f"Received: monitor={name}"
         )
-    return name, mode or _direction(name)
-
-
-def _direction(monitor: str) -> str:
-    name = monitor.lower()
-    if any(part in name for part in _LOWER_IS_BETTER):
-        return "min"
-    if any(part in name for part in _HIGHER_IS_BETTER):
-        return "max"
-    raise ValueError(
-        "Whether more or less of this metric is better does not follow from its name. "
-        f"Received: monitor={monitor}. Pass `mode='max'` or `mode='min'`."
-    )
+    mode = mode or metric_mode(model, name)
+    if mode is None:
+        raise ValueError(
+            "Keras does not know whether more or less of this metric is better. "
+            f"Received: monitor={name}. Pass `mode='max'` or `mode='min'`."
+        )
+    return name, mode
 
 
 def _context(data: Data, settings: RunSettings, seed: int) -> RunContext:

@@ -1,5 +1,6 @@
 """A rate or a schedule found in whole trainings, before the run that counts."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,7 +74,7 @@ def bandit_search(
             verbose=0,
         )
         best = tuner.best_arm()
-    if best is None:
+    if best is None or not any(map(math.isfinite, best.scores)):
         raise ValueError("No training of the search came to a score.")
     return best.learning_rate, count.steps
 

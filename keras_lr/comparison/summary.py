@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from keras_lr.comparison.policy import Kind
@@ -32,6 +32,10 @@ class PolicySummary:
         code: The lines that do the same in another training, or empty.
         kind: Kind of the policy.
         start: The rate that the policy starts from, `None` if it does not say.
+        rank: Place in the table, from 1. Policies that the metric cannot tell apart,
+            because they are equal or within one validation row, have the same.
+        validation_loss: Mean over seeds of the validation loss after the last epoch,
+            by which policies of one rank are ordered, and then by their cost.
     """
 
     policy: str
@@ -48,35 +52,95 @@ class PolicySummary:
     code: str = ""
     kind: Kind = "other"
     start: float | None = None
+    rank: int = 0
+    validation_loss: float = math.nan
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is a metric, and no run diverged."""
+        return math.isfinite(self.final_metric) and not self.diverged
 
 
 def summarize(records: Sequence[RunRecord]) -> list[PolicySummary]:
-    """Return a row for each policy, the best first, those without a metric last."""
+    """Return a row for each policy, the best first.
+
+    Policies of which a run diverged come after all others, whatever their metric, and
+    those without a metric last.
+    """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.policy, []).append(record)
     sign = -1.0 if records and records[0].mode == "max" else 1.0
 
-    def rank(group: list[RunRecord]) -> tuple[bool, float]:
-        mean = _mean([r.final_metric for r in group if r.error is None])
-        return math.isnan(mean), sign * mean
+    def order(row: PolicySummary) -> tuple[int, float]:
+        if math.isnan(row.final_metric):
+            return 2, 0.0
+        return int(not row.is_sound), sign * row.final_metric
 
-    ranked = sorted(groups.values(), key=rank)
-    firsts = [group[0] for group in ranked]
-    grid = [r.policy for r in firsts if r.kind == "constant" and r.start is not None]
-    notes = {grid[0]: "best", grid[-1]: "worst"} if len(grid) > 1 else {}
-    return [_summarize_policy(group, notes) for group in ranked]
+    rows = sorted(map(_summarize_policy, groups.values()), key=order)
+    return _with_notes(_with_ranks(rows, _one_row(records)))
 
 
-def _summarize_policy(
-    group: Sequence[RunRecord], notes: dict[str, str]
-) -> PolicySummary:
+def _with_ranks(rows: list[PolicySummary], one_row: float) -> list[PolicySummary]:
+    """Let policies that are as good as the first of them share its rank."""
+    ranked: list[PolicySummary] = []
+    while rows:
+        first = rows[0]
+        # Equal counts of rows may differ by rounding.
+        margin = 1.001 * one_row + 1e-9 * abs(first.final_metric)
+        gaps = [abs(row.final_metric - first.final_metric) for row in rows]
+        equals = [
+            row
+            for row, gap in zip(rows, gaps, strict=True)
+            if row is first or (row.is_sound and first.is_sound and gap <= margin)
+        ]
+        rows = rows[len(equals) :]
+        rank = len(ranked) + 1
+        equals.sort(key=_by_loss_and_cost)
+        ranked += [replace(row, rank=rank) for row in equals]
+    return ranked
+
+
+def _by_loss_and_cost(row: PolicySummary) -> tuple[bool, float, float]:
+    loss = row.validation_loss
+    return math.isnan(loss), 0.0 if math.isnan(loss) else loss, row.gradient_evaluations
+
+
+def _one_row(records: Sequence[RunRecord]) -> float:
+    """Return by how much one row of the validation data moves the metric.
+
+    An accuracy is a number of rows divided by all of them; for other metrics it is 0.
+    """
+    rows = max((record.validation_rows for record in records), default=0)
+    finals = [record.final_metric for record in records]
+    finite = [value for value in finals if math.isfinite(value)]
+    # Metrics are in single precision.
+    is_count = all(
+        0 <= value <= 1 and abs(rows * value - round(rows * value)) < 1e-3
+        for value in finite
+    )
+    return 1.0 / rows if rows and is_count else 0.0
+
+
+def _with_notes(rows: list[PolicySummary]) -> list[PolicySummary]:
+    """Mark the best and the worst of the constant rates, if they differ."""
+    grid = [row for row in rows if row.kind == "constant" and row.start is not None]
+    notes: dict[str, str] = {}
+    if len(grid) > 1:
+        if grid[-1].rank > grid[0].rank:
+            notes[grid[-1].policy] = "worst"
+        if grid[0].is_sound:
+            notes[grid[0].policy] = "best"
+    return [replace(row, note=notes.get(row.policy, "")) for row in rows]
+
+
+def _summarize_policy(group: Sequence[RunRecord]) -> PolicySummary:
     runs = [record for record in group if record.error is None]
     finals = [record.final_metric for record in runs]
     errors = [record.error for record in group if record.error is not None]
     return PolicySummary(
         policy=group[0].policy,
-        note=notes.get(group[0].policy, ""),
+        note="",
         final_metric=_mean(finals),
         final_metric_std=_spread(finals),
         best_metric=_mean([record.best_metric for record in runs]),
@@ -89,6 +153,7 @@ def _summarize_policy(
         code=next((record.code for record in runs), ""),
         kind=group[0].kind,
         start=group[0].start,
+        validation_loss=_mean([record.final("val_loss") for record in runs]),
     )
 
 

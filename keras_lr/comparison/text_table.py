@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from keras_lr.comparison.summary import PolicySummary
 
 _FILE_WIDTH = 120
+# A diverged loss has up to forty digits.
+_LONG = 1e5
 
 
 def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]:
@@ -13,16 +15,16 @@ def table_cells(table: Sequence[PolicySummary], monitor: str) -> list[list[str]]
     header = ["", "policy", f"final {monitor}", "best", "gradients", "sec", "diverged"]
     has_failed = any(row.failed for row in table)
     rows = [[*header, "failed"] if has_failed else header]
-    for rank, row in enumerate(table, 1):
+    for row in table:
         name = row.policy + (f" ({row.note})" if row.note else "")
-        spread = f" ± {row.final_metric_std:.4f}"
-        if math.isnan(row.final_metric_std):
-            spread = ""
+        spread = ""
+        if not math.isnan(row.final_metric_std):
+            spread = f" ± {_metric(row.final_metric_std)}"
         cells = [
-            str(rank),
+            str(row.rank),
             name,
-            _number(row.final_metric, ".4f") + spread,
-            _number(row.best_metric, ".4f"),
+            _metric(row.final_metric) + spread,
+            _metric(row.best_metric),
             _number(row.gradient_evaluations, ".0f"),
             _number(row.seconds, ".1f"),
             f"{row.diverged}/{row.runs}",
@@ -44,6 +46,10 @@ def table_lines(table: Sequence[PolicySummary], monitor: str) -> list[str]:
     ]
 
 
+def _metric(value: float) -> str:
+    return _number(value, ".4f" if abs(value) < _LONG else ".4g")
+
+
 def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
 
@@ -54,6 +60,7 @@ def print_table(table: Sequence[PolicySummary], monitor: str) -> None:
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
     except ImportError:
         print("\n".join(table_lines(table, monitor)))
         return
@@ -64,10 +71,11 @@ def print_table(table: Sequence[PolicySummary], monitor: str) -> None:
     for name in header:
         is_policy = name == "policy"
         rich_table.add_column(
-            name, justify="left" if is_policy else "right", no_wrap=is_policy
+            Text(name), justify="left" if is_policy else "right", no_wrap=is_policy
         )
-    for rank, row in enumerate(rows, 1):
-        rich_table.add_row(*row, style="bold" if rank == 1 else None)
+    for row in rows:
+        # Text, because a name in brackets is no markup.
+        rich_table.add_row(*map(Text, row), style="bold" if row[0] == "1" else None)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _FILE_WIDTH

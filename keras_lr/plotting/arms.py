@@ -111,9 +111,9 @@ def _draw_trainings(ax: Any, trainings: Sequence[Any]) -> None:
 
 def _draw_best(ax: Any, best: Any, arms: Sequence[Any]) -> None:
     # It imports KerasTuner, which is loaded by now.
-    from keras_lr.tuners.arms import near_best
+    from keras_lr.tuners.arms import is_recommended, near_best
 
-    if best is None or not np.isfinite(best.mean_score):
+    if best is None or not (is_recommended(best) and np.isfinite(best.mean_score)):
         return
     low, high = near_best([arm for arm in arms if arm.scores], best)
     if low < high:

@@ -9,6 +9,11 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 LINES = ("-", "--", "-.", ":")
 
 
+def as_text(name: str) -> str:
+    """Return a name such that matplotlib draws it, and takes no `$` for mathematics."""
+    return name.replace("$", r"\$")
+
+
 def new_axes(function: str) -> Any:
     """Return the axes of a new figure, for the public function of this name."""
     return new_figure(function).add_subplot()

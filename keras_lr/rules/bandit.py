@@ -30,8 +30,9 @@ class Pull:
 
     Attributes:
         position: Position of its learning rate on the axis, from 0 to 1.
-        score: Value of the objective; `None` while the training runs. It may be NaN or
-            infinite, for a training that failed or diverged.
+        score: Value of the objective; `None` while the training runs. Infinite for a
+            training that diverged, NaN for one that failed: that says something about
+            its position only if all pulls of it fail.
         signal: 1 if the loss blew up, -1 if it never left its initial value, 0 if it
             learned.
     """
@@ -47,7 +48,7 @@ class Visits:
 
     Attributes:
         position: Position of the arm.
-        rewards: Rewards of the finished pulls, in ascending order.
+        rewards: Rewards of the finished pulls that count, in ascending order.
         pending: How many pulls are not finished.
         signal: Signal of the finished pulls if they agree, otherwise 0.
         estimate: Mean of the rewards, or without any the larger of the neighbors'; NaN
@@ -237,12 +238,15 @@ def visits(pulls: Sequence[Pull], direction: str) -> list[Visits]:
 
 
 def _visits_of(group: Sequence[Pull], scale: RewardScale) -> Visits:
-    rewards = [scale.reward(pull.score) for pull in group if pull.score is not None]
-    signals = {pull.signal for pull in group if pull.score is not None}
+    scores = [(pull.score, pull.signal) for pull in group if pull.score is not None]
+    # Out of memory, a lost machine: what other pulls do not share is no reward.
+    counted = [each for each in scores if not math.isnan(each[0])] or scores
+    rewards = [scale.reward(score) for score, _ in counted]
+    signals = {signal for _, signal in counted}
     return Visits(
         position=group[0].position,
         rewards=tuple(sorted(rewards)),
-        pending=len(group) - len(rewards),
+        pending=len(group) - len(scores),
         signal=signals.pop() if len(signals) == 1 else 0,
     )
 

@@ -15,6 +15,7 @@ and eliminates a cell if max m - m(C) >= 4 L r_m. Below T = 400 these edges are
 
 The default divides by three, so that the middle of a cell is also the middle of one of
 its parts and need not be tried again, and eliminates where the Lipschitz bound says so.
+It does not depend on T: a longer search begins as a shorter one.
 """
 
 import dataclasses
@@ -71,6 +72,9 @@ class BLiE(Bandit):
         - The edges, and the factor 4 of the elimination, are BLiN's. Among centers, a
           difference of L r_m / 2 and of twice the confidence radius is enough: this is
           what the strategy `"thirds"` asks for.
+        - The confidence radius of a cell is `noise` sqrt(ln n), with n cells of its
+          edge on the whole axis to compare it with, in place of T. One that grew with
+          T would end longer searches earlier.
         - The strategy `"thirds"` also leaves out cells beyond a failure, as `Zooming`
           does.
         - Where the ACE sequence ends, each edge is half of the one before.
@@ -133,7 +137,7 @@ class BLiE(Bandit):
         live = (0.0, 1.0) if self.strategy == "paper" else bandit.live_interval(visits)
         cells = [Cell(0, 1)]
         for parts in self._parts():
-            if self.lipschitz / (2 * parts) <= self.radius(1):
+            if self.lipschitz / (2 * parts) <= self._doubt(parts):
                 return []
             cells = [part for cell in cells for part in cell.divided(parts)]
             cells = [cell for cell in cells if live[0] <= cell.center <= live[1]]
@@ -157,7 +161,11 @@ class BLiE(Bandit):
         edge = 1.0 / cell.parts
         if self.strategy == "paper":
             return 4.0 * self.lipschitz * edge
-        return self.lipschitz * edge / 2 + 2 * self.radius(1)
+        return self.lipschitz * edge / 2 + 2 * self._doubt(cell.parts)
+
+    def _doubt(self, parts: int) -> float:
+        """Return the confidence radius of a cell that was tried once."""
+        return bandit.confidence_radius(1, parts, self.noise)
 
     def _parts(self) -> Iterator[int]:
         """Yield into how many parts the axis is divided, batch after batch."""

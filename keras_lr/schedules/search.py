@@ -164,7 +164,8 @@ class ScheduleSearch:
         differences = [
             f"{name}={settings.get(name)!r}, not {value!r}"
             for name, value in self._settings.items()
-            if settings.get(name) != value
+            # 0.1.0 did not note the layers and the losses.
+            if settings.get(name, value) != value
         ]
         if differences:
             raise _not_this_search(path, ", ".join(differences))

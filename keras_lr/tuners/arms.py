@@ -39,7 +39,7 @@ class LearningRateArm:
         learning_rate: The rate.
         scores: Values of the objective, in the order of the trials; infinite for those
             that diverged, NaN for those that failed.
-        mean_score: Mean of the scores.
+        mean_score: Mean of the scores, without failed ones if others did not fail.
         reward: Mean reward, from 0 (worst) to 1; NaN if no trial has finished.
         signal: 1 if the loss blew up, -1 if it never left its initial value, else 0.
         low: Smallest rate of the arm's ball.
@@ -92,10 +92,11 @@ def _describe(
     ]
     scores = tuple(each.score for each in at_arm if each.score is not None)
     reach = arm.radius / lipschitz
+    counted = [score for score in scores if not math.isnan(score)]
     return LearningRateArm(
         learning_rate=at_arm[0].learning_rate,
         scores=scores,
-        mean_score=math.fsum(scores) / len(scores) if scores else math.nan,
+        mean_score=math.fsum(counted) / len(counted) if counted else math.nan,
         reward=arm.mean,
         signal=arm.signal,
         low=axis.learning_rate(arm.position - reach),
@@ -114,7 +115,8 @@ def near_best(
     arm's.
     """
     is_near = [arm.reward >= NEAR_BEST * best.reward for arm in arms]
-    first = last = list(arms).index(best)
+    # Not the arm itself: it may have been made anew, and a NaN equals nothing.
+    first = last = [arm.learning_rate for arm in arms].index(best.learning_rate)
     while first > 0 and is_near[first - 1]:
         first -= 1
     while last + 1 < len(arms) and is_near[last + 1]:
@@ -133,32 +135,75 @@ def summary_lines(
         objective: Name of the objective.
     """
     finished = [arm for arm in arms if arm.scores]
-    if best is None or not any(math.isfinite(score) for score in best.scores):
-        count = sum(len(arm.scores) for arm in finished)
-        return [
-            f"No learning rate is recommended: {count} trials have finished, and none "
-            f"of them has a finite {objective}."
-        ]
-    count = len(best.scores)
-    times = "one trial" if count == 1 else f"mean of {count} trials"
+    if best is None or not is_recommended(best):
+        return [_without_recommendation(finished, best, objective), *_signals(arms)]
     lines = [
         f"Recommended learning rate: {best.learning_rate:.3g} "
-        f"({objective} {best.mean_score:.4g}, {times})."
+        f"({objective} {_finite_mean(best):.4g}, {_trials(best)})."
     ]
     low, high = near_best(finished, best)
     if low < high:
         lines.append(f"Rates from {low:.3g} to {high:.3g} are as good within 2 %.")
     else:
         lines.append("No other rate that was tried is as good within 2 %.")
-    for signal in (-1, 1):
-        rates = [f"{arm.learning_rate:.3g}" for arm in arms if arm.signal == signal]
-        if rates:
-            lines.append(f"At {', '.join(rates)} {SIGNALS[signal]}.")
-    ends = (finished[0], finished[-1])
-    if best in ends and len(finished) > 1:
-        side = "smallest" if best is finished[0] else "largest"
+    lines += _signals(arms)
+    smallest, largest = finished[0].learning_rate, finished[-1].learning_rate
+    if best.learning_rate in (smallest, largest) and smallest < largest:
+        side = "smallest" if best.learning_rate == smallest else "largest"
         lines.append(
             f"This is the {side} rate that was tried: more trials, or a wider range, "
             "may find a better one."
         )
     return lines
+
+
+def is_recommended(best: LearningRateArm) -> bool:
+    """Return whether the best arm is good: it has a score, and its loss moved."""
+    return best.signal == 0 and any(map(math.isfinite, best.scores))
+
+
+def _without_recommendation(
+    finished: Sequence[LearningRateArm], best: LearningRateArm | None, objective: str
+) -> str:
+    said = "No learning rate is recommended: "
+    scores = [score for arm in finished for score in arm.scores]
+    if best is None or not scores:
+        return f"{said}no trial has finished."
+    if any(map(math.isfinite, best.scores)):
+        return (
+            f"{said}the best {objective}, {_finite_mean(best):.4g}, is at "
+            f"{best.learning_rate:.3g}, where {SIGNALS[best.signal]}."
+        )
+    failed = sum(map(math.isnan, scores))
+    rest = len(scores) - failed
+    parts = [f"{failed} failed"] if failed else []
+    parts += [f"{rest} had no finite {objective}"] if rest else []
+    return f"{said}of {len(scores)} trials, {' and '.join(parts)}."
+
+
+def _signals(arms: Sequence[LearningRateArm]) -> list[str]:
+    """Say at which rates the loss blew up, or never left its start."""
+    rates = {
+        signal: [f"{arm.learning_rate:.3g}" for arm in arms if arm.signal == signal]
+        for signal in (-1, 1)
+    }
+    return [
+        f"At {', '.join(rates[signal])} {SIGNALS[signal]}."
+        for signal in rates
+        if rates[signal]
+    ]
+
+
+def _finite_mean(arm: LearningRateArm) -> float:
+    finite = [score for score in arm.scores if math.isfinite(score)]
+    return math.fsum(finite) / len(finite)
+
+
+def _trials(arm: LearningRateArm) -> str:
+    """Return how many trials a mean is of, and how many it leaves out."""
+    finite = sum(map(math.isfinite, arm.scores))
+    failed = sum(map(math.isnan, arm.scores))
+    diverged = len(arm.scores) - finite - failed
+    said = "one trial" if finite == 1 else f"mean of {finite} trials"
+    said += f", {diverged} more diverged" if diverged else ""
+    return said + (f", {failed} more failed" if failed else "")

@@ -149,16 +149,33 @@ def _problem_with_rate(rate: Any, name: str) -> str | None:
 def _problem_with_others(space: SearchSpace, name: str) -> str | None:
     if not space.tunable:
         return None
-    others = {key: space.others[key] for key in space.tunable}
-    given = ", ".join(f"{key}={value!r}" for key, value in others.items())
-    fixed = "; ".join(f"hp.Fixed({key!r}, {others[key]!r})" for key in others)
+    values = {key: space.others[key] for key in space.tunable}
+    given = ", ".join(f"{key}={value!r}" for key, value in values.items())
+    rate = _likely_rate(space)
+    renaming = ""
+    if rate is not None:
+        del values[rate]
+        renaming = f" If {rate!r} is the learning rate, pass `hyperparameter={rate!r}`."
+    fixing = ""
+    if values:
+        fixed = "; ".join(f"hp.Fixed({key!r}, {values[key]!r})" for key in values)
+        fixing = (
+            f" Fix with `hp = keras_tuner.HyperParameters(); {fixed}` and pass "
+            "`hyperparameters=hp`, or declare only the learning rate in `hp` and pass "
+            "`tune_new_entries=False` too, which leaves the others at their defaults."
+        )
     return (
         f"The search is over the learning rate alone, named {name!r}, so every other "
-        f"hyperparameter must be fixed. Received: {given}. Fix them with "
-        f"`hp = keras_tuner.HyperParameters(); {fixed}` and pass "
-        "`hyperparameters=hp`, or declare only the learning rate in `hp` and pass "
-        "`tune_new_entries=False` too, which leaves the others at their defaults."
+        f"hyperparameter must be fixed. Received: {given}.{renaming}{fixing}"
     )
+
+
+def _likely_rate(space: SearchSpace) -> str | None:
+    """Return the hyperparameter that may be the learning rate if none has its name."""
+    if space.learning_rate is not None:
+        return None
+    floats = (key for key in space.tunable if isinstance(space.others[key], float))
+    return next(floats, None)
 
 
 def missing(space: Any, name: str) -> str:

@@ -1,13 +1,16 @@
 """`LearningRateOracle`: what the searches over learning rates share."""
 
+import copy
 import math
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
+from keras_lr._keras.models import print_message
+from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle, trial_order
 from keras_lr.rules.bandit import EQUAL_DIGITS, Bandit, Pull
 from keras_lr.tuners import axis as axes
 from keras_lr.tuners import trial_keys
@@ -34,11 +37,13 @@ class LearningRateOracle(DurableOracle):
         hyperparameter: str,
         **kwargs: Any,
     ) -> None:
-        if isinstance(max_trials, bool) or not isinstance(max_trials, int):
+        is_integer = isinstance(max_trials, numbers.Integral)
+        if isinstance(max_trials, bool) or not is_integer or max_trials < 1:
             raise ValueError(
-                "`max_trials` must be an integer: how far an arm is trusted depends on "
-                f"it. Received: max_trials={max_trials!r}."
+                "`max_trials` must be a positive integer: how far an arm is trusted "
+                f"depends on it. Received: max_trials={max_trials!r}."
             )
+        max_trials = int(max_trials)
         super().__init__(objective, max_trials, **kwargs)
         self.hyperparameter = hyperparameter
         self._is_in_trial = False
@@ -62,14 +67,24 @@ class LearningRateOracle(DurableOracle):
             ValueError: If there is another hyperparameter to tune than the learning
                 rate, or if the learning rate is not a range of floats.
         """
+        problem = self._problem_with(hyperparameters)
+        if problem is not None and not self._is_in_trial:
+            raise ValueError(problem)
         super().update_space(hyperparameters)
-        problem = self.problem()
         if problem is None:
             return
-        if not self._is_in_trial:
-            raise ValueError(problem)
         # An exception would leave a chief without workers. The default is used.
         warnings.warn(problem, stacklevel=2)
+
+    def _problem_with(self, hyperparameters: Any) -> str | None:
+        """Return what would be wrong with hyperparameters, which are not added."""
+        space = self.hyperparameters
+        self.hyperparameters = space.copy()
+        try:
+            super().update_space(hyperparameters)
+            return self.problem()
+        finally:
+            self.hyperparameters = space
 
     def problem(self) -> str | None:
         """Return what is wrong with the search space, `None` if nothing is."""
@@ -119,6 +134,7 @@ class LearningRateOracle(DurableOracle):
             return self._stop(str(error))
         position = rule.propose(self.pulls())
         if position is None:
+            self._say_end()
             return {"status": "STOPPED"}
         tried = [training.learning_rate for training in self.trainings()]
         rate = space.axis.learning_rate_among(tried, position)
@@ -129,9 +145,34 @@ class LearningRateOracle(DurableOracle):
         }
         return {"status": "RUNNING", "values": values}
 
+    def _say_end(self) -> None:
+        if self.verbose:
+            print_message(
+                f"The search ends after {len(self.trials)} of {self.max_trials} "
+                "trials: nothing that is left can be better by more than the noise. "
+                "With a larger `lipschitz` or a smaller `noise` it would continue."
+            )
+
     def _stop(self, reason: str) -> dict[str, Any]:
         warnings.warn(reason, stacklevel=2)
         return {"status": "STOPPED"}
+
+    def as_shown(self, trial: Any) -> Any:
+        """Return a trial with what is searched among its values, and nothing else."""
+        shown = copy.copy(trial)
+        shown.hyperparameters = trial.hyperparameters.copy()
+        hidden = (trial_keys.PULL, trial_keys.SEED)
+        shown.hyperparameters.values = {
+            name: value
+            for name, value in trial.hyperparameters.values.items()
+            if name not in hidden
+        }
+        return shown
+
+    def remark(self, trial: Any) -> str:
+        """Return which training at its rate a trial is, if it is not the first one."""
+        pull = trial.hyperparameters.values.get(trial_keys.PULL, 0)
+        return f"This is seed {pull + 1} of this rate." if pull else ""
 
     def score_trial(self, trial: Any) -> None:
         """Score a trial; the worst score if its loss or its objective is not finite."""
@@ -148,7 +189,7 @@ class LearningRateOracle(DurableOracle):
         """Return the trials at a known learning rate, in the order of their start."""
         return [
             _training(self.trials[trial_id], self.hyperparameter)
-            for trial_id in sorted(self.trials, key=int)
+            for trial_id in sorted(self.trials, key=trial_order)
             if self.hyperparameter in self.trials[trial_id].hyperparameters.values
         ]
 
@@ -198,7 +239,7 @@ class LearningRateOracle(DurableOracle):
             key=lambda trial: (
                 rank.get(trial.trial_id, len(rank)),
                 sign * trial.score,
-                int(trial.trial_id),
+                trial_order(trial.trial_id),
             )
         )
         rest = [trial for trial in self.trials.values() if trial not in finished]
@@ -210,10 +251,14 @@ class LearningRateOracle(DurableOracle):
         if self.space.axis is None:
             return {}
         best = self.best_arm()
+        rate = None if best is None else best.learning_rate
         arms = sorted(
             (arm for arm in self.arms() if arm.scores),
             # The rule breaks ties.
-            key=lambda arm: (arm != best, -round(arm.reward, EQUAL_DIGITS)),
+            key=lambda arm: (
+                arm.learning_rate != rate,
+                -round(arm.reward, EQUAL_DIGITS),
+            ),
         )
         return {i: place for place, arm in enumerate(arms) for i in arm.trial_ids}
 
@@ -225,7 +270,8 @@ def training_seed(seed: int, number: int) -> int:
 
 def _training(trial: Any, name: str) -> Training:
     score = None
-    if trial.status == "COMPLETED":
+    # A tuner in another thread may have completed it, and not yet reported it.
+    if trial.status == "COMPLETED" and trial.score is not None:
         score = float(trial.score)
     elif trial.status == "FAILED":
         score = math.nan

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import keras_tuner
 
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
+from keras_lr._keras_tuner.oracle import trial_number
 from keras_lr._keras_tuner.tuner import TrialRunner
 from keras_lr._optional import imported
 from keras_lr.tuners import trial_keys
@@ -83,17 +85,35 @@ class LearningRateTuner(TrialRunner):
 
     def training_seed(self, trial: Any, execution: int) -> int:
         """Return the seed of an execution of a trial."""
-        number = int(trial.trial_id)
         seed = trial.hyperparameters.values.get(trial_keys.SEED)
-        return (training_seed(0, number) if seed is None else int(seed)) + execution
+        if seed is None:
+            seed = training_seed(0, trial_number(trial.trial_id) or 0)
+        return int(seed) + execution
 
     def complete_result(
         self, result: Any, callbacks: Sequence[keras.callbacks.Callback]
     ) -> Any:
         """Return a result of `fit` with what the loss said about the learning rate."""
+        if isinstance(result, keras.callbacks.History):
+            self._require_objective_in(result.history)
         watches = (each for each in callbacks if isinstance(each, LossWatch))
         measured = next((watch.measurements() for watch in watches), {})
         return _with_metrics(result, measured, self.oracle.objective.name)
+
+    def _require_objective_in(self, history: dict[str, list[float]]) -> None:
+        """End the search if the objective is none of the metrics of a training."""
+        name = self.oracle.objective.name
+        if self.oracle.objective.has_value(history) or not history:
+            return
+        advice = ""
+        if name.startswith("val_") and not any(
+            key.startswith("val_") for key in history
+        ):
+            advice = " Pass `validation_data` to `search`."
+        raise keras_tuner.errors.FatalValueError(
+            "`objective` must be a metric of the trainings. Received: "
+            f"objective={name!r}, and the metrics {sorted(history)}.{advice}"
+        )
 
     def on_trial_end(self, trial: Any) -> None:
         """Report a trial, and drop weights that are not needed."""
@@ -168,8 +188,12 @@ class LearningRateTuner(TrialRunner):
 
     def results_summary(self, num_trials: int = 10) -> None:
         """Print the result of the search, and the best trials."""
-        print_message("\n".join(self.summary()))
-        super().results_summary(num_trials)
+        print_message("\n".join([*self.summary(), f"Results in {self.project_dir}"]))
+        for trial in self.bandit.get_best_trials(num_trials):
+            print_message("")
+            self.bandit.as_shown(trial).summary()
+            if remark := self.bandit.remark(trial):
+                print_message(remark)
 
     def to_dataframe(self) -> Any:
         """Return the arms as a `pandas.DataFrame`, a row each, from the smallest up."""

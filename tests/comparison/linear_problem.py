@@ -21,7 +21,7 @@ def build_model(optimizer=None, metrics=None):
 
 
 class Counting:
-    """Builds models and counts them, without the one that arguments are checked on.
+    """Builds models and counts them, without the two that a directory is checked by.
 
     Args:
         build: Function which returns a new model.
@@ -29,7 +29,7 @@ class Counting:
 
     def __init__(self, build):
         self.build = build
-        self.calls = -1
+        self.calls = -2
 
     def __call__(self):
         self.calls += 1

@@ -6,7 +6,7 @@ import pytest
 
 from keras_lr.comparison import Policy, compare_policies
 from keras_lr.comparison.compare import expand_policies
-from keras_lr.comparison.policies import NAMED, NamedPolicy, adamo
+from keras_lr.comparison.policies import NAMED, NamedPolicy, adamo, walk
 from tests.comparison import linear_problem as problem
 
 SLOW, FAST = Policy("slow", 0.125), Policy("fast", 0.25)
@@ -124,6 +124,36 @@ def test_records_of_other_data_are_refused(finished):
         compare_policies(
             problem.build_model, other, epochs=2, batch_size=4, directory=finished
         )
+
+
+def test_records_of_another_model_are_refused(finished):
+    def build_model():
+        model = problem.build_model()
+        model.layers[0].activation = keras.activations.tanh
+        return model
+
+    with pytest.raises(ValueError, match=r"records differ in: layers\."):
+        compare([FAST], build_model, directory=finished)
+
+
+def test_name_of_sixty_four_byte_letters_is_a_file(tmp_path):
+    policy = Policy(60 * "\U0001d4ea", 0.125)
+    compare([policy], directory=tmp_path, seeds=1)
+    build_model = problem.Counting(problem.build_model)
+    compare([policy], build_model, directory=tmp_path, seeds=1)
+    assert build_model.calls == 0
+
+
+def test_seeds_may_be_numbers_of_numpy():
+    result = compare([FAST], seeds=np.int64(2), epochs=1)
+    assert [record.seed for record in result.records] == [0, 1]
+
+
+def test_policy_with_other_arguments_is_trained_anew(tmp_path):
+    compare(["walk"], directory=tmp_path, seeds=1)
+    build_model = problem.Counting(problem.build_model)
+    compare([walk(factor=2.0)], build_model, directory=tmp_path, seeds=1)
+    assert build_model.calls == 1
 
 
 def test_progress_is_a_line_a_run_and_silence_is_silent(capsys):

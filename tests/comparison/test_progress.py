@@ -40,6 +40,14 @@ def test_bar_is_drawn_on_a_terminal_and_shows_errors(capsys, terminal):
     assert "p, seed 2 failed: ValueError: [no]" in capsys.readouterr().out
 
 
+def test_name_in_brackets_is_no_markup_on_the_bar(terminal):
+    progress = make_progress(1, 1, 1)
+    progress.start("[/b]", 0)
+    shown = progress.bar.columns[0].render(progress.bar.tasks[0])
+    progress.close()
+    assert shown.plain.strip() == "[/b], seed 0"
+
+
 def test_plain_lines_are_used_on_a_terminal_without_rich(capsys, terminal, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     tell(make_progress(3, 1, 1))

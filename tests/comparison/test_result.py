@@ -57,6 +57,59 @@ def test_table_is_printed_with_and_without_rich(result, capsys, monkeypatch):
     assert printed == table_lines(result.table, result.monitor)
 
 
+ODD = ("[/b]", "[red]", r"$\frac$", r"\$x$", "$", "{x}", "%s")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_name_of_a_policy_is_text_in_table_and_pictures(name, tmp_path, capsys):
+    odd = ComparisonResult(
+        [
+            record(name, 0, [0.5], [0.1], start=0.1),
+            record(name, 1, [0.75], [0.2], start=0.2),
+            record("default", 0, [0.25], [0.1], kind="default"),
+        ]
+    )
+    print_table(odd.table, odd.monitor)
+    assert name in capsys.readouterr().out
+    odd.plot_robustness()
+    odd.save(tmp_path)
+    figure = odd.plot_ranking().figure
+    figure.canvas.draw()
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    # matplotlib draws an escaped dollar as a dollar.
+    assert [text.replace(r"\$", "$") for text in labels] == [name, "default"]
+
+
+def test_huge_metric_has_few_digits(capsys):
+    lost = [record("lost", seed, [1e30 * (seed + 1)], [0.1]) for seed in (0, 1)]
+    line = table_lines(ComparisonResult(lost).table, "val_acc")[1]
+    assert "1.5e+30 ± 7.071e+29  1.5e+30" in line
+
+
+def test_file_of_somebody_else_is_not_replaced(result, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(ValueError, match=r"which holds report\.html\. Choose another"):
+        result.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_result_may_be_saved_again(result, tmp_path):
+    assert result.save(tmp_path) == result.save(tmp_path)
+
+
+def test_diverged_policy_is_not_the_one_to_train_with():
+    lost = record("constant 1000", 0, [0.9], [1e3], code="fit()", diverged=True)
+    result = ComparisonResult([lost])
+    assert result.code == ""
+    assert "To train with" not in str(result)
+
+
+def test_equal_policies_have_equal_ranks_in_the_table():
+    runs = [record(name, 0, [0.5], [0.1]) for name in "ab"]
+    lines = table_lines(ComparisonResult(runs).table, "val_acc")
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "a"], ["1", "b"]]
+
+
 def test_plot_takes_and_returns_axes(result):
     _, axes = plt.subplots(1, 2)
     assert result.plot(axes) is axes

@@ -201,7 +201,7 @@ def test_policies_share_initial_weights_and_batch_order_at_a_seed(rng):
     assert batch_losses(0, draws=1) != batch_losses(1, draws=1)
 
 
-def test_first_metric_is_monitored_and_judged_by_its_name():
+def test_first_metric_is_monitored_and_judged_by_its_direction():
     def build_model():
         return problem.build_model(metrics=["mae", keras.metrics.R2Score(name="r2")])
 
@@ -217,12 +217,56 @@ def test_monitor_must_be_a_metric_of_the_model():
         resolve_monitor(model, "val_accuracy", None)
 
 
-def test_direction_must_be_given_where_the_name_does_not_tell():
-    model = problem.build_model(metrics=[keras.metrics.MeanSquaredError(name="q")])
+def inaccuracy(y, predicted):
+    return keras.ops.mean(keras.ops.abs(y - predicted) > 0.5)
+
+
+def accumulated_cost(y, predicted):
+    return keras.ops.mean(keras.ops.abs(y - predicted))
+
+
+@pytest.mark.parametrize("metric", [inaccuracy, accumulated_cost])
+def test_direction_of_a_metric_that_keras_does_not_know_must_be_given(metric):
+    model = problem.build_model(metrics=[metric])
     model.evaluate(*problem.DATA[0], verbose=0)
     with pytest.raises(ValueError, match="Pass `mode='max'` or `mode='min'`"):
         resolve_monitor(model, None, None)
-    assert resolve_monitor(model, None, "min") == ("q", "min")
+    assert resolve_monitor(model, None, "min") == (metric.__name__, "min")
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"),
+    [
+        (keras.metrics.MeanIoU(2), "max"),
+        (keras.metrics.MeanSquaredError(name="accuracy_of_a_kind"), "min"),
+        (keras.metrics.AUC(name="q"), "max"),
+        ("mae", "min"),
+        ("accuracy", "max"),
+    ],
+)
+def test_direction_of_a_metric_is_that_of_keras(metric, mode):
+    model = problem.build_model(metrics=[metric])
+    model.evaluate(problem.X, problem.X, verbose=0)
+    assert resolve_monitor(model, None, None)[1] == mode
+
+
+def test_directions_of_several_outputs_are_known():
+    x = keras.Input((1,))
+    outputs = {name: keras.layers.Dense(1, name=name)(x) for name in ("a", "b")}
+    model = keras.Model(x, outputs)
+    metrics = {"a": ["accuracy"], "b": ["mae"]}
+    model.compile("sgd", dict.fromkeys("ab", "mse"), metrics=metrics)
+    model.evaluate(problem.X, dict.fromkeys("ab", problem.X), verbose=0)
+    modes = {
+        name: resolve_monitor(model, name, None)[1]
+        for name in ("a_accuracy", "b_mae", "a_loss", "loss")
+    }
+    assert modes == {
+        "a_accuracy": "max",
+        "b_mae": "min",
+        "a_loss": "min",
+        "loss": "min",
+    }
 
 
 def test_best_metric_ignores_what_is_not_finite():
@@ -235,3 +279,25 @@ def test_best_metric_ignores_what_is_not_finite():
 def test_record_without_epochs_has_no_metric():
     record = RunRecord("p", 0, monitor="val_acc")
     assert np.isnan([record.final_metric, record.best_metric]).all()
+
+
+class Poison(keras.callbacks.Callback):
+    """Makes the weights NaN before the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            weights = self.model.get_weights()
+            self.model.set_weights([np.nan * weight for weight in weights])
+
+
+def test_metric_of_weights_that_are_not_finite_is_none():
+    def build_model():
+        return problem.build_model(metrics=["accuracy"])
+
+    policy = Policy("poisoned", callbacks=lambda: [Poison()])
+    record = run(policy, build_model=build_model)
+    # What predicts NaN is never right here, and would be with one class of 0.
+    np.testing.assert_array_equal(record.logs["val_accuracy"], [0.0, np.nan, np.nan])
+    assert record.diverged
+    assert np.isnan(record.final_metric)
+    assert record.validation_rows == problem.ROWS

@@ -61,3 +61,64 @@ def test_diverged_and_failed_runs_are_counted_apart():
 def test_row_has_the_code_of_its_runs():
     (row,) = summarize([record("a", 0, [1.0], code="model.fit(...)")])
     assert row.code == "model.fit(...)"
+
+
+def test_policy_that_diverged_in_one_run_is_below_every_other():
+    rows = summarize(
+        [
+            record("lucky", 0, [0.875], diverged=True),
+            record("lucky", 1, [0.875]),
+            record("poor", 0, [0.25]),
+            record("lost", 0, [math.nan], diverged=True),
+        ]
+    )
+    assert [row.policy for row in rows] == ["poor", "lucky", "lost"]
+    assert [row.is_sound for row in rows] == [True, False, False]
+
+
+def counted(policy, rows, losses=(0.0,), **kwargs):
+    """Return a run on 32 validation rows, so many of them right."""
+    record = RunRecord(policy, 0, "val_acc", "max", validation_rows=32, **kwargs)
+    record.logs.update({"val_acc": [rows / 32], "val_loss": list(losses)})
+    return record
+
+
+def test_policies_within_one_validation_row_share_a_rank_by_loss_and_cost():
+    rows = summarize(
+        [
+            counted("most rows", 30, [0.5], gradient_evaluations=10),
+            counted("costly", 29, [0.25], gradient_evaluations=20),
+            counted("cheap", 29, [0.25], gradient_evaluations=10),
+            counted("worse", 28, [0.125]),
+            counted("without a loss", 28, []),
+        ]
+    )
+    assert [(row.policy, row.rank) for row in rows] == [
+        *[("cheap", 1), ("costly", 1), ("most rows", 1)],
+        *[("worse", 4), ("without a loss", 4)],
+    ]
+
+
+@pytest.mark.parametrize("rows", [0, 32])
+def test_metric_that_counts_no_rows_is_told_apart_to_the_last_digit(rows):
+    made = [
+        record("a", 0, [0.51], validation_rows=rows),
+        record("b", 0, [0.5], validation_rows=rows),
+        record("c", 0, [0.5], validation_rows=rows),
+    ]
+    assert [row.rank for row in summarize(made)] == [1, 2, 2]
+
+
+def test_losses_that_are_multiples_of_a_row_count_no_rows():
+    made = [
+        record(name, 0, [value], mode="min", validation_rows=8)
+        for name, value in (("a", 2.0), ("b", 2.125))
+    ]
+    assert [row.rank for row in summarize(made)] == [1, 2]
+
+
+def test_equal_constant_rates_have_no_worst_one():
+    rows = summarize([constant(rate, 0, [0.5]) for rate in (0.1, 1)])
+    assert [row.note for row in rows] == ["best", ""]
+    rows = summarize([constant(rate, 0, [0.5], diverged=True) for rate in (0.1, 1)])
+    assert "best" not in {row.note for row in rows}

@@ -48,6 +48,19 @@ def test_pending_pull_has_no_reward():
     assert (arm.rewards, arm.pending) == ((0.5,), 1)
 
 
+def test_failure_counts_only_where_all_pulls_fail():
+    mixed = [Pull(0.5, 0.75, 1), Pull(0.5, math.nan), Pull(0.5)]
+    (arm,) = bandit.visits(mixed, "max")
+    assert (arm.rewards, arm.pending, arm.signal) == ((0.75,), 1, 1)
+    (arm,) = bandit.visits(pulls_of([math.nan, math.nan]), "max")
+    assert arm.rewards == (0.0, 0.0)
+
+
+def test_divergence_counts_beside_other_pulls():
+    (arm,) = bandit.visits(pulls_of([0.75, -math.inf]), "max")
+    assert arm.rewards == (0.0, 0.75)
+
+
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_huge_loss_that_blew_up_leaves_the_scale_of_the_others(direction):
     sign = 1.0 if direction == "min" else -1.0

@@ -65,15 +65,18 @@ def test_batches_in_the_paper_form_are_those_of_the_slow_form():
 
 def test_batches_by_thirds_are_those_of_the_slow_form():
     rule = BLiE(10)
-    noise = 2 * 0.01 * math.sqrt(2 * math.log(10) / 2)
-    expected = reference.batches(peak, [1, 3, 9], lambda edge: float(edge) / 2 + noise)
+
+    def limit(edge):
+        return float(edge) / 2 + 2 * 0.01 * math.sqrt(math.log(1 / edge))
+
+    expected = reference.batches(peak, [1, 3, 9], limit)
     played = [sorted(batch) for batch in batches(rule, peak, 3)]
     assert [pytest.approx(batch) for batch in expected] == played
     assert [len(batch) for batch in played] == [1, 2, 2]
 
 
 def test_most_promising_cells_come_first():
-    """1 / 6 + 0.02 sqrt(2 ln 10 / 2) = 0.197: of three cells the left one is out."""
+    """1 / 6 + 0.02 sqrt(ln 3) = 0.188: of three cells the left one is out."""
     rewards = {1 / 6: 0.70, 0.5: 0.72, 5 / 6: 0.9}
     pulls = [Pull(position, reward) for position, reward in rewards.items()]
     batch = BLiE(10).propose_batch(pulls)
@@ -102,12 +105,26 @@ def test_blow_up_cuts_off_larger_rates():
 
 
 def test_search_ends_where_cells_are_as_small_as_the_noise():
-    """1 / (2 * 9) = 0.056 is below 0.05 sqrt(2 ln 10 / 2) = 0.076; 1 / 6 is not."""
+    """1 / (2 * 9) = 0.056 is below 0.05 sqrt(ln 9) = 0.074; 1 / 6 is not."""
     rule = BLiE(10, noise=0.05)
     pulls = [Pull(position, 0.5) for position in (0.5, 1 / 6, 5 / 6)]
     assert rule.propose(pulls[:2]) == pytest.approx(5 / 6)
     assert rule.propose(pulls) is None
     assert rule.propose_batch(pulls) == []
+
+
+@pytest.mark.parametrize("horizon", [30, 31, 60, 1000])
+def test_longer_search_begins_as_a_shorter_one(horizon):
+    """It ended after 9 trials from 31 on, because its doubt grew with T."""
+
+    def flat(position):
+        return 1.0 - 0.05 * abs(position - 0.71)
+
+    def tried(rule):
+        return [place for batch in batches(rule, flat, 4) for place in batch]
+
+    assert tried(BLiE(horizon)) == tried(BLiE(10))
+    assert len(tried(BLiE(horizon))) == 27
 
 
 def test_interval_holds_the_cells_of_the_batch():

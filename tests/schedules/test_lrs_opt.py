@@ -167,6 +167,17 @@ def test_search_of_another_training_is_refused(tmp_path):
         optimize(other, backup_dir=tmp_path)
 
 
+def test_search_of_another_activation_is_refused(tmp_path):
+    def other():
+        model = build_model()
+        model.layers[0].activation = keras.activations.tanh
+        return model
+
+    optimize(outer_steps=1, backup_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"`backup_dir` .*layers="):
+        optimize(other, backup_dir=tmp_path)
+
+
 def test_interrupted_search_returns_what_it_has(monkeypatch):
     step = lrs_opt.ScheduleSearch.step
 

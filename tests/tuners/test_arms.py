@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import math
 
 import pytest
@@ -58,14 +59,61 @@ def test_summary_warns_of_a_best_rate_at_the_end():
     ]
 
 
-@pytest.mark.parametrize("scores", [(-math.inf,), (math.nan, -math.inf)])
-def test_summary_recommends_nothing_that_diverged(scores):
-    tried = [arm(0.1, 0.0, 1, scores)]
+def made_anew(arm):
+    """Return an arm that equals nothing if a NaN is in it, as JSON makes it."""
+    nan = float("nan")
+    scores = tuple(nan if math.isnan(score) else score for score in arm.scores)
+    return dataclasses.replace(arm, scores=scores)
+
+
+@pytest.mark.parametrize(("best", "side"), [(0, "smallest"), (1, None), (2, "largest")])
+def test_end_of_what_was_tried_is_named_for_an_arm_that_is_made_anew(best, side):
+    scores = [(0.5,)] * 3
+    scores[best] = (0.9, math.nan)
+    tried = [
+        arm(10.0**place, 0.9 if place == best else 0.5, scores=scores[place])
+        for place in range(3)
+    ]
+    lines = summary_lines(tried, made_anew(tried[best]), "score")
+    said = [line for line in lines if line.startswith("This is the ")]
+    assert [line.split()[3] for line in said] == ([side] if side else [])
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ((-math.inf,), "of 1 trials, 1 had no finite score"),
+        ((math.nan, -math.inf), "of 2 trials, 1 failed and 1 had no finite score"),
+        ((math.nan, math.nan), "of 2 trials, 2 failed"),
+    ],
+)
+def test_summary_recommends_nothing_that_diverged_or_failed(scores, said):
+    tried = [arm(0.1, 0.0, 0, scores)]
     (line,) = summary_lines(tried, tried[0], "score")
-    assert line == (
-        f"No learning rate is recommended: {len(scores)} trials have finished, and "
-        "none of them has a finite score."
+    assert line == f"No learning rate is recommended: {said}."
+
+
+def test_summary_recommends_no_rate_whose_loss_never_left_its_start():
+    tried = [arm(1e-4, 0.5, -1), arm(1e-2, 0.25, -1)]
+    assert summary_lines(tried, tried[0], "score") == [
+        "No learning rate is recommended: the best score, 0.5, is at 0.0001, where the "
+        "loss never left its start.",
+        "At 0.0001, 0.01 the loss never left its start.",
+    ]
+
+
+def test_mean_of_a_recommended_rate_is_that_of_its_finite_scores():
+    tried = [arm(0.1, 0.5, scores=(0.75, -math.inf, math.nan, 0.25))]
+    assert summary_lines(tried, tried[0], "score")[0] == (
+        "Recommended learning rate: 0.1 (score 0.5, mean of 2 trials, 1 more diverged, "
+        "1 more failed)."
     )
+
+
+def test_summary_of_a_search_without_trials_says_so():
+    assert summary_lines([], None, "score") == [
+        "No learning rate is recommended: no trial has finished."
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,19 @@ def test_other_hyperparameters_that_are_not_fixed_are_named():
     assert "units=8, bias=False" in problem_with(active, "learning_rate")
 
 
+def test_rate_of_another_name_is_not_to_be_fixed():
+    space = keras_tuner.HyperParameters()
+    space.Float("lr", 1e-5, 1.0, sampling="log")
+    problem = problem_with(read_space(space, "learning_rate"), "learning_rate")
+    assert problem.endswith(
+        "Received: lr=1e-05. If 'lr' is the learning rate, pass `hyperparameter='lr'`."
+    )
+    space.Int("units", 8, 64)
+    problem = problem_with(read_space(space, "learning_rate"), "learning_rate")
+    assert "pass `hyperparameter='lr'`. Fix with `hp = " in problem
+    assert "hp.Fixed('units', 8)`" in problem
+
+
 @pytest.mark.parametrize(
     "declare",
     [

@@ -3,6 +3,7 @@ import math
 import warnings
 
 import keras_tuner
+import numpy as np
 import pytest
 
 import keras_lr
@@ -86,8 +87,24 @@ def test_rule_gets_the_arguments():
     ],
 )
 def test_wrong_arguments_are_refused_when_the_oracle_is_made(options):
-    with pytest.raises(ValueError, match="Received: "):
+    with pytest.raises(ValueError, match=f"Received: {next(iter(options))}="):
         oracle(**options)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    made = searched(tmp_path, max_trials=np.int64(2), seed=np.int64(3))
+    # They are written to files of JSON.
+    assert len(play(made)) == 2
+    assert (made.max_trials, made.seed) == (2, 3)
+
+
+def test_search_that_ends_early_says_so(tmp_path, capsys):
+    made = searched(tmp_path, keras_lr.BLiEOracle, max_trials=60, noise=0.1)
+    assert len(play(made)) == 3
+    assert capsys.readouterr().out == ""
+    made.verbose = 1
+    made.create_trial("tuner0")
+    assert "The search ends after 3 of 60 trials: " in capsys.readouterr().out
 
 
 def test_second_trial_at_a_rate_has_the_same_float_another_pull_and_seed(tmp_path):
@@ -202,6 +219,20 @@ def test_trial_that_fails_counts_as_the_worst_reward(tmp_path):
     assert made.get_best_trials(5)[-len(failed) :] == failed
 
 
+def test_failure_that_other_trials_of_the_rate_do_not_share_is_no_score(tmp_path):
+    made = searched(tmp_path, max_trials=4)
+    out_of_memory = MemoryError("no")
+    for rate, result in ((0.1, 0.75), (0.01, 0.9), (0.01, out_of_memory)):
+        trial = made.create_trial("tuner0")
+        trial.hyperparameters.values["learning_rate"] = rate
+        report(made, trial, result)
+    best = made.best_arm()
+    assert best.learning_rate == pytest.approx(0.01)
+    assert (best.mean_score, best.reward) == (0.9, 0.9)
+    assert len(best.scores) == 2
+    assert [trial.trial_id for trial in made.get_best_trials(3)] == ["1", "0", "2"]
+
+
 def test_failures_in_a_row_stop_the_search_without_an_exception(made):
     with pytest.warns(UserWarning, match=r"3 trials in a row failed.\n.*no disk"):
         rates = play(made, lambda rate: ValueError("no disk"))
@@ -221,6 +252,40 @@ def test_lock_is_released_when_an_oracle_raises_all_the_same(made):
         made.update_trial(trial.trial_id, {"other": 1.0})
     report(made, trial, 0.5)  # It would wait forever.
     assert made.trials[trial.trial_id].score == 0.5
+
+
+def test_trial_that_another_thread_has_completed_but_not_reported_is_pending(made):
+    """KerasTuner's tuners set the status before they end a trial."""
+    first = made.create_trial("tuner0")
+    first.status = "COMPLETED"
+    second = made.create_trial("tuner1")
+    assert [training.score for training in made.trainings()] == [None, None]
+    for trial in (first, second):
+        report(made, trial, 0.5)
+    assert [training.score for training in made.trainings()] == [0.5, 0.5]
+
+
+def test_lock_is_released_when_a_trial_cannot_be_made(made, monkeypatch):
+    def fail(trial_id):
+        raise TypeError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made, "populate_space", fail)
+        with pytest.raises(TypeError, match="no"):
+            made.create_trial("tuner0")
+    assert made.create_trial("tuner0").status == "RUNNING"  # It would wait forever.
+
+
+def test_trial_without_a_number_comes_last(made):
+    report(made, made.create_trial("tuner0"), 0.5)
+    other = type(made.trials["0"])(space(), "by_hand", "COMPLETED")
+    other.hyperparameters.values["learning_rate"] = 0.5
+    other.score = 0.25
+    made.trials["by_hand"] = other
+    assert [each.trial_id for each in made.trainings()] == ["0", "by_hand"]
+    assert [each.trial_id for each in made.get_best_trials(2)] == ["0", "by_hand"]
+    report(made, made.create_trial("tuner0"), 0.75)
+    assert len(made.arms()) == 3
 
 
 def test_lock_is_released_when_the_end_of_a_trial_raises(made, monkeypatch):
@@ -274,6 +339,32 @@ def test_space_that_cannot_be_searched_is_refused_at_once():
     hyperparameters.Int("units", 1, 9)
     with pytest.raises(ValueError, match=r"learning rate alone.*units=1"):
         oracle().update_space(hyperparameters)
+
+
+def test_refused_hyperparameter_is_not_added():
+    users = space()
+    made = oracle(hyperparameters=users)
+    refused = space()
+    refused.Int("units", 1, 9)
+    with pytest.raises(ValueError, match="learning rate alone"):
+        made.update_space(refused)
+    assert [each.name for each in users.space] == ["learning_rate"]
+    # Another worker, whose space is right.
+    right = space()
+    right.Fixed("units", 4)
+    made.update_space(right)
+    assert [each.name for each in made.get_space().space] == ["learning_rate", "units"]
+
+
+def test_values_that_are_not_searched_are_not_shown(tmp_path, capsys):
+    made = searched(tmp_path, strategy="paper", max_trials=2)
+    made.verbose = 1
+    play(made)
+    printed = capsys.readouterr().out
+    assert "learning_rate" in printed
+    assert "zooming" not in printed
+    # One ball covers the axis: both trials are at one rate.
+    assert printed.count("This is seed 2 of this rate.") == 1
 
 
 def test_first_rate_outside_of_the_space_is_refused_at_once():

@@ -6,6 +6,7 @@ A kill between two writes is a file as it was before the second one.
 import json
 import shutil
 
+import keras_tuner
 import pytest
 
 from tests.tuners.fake_search import FakeZooming, accuracy
@@ -162,3 +163,43 @@ def test_overwrite_starts_anew(tmp_path):
     run(tmp_path)
     tuner = run(tmp_path, overwrite=True, max_trials=2)
     assert len(tuner.rates) == 2
+
+
+def objective(name="score", direction="max"):
+    return keras_tuner.Objective(name, direction)
+
+
+@pytest.mark.parametrize("other", [objective(direction="min"), objective("other")])
+@pytest.mark.parametrize("written", ["by us", "by 0.1.0", "not at all"])
+def test_search_by_another_objective_is_refused(tmp_path, other, written):
+    """Its scores would count as those of the other one, and the worst as the best."""
+    run(tmp_path, max_trials=2)
+    path = project(tmp_path) / "oracle.json"
+    if written == "by 0.1.0":
+        state = json.loads(path.read_text())
+        del state["objective"]
+        path.write_text(json.dumps(state))
+    elif written == "not at all":
+        path.unlink()
+    with pytest.raises(ValueError, match=r"`objective` must be the one.*project_name"):
+        FakeZooming(directory=tmp_path, objective=other)
+    assert len(run(tmp_path, objective=other, overwrite=True, max_trials=2).rates) == 2
+
+
+def test_search_by_the_same_objective_is_opened(tmp_path):
+    run(tmp_path, max_trials=2)
+    assert run(tmp_path, objective=objective(), max_trials=2).rates == []
+
+
+def test_folder_of_a_trial_without_a_number_is_read(tmp_path):
+    run(tmp_path, max_trials=2)
+    folder = project(tmp_path)
+    shutil.copytree(folder / "trial_1", folder / "trial_copy")
+    state = json.loads((folder / "trial_copy" / "trial.json").read_text())
+    (folder / "trial_copy" / "trial.json").write_text(
+        json.dumps(state | {"trial_id": "copy"})
+    )
+    tuner = run(tmp_path, max_trials=4)
+    assert [each.trial_id for each in tuner.oracle.trainings()] == [
+        *("0", "1", "3", "copy")
+    ]

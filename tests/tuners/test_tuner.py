@@ -312,6 +312,21 @@ def test_training_that_cannot_run_raises_after_three(tmp_path):
         search(tmp_path, fit={"x": x})
 
 
+@pytest.mark.parametrize(
+    ("objective", "fit", "message"),
+    [
+        (keras_tuner.Objective("val_acc", "max"), {}, r"'val_acc'.*'val_accuracy'"),
+        ("val_loss", {"validation_data": None}, r"Pass `validation_data` to `search`"),
+    ],
+)
+def test_objective_that_no_training_has_ends_the_search_at_the_first_one(
+    tmp_path, objective, fit, message
+):
+    with pytest.raises(keras_tuner.errors.FatalValueError, match=message):
+        search(tmp_path, objective=objective, fit={"epochs": 1} | fit)
+    assert len(list(tmp_path.glob("*/trial_*"))) == 1
+
+
 def test_user_callbacks_are_copied_for_each_trial(tmp_path):
     class Counter(keras.callbacks.Callback):
         epochs = 0
@@ -327,6 +342,13 @@ def test_user_callbacks_are_copied_for_each_trial(tmp_path):
 def test_search_says_what_it_found(tmp_path, capsys):
     search(tmp_path, max_trials=1, fit={"verbose": 1})
     assert "Recommended learning rate: 1 (val_loss " in capsys.readouterr().out
+
+
+def test_results_show_the_rate_and_nothing_that_was_not_searched(searched, capsys):
+    searched.results_summary(4)
+    printed = capsys.readouterr().out
+    assert printed.count("learning_rate: ") == 4
+    assert "zooming" not in printed
 
 
 def test_silent_search_prints_nothing(tmp_path, capsys):

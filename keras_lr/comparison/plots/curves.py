@@ -9,7 +9,7 @@ import numpy as np
 from keras_lr.comparison.plots.limits import is_serious, metric_span, well_trained
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary
-from keras_lr.plotting.axes import COLORS, LINES
+from keras_lr.plotting.axes import COLORS, LINES, as_text
 
 _GRAY = {"color": "0.8", "linewidth": 0.8, "zorder": 1}
 # With the three landmarks, as many as there are colors.
@@ -62,7 +62,7 @@ def _positive(values: Sequence[float]) -> list[float]:
 
 def _name_axes(axes: Sequence[Any], monitor: str, limits: tuple[float, float]) -> None:
     for axis, name in zip(axes, (monitor, "learning rate", "loss"), strict=False):
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", ylabel=as_text(name))
         axis.grid(alpha=0.3)
     axes[0].set_ylim(*limits)
     for axis in axes[1:]:
@@ -91,7 +91,7 @@ def _label(
 ) -> str:
     note = f" ({row.note})" if row.note else ""
     is_drawn = any(limits[0] <= value <= limits[1] for r in runs for value in r.metric)
-    return row.policy + note + ("" if is_drawn else ", off the scale")
+    return as_text(row.policy) + note + ("" if is_drawn else ", off the scale")
 
 
 def _metric_limits(

@@ -7,7 +7,7 @@ from typing import Any
 from keras_lr.comparison.plots.limits import metric_span, well_trained
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary
-from keras_lr.plotting.axes import COLORS
+from keras_lr.plotting.axes import COLORS, as_text
 
 _RUN = {"color": COLORS[0], "marker": "o", "linestyle": "", "alpha": 0.6}
 _LOST = {"color": COLORS[1], "marker": "x", "linestyle": ""}
@@ -40,7 +40,7 @@ def plot_ranking(
             1.02, place, _cost(row), transform=ax.get_yaxis_transform(), va="center"
         )
     ax.set_xlim(*limits)
-    ax.set_xlabel(f"{records[0].monitor} after the last epoch")
+    ax.set_xlabel(f"{as_text(records[0].monitor)} after the last epoch")
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set_yticks(range(len(table)), [_name(row) for row in table])
     ax.grid(alpha=0.3)
@@ -76,7 +76,7 @@ def _once(ax: Any, label: str) -> str | None:
 
 
 def _name(row: PolicySummary) -> str:
-    return row.policy + (f" ({row.note})" if row.note else "")
+    return as_text(row.policy) + (f" ({row.note})" if row.note else "")
 
 
 def _cost(row: PolicySummary) -> str:

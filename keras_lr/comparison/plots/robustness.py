@@ -7,7 +7,7 @@ from typing import Any
 from keras_lr.comparison.plots.limits import metric_span
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import robustness_curves
-from keras_lr.plotting.axes import COLORS, LINES
+from keras_lr.plotting.axes import COLORS, LINES, as_text
 
 
 def plot_robustness(records: Sequence[RunRecord], ax: Any) -> Any:
@@ -24,14 +24,22 @@ def plot_robustness(records: Sequence[RunRecord], ax: Any) -> Any:
     """
     curves = robustness_curves(records)
     for number, (name, means) in enumerate(curves.items()):
-        style = {"color": COLORS[number % len(COLORS)], "marker": ".", "label": name}
+        style = {
+            "color": COLORS[number % len(COLORS)],
+            "marker": ".",
+            "label": as_text(name),
+        }
         style["linestyle"] = LINES[number % len(LINES)]
         ax.plot(list(means), list(means.values()), **style)
     for number, (name, value) in enumerate(_without_start(records).items()):
         color = COLORS[(len(curves) + number) % len(COLORS)]
-        ax.axhline(value, color=color, linestyle=":", label=name)
+        ax.axhline(value, color=color, linestyle=":", label=as_text(name))
     done = [r for r in records if not (r.diverged or r.error)] or records
-    ax.set(xscale="log", xlabel="starting learning rate", ylabel=records[0].monitor)
+    ax.set(
+        xscale="log",
+        xlabel="starting learning rate",
+        ylabel=as_text(records[0].monitor),
+    )
     ax.set_ylim(*metric_span(done, lambda record: [record.final_metric]))
     ax.grid(alpha=0.3)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -9,6 +9,7 @@ import numpy as np
 from keras import tree
 
 from keras_lr import _keras
+from keras_lr._keras.identity import model_digests
 from keras_lr._typing import FloatArray
 from keras_lr.rules import lrs_opt
 from keras_lr.training.schedule import schedule_gradient
@@ -105,6 +106,7 @@ class InnerTraining:
             "redraws_weights": self._redraws_weights,
             "seed": self._seed,
             "checksum of model and data": checksum,
+            **model_digests(self._step.model),
             **optimizer_settings("inner optimizer", self._step.model.optimizer),
         }
 
