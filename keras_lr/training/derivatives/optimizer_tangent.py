@@ -7,6 +7,7 @@ respect to the state, the gradient included, and to the hyperparameter.
 """
 
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ def compiled_if_large(
     if not step.is_compilable or entries < COMPILED_FROM:
         return function
 
+    @functools.wraps(function)
     def part(*args: Any) -> Any:
         token = _IS_PART.set(True)
         try:
