@@ -483,6 +483,13 @@ def test_rate_that_cannot_train_is_refused(make, rate):
 
 
 @every_callback
+def test_automatic_steps_per_execution_is_refused_in_our_words(make):
+    """Keras's documentation has `"auto"`, its `fit` has not: it ends in a TypeError."""
+    with pytest.raises(ValueError, match=r"is an integer.*_per_execution='auto'"):
+        train(make, steps_per_execution="auto")
+
+
+@every_callback
 def test_refused_fit_leaves_the_model_alone(make):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     model = compiled(optimizer=keras.optimizers.SGD(schedule))

@@ -39,6 +39,7 @@ from keras_lr._keras.models import (
     output_position,
     print_message,
     producing_operation,
+    require_known_executions,
     restored_epoch,
     symbolic_call,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "pure_step_of",
     "replace_optimizer",
     "require_float_attribute",
+    "require_known_executions",
     "require_settable_learning_rate",
     "require_single_update",
     "restored_epoch",

@@ -1,5 +1,6 @@
 """Models: their layers, their graph, how they are built, how Keras prints."""
 
+import numbers
 from typing import Any
 
 import keras
@@ -108,6 +109,22 @@ def build(model: keras.Model, data: Any) -> None:
 def has_standard_step(model: keras.Model) -> bool:
     """Return whether the model trains by Keras's own training step."""
     return type(model).train_step is keras.Model.train_step
+
+
+def require_known_executions(model: keras.Model, owner: str) -> None:
+    """Raise a `ValueError` unless it is known how many steps run between callbacks.
+
+    Args:
+        model: A compiled model.
+        owner: Name of the callback, for the message.
+    """
+    steps = model.steps_per_execution
+    if not isinstance(steps, numbers.Integral):
+        raise ValueError(
+            f"`{owner}` needs a model whose `steps_per_execution` is an integer, and "
+            f"so does `fit` itself. Received: steps_per_execution={steps!r}. Pass an "
+            "integer to `compile`."
+        )
 
 
 def build_optimizer(model: keras.Model) -> None:

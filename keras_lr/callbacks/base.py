@@ -114,7 +114,9 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check the optimizer and the model, and wrap the training step."""
-        _keras.require_settable_learning_rate(self.model.optimizer, type(self).__name__)
+        owner = type(self).__name__
+        _keras.require_settable_learning_rate(self.model.optimizer, owner)
+        _keras.require_known_executions(self.model, owner)
         if not self.history:
             self._reset()
         self._epoch = None
