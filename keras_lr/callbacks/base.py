@@ -299,7 +299,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def _install(self) -> None:
         if self._fit is not None:
-            step_hook.install(self.model, self, self._fit)
+            step_hook.install(self.model, self, self._fit, self._end_fit)
             return
 
         def wrapper(step: step_hook.Step) -> step_hook.Step:
@@ -314,7 +314,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
             return prepared_step
 
-        step_hook.install(self.model, self, wrapper)
+        step_hook.install(self.model, self, wrapper, self._end_fit)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration and history; data is shared, the model is left behind."""
