@@ -5,6 +5,7 @@ handled in one place: optimizer wrappers, the epoch a fit resumes from, masks, a
 losses a model was compiled with.
 """
 
+from keras_lr._keras.companions import companions, restored_batches
 from keras_lr._keras.hyperparameters import (
     require_float_attribute,
     with_hyperparameters,
@@ -68,6 +69,7 @@ __all__ = [
     "all_layers",
     "build",
     "build_optimizer",
+    "companions",
     "compiled_losses",
     "data_loss",
     "effective_learning_rates",
@@ -97,6 +99,7 @@ __all__ = [
     "require_known_executions",
     "require_settable_learning_rate",
     "require_single_update",
+    "restored_batches",
     "restored_epoch",
     "scales_loss",
     "set_learning_rate",

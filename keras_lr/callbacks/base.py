@@ -12,6 +12,7 @@ import keras
 from keras_lr import _keras
 from keras_lr._checks import optional, positive_integer
 from keras_lr._keras import step_hook
+from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.ingredients import ingredients
@@ -49,6 +50,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
+        *("_written",),
     )
     """Attributes that a fit changes, and on which how it is made does not depend."""
 
@@ -66,6 +68,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         self.backup_dir = backup_dir
         self.verbose = verbose
         self._fit: Any = None
+        self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
         self._has_asked = False
         self._epoch: int | None = None
@@ -117,10 +120,13 @@ class LearningRateCallback(keras.callbacks.Callback):
         owner = type(self).__name__
         _keras.require_settable_learning_rate(self.model.optimizer, owner)
         _keras.require_known_executions(self.model, owner)
+        if self.backup_dir is not None:
+            state_file.require_writable(Path(self.backup_dir))
         if not self.history:
             self._reset()
-        self._epoch = None
-        self._length = FitLength(self.params, self.total_epochs)
+        self._epoch = self._written = None
+        restored = _keras.restored_batches(self, self.params["steps"])
+        self._length = FitLength(self.params, self.total_epochs, restored)
         self._offset = 0
         if self._unfinished is not None and self._unfinished.is_of(self.model):
             self._fit = self._unfinished.fit
@@ -182,14 +188,19 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def _start(self, fit: Fit, epoch: int) -> None:
         """Start a new training, resume a restored one, or continue at a later epoch."""
-        if epoch == 0:
-            fit.start(self.initial_learning_rate, self._start_factor())
-        elif _keras.restored_epoch(self.model) != epoch:
-            fit.start()
-        else:
+        if self._is_restored(epoch):
             fit.resume(epoch, self._length)
             if self.backup_dir is not None:
                 fit.read(Path(self.backup_dir), epoch - 1)
+        elif epoch == 0:
+            fit.start(self.initial_learning_rate, self._start_factor())
+        else:
+            fit.start()
+
+    def _is_restored(self, epoch: int) -> bool:
+        """Return whether `BackupAndRestore` has set model and epoch."""
+        is_begun = epoch > 0 or self._length.restored > 0
+        return is_begun and _keras.restored_epoch(self.model) == epoch
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -213,6 +224,7 @@ class LearningRateCallback(keras.callbacks.Callback):
                 self.model.reset_metrics()
         if is_last:
             self._settle(fit)
+            self._write(fit)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the rates that the epoch was trained with, and print the next ones."""
@@ -221,8 +233,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._fetch(self._fit)
             self._settle(self._fit)
             self._fit.end_epoch()
-            if self.backup_dir is not None:
-                self._fit.write(Path(self.backup_dir), epoch)
+            self._write(self._fit)
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
             for name in self._columns_to_log():
@@ -264,6 +275,16 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._rates_used = _keras.get_learning_rates(self.model.optimizer)
             epoch = self._epoch + self._offset
             self._record(fit.settle(epoch + 1, self._length))
+
+    def _write(self, fit: Fit) -> None:
+        """Write the state, once at the end of each epoch.
+
+        At its last batch if that is known, and so before `BackupAndRestore`: after a
+        kill between the two, the state before the last one belongs to the weights.
+        """
+        if self.backup_dir is not None and self._written != self._epoch:
+            self._written = self._epoch
+            fit.write(Path(self.backup_dir), self._epoch or 0)
 
     def _fetch(self, fit: Fit) -> bool:
         """Fetch what the steps recorded; return whether they were rolled back."""

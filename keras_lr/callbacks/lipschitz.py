@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_lr import _keras
 from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
@@ -186,8 +185,8 @@ class LipschitzLR(LearningRateCallback):
 
     def _start(self, fit: LipschitzFit, epoch: int) -> None:
         super()._start(fit, epoch)
-        is_resumed = _keras.restored_epoch(self.model) == epoch
-        if epoch > 0 and not is_resumed and self.history["learning_rate"]:
+        is_continued = epoch > 0 and not self._is_restored(epoch)
+        if is_continued and self.history["learning_rate"]:
             # It continues the last fit, so the largest constant still holds.
             fit.inverse.start(self._held)
 

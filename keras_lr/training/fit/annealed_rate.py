@@ -113,8 +113,9 @@ class AnnealedRate:
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""
         self._reduction = 1.0
-        self.start_epoch(epoch, length)
+        self._horizon.start_epoch(epoch, length, length.restored)
         factor = self._factor_on_host()
+        self.start_epoch(epoch, length)
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             rate.start(_keras.to_float(optimizer.learning_rate) / factor)
             self._set_floor(rate)
