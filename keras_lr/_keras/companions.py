@@ -20,6 +20,21 @@ def companions(callback: keras.callbacks.Callback) -> list[Any]:
     return list(next((each.callbacks for each in lists), []))
 
 
+def is_in_another_fit(callback: keras.callbacks.Callback, model: keras.Model) -> bool:
+    """Return whether a fit of another model is running that calls the callback.
+
+    A fit that ended in an exception tells nobody. So it is looked for where it would be
+    running, in this thread or in another one.
+
+    Args:
+        callback: Callback that gets a model.
+        model: Model that it gets.
+    """
+    frames = sys._current_frames().values()
+    every = (each for frame in frames for each in _lists_with(callback, frame))
+    return any(each.model not in (None, model) for each in every)
+
+
 def _lists_with(
     callback: keras.callbacks.Callback, frame: FrameType | None
 ) -> Iterator[Any]:
@@ -28,10 +43,10 @@ def _lists_with(
         # A list that calls its callbacks, or that of `fit`.
         for name in ("self", "callbacks"):
             value = frame.f_locals.get(name)
-            if isinstance(value, keras.callbacks.CallbackList) and any(
-                each is callback for each in value.callbacks
-            ):
-                yield value
+            if isinstance(value, keras.callbacks.CallbackList):
+                every: list[Any] = getattr(value, "callbacks", None) or []
+                if any(each is callback for each in every):
+                    yield value
         frame = frame.f_back
 
 

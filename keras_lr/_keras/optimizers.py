@@ -26,6 +26,38 @@ def leaf_optimizers(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return [optimizer]
 
 
+def further_optimizers(model: keras.Model) -> dict[str, Any]:
+    """Return the optimizers that a model holds beside the one it is compiled with.
+
+    They are those that a training step of the user's own works with, by the names of
+    the attributes.
+    """
+    known = {id(model.optimizer), *map(id, leaf_optimizers(model.optimizer))}
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer) and id(value) not in known
+    }
+
+
+def require_single_optimizer(model: keras.Model, owner: str) -> None:
+    """Raise a `ValueError` if the model has optimizers beside the compiled one.
+
+    Args:
+        model: A compiled model.
+        owner: Name of the callback, for the message.
+    """
+    further = further_optimizers(model)
+    if further:
+        raise ValueError(
+            f"`{owner}` sets the learning rate of one optimizer, which the model is "
+            f"compiled with and takes each step by. Received: model {model.name!r} "
+            f"with {', '.join(further)} beside it. Take one step for all weights by "
+            "`self.optimizer`, or drop the callback: `LearningRateRecorder` records "
+            "the rates of several."
+        )
+
+
 def to_float(value: Tensor | keras.Variable) -> float:
     """Fetch a scalar from the device."""
     # `.numpy()`, because NumPy warns about the `__array__` of TensorFlow's variables.

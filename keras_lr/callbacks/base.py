@@ -119,6 +119,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Check the optimizer and the model, and wrap the training step."""
         owner = type(self).__name__
         _keras.require_settable_learning_rate(self.model.optimizer, owner)
+        _keras.require_single_optimizer(self.model, owner)
         _keras.require_known_executions(self.model, owner)
         if self.backup_dir is not None:
             state_file.require_writable(Path(self.backup_dir))
@@ -192,10 +193,11 @@ class LearningRateCallback(keras.callbacks.Callback):
             fit.resume(epoch, self._length)
             if self.backup_dir is not None:
                 fit.read(Path(self.backup_dir), epoch - 1)
-        elif epoch == 0:
-            fit.start(self.initial_learning_rate, self._start_factor())
         else:
-            fit.start()
+            # A new callback, or a new optimizer, begins a training at any epoch.
+            is_continued = any(self.history.values()) and self._has_taken_steps()
+            rate = None if epoch > 0 and is_continued else self.initial_learning_rate
+            fit.start(rate, self._start_factor())
 
     def _is_restored(self, epoch: int) -> bool:
         """Return whether `BackupAndRestore` has set model and epoch."""
@@ -326,7 +328,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         def wrapper(step: step_hook.Step) -> step_hook.Step:
             def prepared_step(data: Any) -> Any:
                 if self._fit is None:
-                    _keras.build(self.model, data)
+                    _keras.build(self.model, data, step)
                     with _keras.outside_of_trace():
                         self._fit = self._make_fit()
                         if self._epoch is not None:

@@ -103,7 +103,8 @@ class LipschitzLR(LearningRateCallback):
         annealed, and a warning says so. `keras_lr.AdaMo(lipschitz="analytic")` and its
         kin get L itself, without factor, memory and limits, which are not in the
         paper, nor is annealing. After a fit the optimizer has its last rate, without
-        the annealing.
+        the annealing. A checkpoint in mid-fit has it with the annealing: for an
+        optimizer other than SGD, set `model.optimizer.learning_rate` after loading.
 
     References:
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), sections 3-5.

@@ -18,7 +18,7 @@ EPOCHS = 4
 KINDS = {
     "LipschitzLR": lambda folder: keras_lr.LipschitzLR(),
     "LearningRateWalk": lambda folder: keras_lr.LearningRateWalk(
-        every=2, backup_dir=folder / "state"
+        1.1, every=6, anneal=0.4, backup_dir=folder / "state"
     ),
 }
 

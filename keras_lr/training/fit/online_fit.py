@@ -53,8 +53,8 @@ class OnlineFit(Fit):
             the columns.
 
     Raises:
-        ValueError: If the model has several optimizers, or one that does not step at
-            each batch; if the guard has no loss to watch.
+        ValueError: If the model has no trainable weights, several optimizers, or one
+            that does not step at each batch; if the guard has no loss to watch.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class OnlineFit(Fit):
                 "`columns` must have 'loss' with `guards=True`: the guard watches it. "
                 f"Received: columns={tuple(columns)} of `{owner}`."
             )
+        _keras.require_trainable_weights(model, owner)
         self.model = model
         self.around_step = around_step
         self._optimizer = _keras.require_single_update(model.optimizer, owner)
@@ -313,7 +314,7 @@ class OnlineFit(Fit):
         def scale_loss(plain: Callable[..., Any], loss: Tensor) -> Tensor:
             # The step's loss comes first; those of further passes follow.
             if not row:
-                row["loss"] = replicas.sum_over_replicas(loss)
+                row["loss"] = replicas.sum_over_replicas(_keras.total(loss))
             return plain(loss)
 
         def apply(
