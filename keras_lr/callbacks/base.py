@@ -50,7 +50,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
-        *("_written",),
+        *("_written", "_setters", "_may_end_early", "_said"),
     )
     """Attributes that a fit changes, and on which how it is made does not depend."""
 
@@ -71,6 +71,10 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
         self._has_asked = False
+        # Others in the list that set the rate, and those that end a fit early.
+        self._setters: list[str] = []
+        self._may_end_early = False
+        self._said: set[str] = set()
         self._epoch: int | None = None
         self._rates_used: dict[str, float] | None = None
         self.history: dict[str, list[float]] = {}
@@ -111,6 +115,13 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         """Attach to a model. Clears up what an interrupted fit left behind."""
+        if model is not None and _keras.is_in_another_fit(self, model):
+            name = type(self).__name__
+            raise ValueError(
+                f"`{name}` must be in one fit at a time: it holds the learning rate of "
+                f"one model. Received: model={model.name!r}, in the middle of a fit of "
+                f"another one with the same callback. Make a `{name}` for each model."
+            )
         super().set_model(model)
         step_hook.remove(model, self)
         self._end_fit()
@@ -125,6 +136,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             state_file.require_writable(Path(self.backup_dir))
         if not self.history:
             self._reset()
+        self._look_at_companions()
         self._epoch = self._written = None
         restored = _keras.restored_batches(self, self.params["steps"])
         self._length = FitLength(self.params, self.total_epochs, restored)
@@ -135,6 +147,44 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._unfinished = None
             self._fit = self._fit_to_use() if _keras.is_built(self.model) else None
         self._install()
+
+    def _look_at_companions(self) -> None:
+        """Warn of other callbacks that set the learning rate."""
+        others = [each for each in _keras.companions(self) if each is not self]
+        self._setters = [type(x).__name__ for x in others if isinstance(x, SETTERS)]
+        early = keras.callbacks.EarlyStopping
+        self._may_end_early = any(isinstance(each, early) for each in others)
+        if self._setters:
+            name, setters = type(self).__name__, ", ".join(self._setters)
+            self._say_once(
+                f"`{name}` sets the learning rate in each step, so no other callback "
+                f"should. Received: callbacks with `{name}` and {setters}: the last to "
+                "write wins. Leave all but one of them out."
+            )
+
+    def _warn_of_early_end(self, fit: Fit) -> None:
+        if self._may_end_early and fit.rate.is_annealed:
+            name = type(self).__name__
+            self._say_once(
+                f"`{name}` lowers the learning rate to zero over the last part of the "
+                "epochs, which never comes if `EarlyStopping` ends the fit before. "
+                f"Drop `EarlyStopping`, or pass `anneal=0.0` to `{name}`."
+            )
+
+    def _warn_of_foreign_rate(self, fit: Fit) -> None:
+        """Warn of a rate that something else has set, unless it is known what."""
+        if not self._setters and fit.rate.is_overwritten():
+            self._say_once(
+                "Something has set the learning rate of the optimizer in the middle of "
+                f"the fit. `{type(self).__name__}` sets it in each step, and "
+                "overwrites that. Leave one of the two out."
+            )
+
+    def _say_once(self, message: str) -> None:
+        """Warn, but not in each of many fits."""
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(message, stacklevel=2)
 
     def _fit_to_use(self) -> Fit:
         """Return the model's last fit if it was made from the same, else a new one."""
@@ -161,6 +211,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._offset = max(self._unfinished.epochs - epoch, 0)
             fit.proceed()
         elif is_first:
+            self._warn_of_early_end(fit)
             self._start(fit, epoch)
             self._ask_for_length(fit, epoch)
         fit.start_epoch(epoch + self._offset, self._length)
@@ -210,6 +261,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Install the step again if another callback's `train_on_batch` removed it."""
         if not step_hook.is_installed(self.model, self):
             self._install()
+        if batch == 0 and self._fit is not None:
+            self._warn_of_foreign_rate(self._fit)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -345,6 +398,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         memo[id(self)] = twin
         twin.history = copy.deepcopy(self.history, memo)
         twin.restarts = list(self.restarts)
+        twin._said = set(self._said)
         twin._fit = twin._unfinished = None
         twin._rates_used = None
         twin.params = None
@@ -365,3 +419,11 @@ class LearningRateCallback(keras.callbacks.Callback):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make the callback that `get_config` described."""
         return cls(**config)
+
+
+SETTERS = (
+    LearningRateCallback,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
+"""Callbacks that set the learning rate; of a user's own nobody knows."""
