@@ -405,6 +405,7 @@ def test_config_round_trip_trains_alike(make):
     assert_same_training(train(lambda: twin), usual(make))
 
 
+@pytest.mark.filterwarnings("ignore:.* so no other callback should")
 @every_callback
 def test_two_of_our_callbacks_in_one_fit_are_removed_both(make):
     model = compiled()
