@@ -30,14 +30,25 @@ def further_optimizers(model: keras.Model) -> dict[str, Any]:
     """Return the optimizers that a model holds beside the one it is compiled with.
 
     They are those that a training step of the user's own works with, by the names of
-    the attributes.
+    the attributes. In a list, they are numbered; in a dict, they have its keys too.
     """
     known = {id(model.optimizer), *map(id, leaf_optimizers(model.optimizer))}
     return {
-        name: value
-        for name, value in vars(model).items()
-        if isinstance(value, keras.optimizers.Optimizer) and id(value) not in known
+        name: each
+        for attribute, value in vars(model).items()
+        # TensorFlow's own lists of the same objects.
+        if not attribute.startswith("_self_")
+        for name, each in _members(attribute, value)
+        if isinstance(each, keras.optimizers.Optimizer) and id(each) not in known
     }
+
+
+def _members(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{name}_{key}", each) for key, each in value.items()]
+    if isinstance(value, list | tuple):
+        return [(f"{name}_{number}", each) for number, each in enumerate(value)]
+    return [(name, value)]
 
 
 def require_single_optimizer(model: keras.Model, owner: str) -> None:

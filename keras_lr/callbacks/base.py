@@ -281,6 +281,16 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._settle(fit)
             self._write(fit)
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Leave the rate without annealing: the validation may be interrupted."""
+        if self._fit is not None:
+            self._fit.rate.pause()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate that there was before the validation."""
+        if self._fit is not None:
+            self._fit.rate.go_on()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the rates that the epoch was trained with, and print the next ones."""
         self._length.end_epoch()

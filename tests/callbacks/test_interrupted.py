@@ -7,7 +7,7 @@ import pytest
 
 import keras_lr
 from keras_lr import _keras
-from tests.small_problem import STEPS, compiled, fit, sequential
+from tests.small_problem import STEPS, compiled, data, fit, sequential
 
 EPOCHS = 4
 # In the last epoch, whose rates are annealed.
@@ -28,7 +28,11 @@ class CtrlC(keras.callbacks.Callback):
 
     def __init__(self, how):
         super().__init__()
-        self.how, self.steps = how, 0
+        self.how, self.steps, self.is_last = how, 0, False
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self.how == "validation" and self.is_last:
+            raise KeyboardInterrupt
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
@@ -36,6 +40,7 @@ class CtrlC(keras.callbacks.Callback):
             return
         if self.how == "callback":
             raise KeyboardInterrupt
+        self.is_last = True
         self.model.stop_training = self.how == "flag"
         self.model.is_interrupted = self.how == "step"
 
@@ -60,7 +65,7 @@ def stopped(make, how):
         on_train_batch_end=lambda batch, logs: annealed.append(rate_of(model))
     )
     with contextlib.suppress(KeyboardInterrupt):
-        fit(model, [make(), note, CtrlC(how)], epochs=EPOCHS)
+        fit(model, [make(), note, CtrlC(how)], EPOCHS, validation_data=data(1))
     model.is_interrupted = False
     return model, annealed[-1], rate_of(model)
 
@@ -77,6 +82,14 @@ def test_step_that_is_interrupted_leaves_the_rate_without_annealing(make, part):
     # Of 24 steps, four were ahead.
     assert annealed == pytest.approx(expected * 4 / 24 / part, rel=1e-5)
     assert not {"train_step", "make_train_function"} & set(model.__dict__)
+
+
+def test_validation_that_is_interrupted_leaves_the_rate_without_annealing():
+    """As the whole training leaves it, after whose last step it is interrupted."""
+    _, annealed, rate = stopped(keras_lr.LipschitzLR, "validation")
+    assert rate == stopped(keras_lr.LipschitzLR, "nothing")[2]
+    # Of 24 steps, one was ahead.
+    assert annealed == pytest.approx(rate / 24 / 0.5, rel=1e-5)
 
 
 @AUTOMATIC

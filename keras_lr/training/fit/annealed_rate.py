@@ -53,6 +53,7 @@ class AnnealedRate:
             for _ in self.optimizers
         ]
         self._reduction = 1.0
+        self._paused: list[float] = []
         self._floor = floor
         self._anneal = anneal
         self._horizon = Horizon(model)
@@ -141,6 +142,19 @@ class AnnealedRate:
         """Remove the annealing, unless the user has set another rate."""
         if not any(self._differences()):
             self._write(1.0)
+
+    def pause(self) -> None:
+        """Remove the annealing until `go_on`, while no step is taken."""
+        self._paused = [_keras.to_float(x.learning_rate) for x in self.optimizers]
+        self.release()
+
+    def go_on(self) -> None:
+        """Set what the optimizers had before `pause`, unless another rate is set."""
+        if not any(self._differences()):
+            pairs = zip(self.optimizers, self._written, strict=True)
+            for (optimizer, written), rate in zip(pairs, self._paused, strict=True):
+                _keras.learning_rate_variable(optimizer).assign(rate)
+                written.assign(rate)
 
     def is_overwritten(self) -> bool:
         """Return whether an optimizer has another rate than was written last."""
