@@ -20,6 +20,11 @@ def companions(callback: keras.callbacks.Callback) -> list[Any]:
     return list(next((each.callbacks for each in lists), []))
 
 
+def is_in_a_fit(callback: object) -> bool:
+    """Return whether this is called by a fit that calls the callback."""
+    return any(True for _ in _lists_with(callback, sys._getframe(1)))
+
+
 def is_in_another_fit(callback: keras.callbacks.Callback, model: keras.Model) -> bool:
     """Return whether a fit of another model is running that calls the callback.
 
@@ -35,9 +40,7 @@ def is_in_another_fit(callback: keras.callbacks.Callback, model: keras.Model) ->
     return any(each.model not in (None, model) for each in every)
 
 
-def _lists_with(
-    callback: keras.callbacks.Callback, frame: FrameType | None
-) -> Iterator[Any]:
+def _lists_with(callback: object, frame: FrameType | None) -> Iterator[Any]:
     """Return the lists with a callback that a frame and its callers work with."""
     while frame is not None:
         # A list that calls its callbacks, or that of `fit`.

@@ -16,19 +16,20 @@ raised, as Ctrl-C mostly does, its hook sees that: it goes, and tells the owners
 an exception elsewhere, as in another callback, wrappers stay behind. They can do no
 harm: `model.train_step` is replaced only while Keras's training function is made or
 called, and whoever asks the model for that function next (`fit`, `train_on_batch`) gets
-it without them, because an installed hook also watches `make_train_function`. The
-owners are told by the next `fit`. A callback whose hook was removed during a fit, by
-another callback that calls `train_on_batch`, sees that in `is_installed` and installs
-it again.
+it without them, because an installed hook also watches `make_train_function`, and the
+owners are told then. A callback whose hook was removed during a fit, by another
+callback that calls `train_on_batch`, is not told. It sees that in `is_installed` and
+installs it again.
 """
 
 import contextlib
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
+
+from keras_lr._keras.companions import is_in_a_fit
 
 Step = Callable[[Any], Any]
 Wrapper = Callable[[Step], Step]
@@ -62,8 +63,8 @@ def install(
         wrapper: Function that takes the step `data -> logs` and returns another one. If
             it is equal to the one of an earlier trace, that trace is used again.
         on_interrupted: Function that is called after a fit that ended in an exception,
-            once its wrappers are removed: at once if a step raised it, else by the next
-            fit of the model.
+            once its wrappers are removed: at once if a step raised it, else as soon as
+            the model is trained again.
     """
     hook = _hook_of(model)
     if hook is None:
@@ -198,25 +199,24 @@ class _StepHook:
                 return self.function(*args)
         except BaseException as error:
             if not _is_end_of_data(error):
-                self._end_interrupted_fit()
+                self._remove(self._all())
             raise
 
     def _make_train_function(self, force: bool = False) -> Any:
         # Keras asks for the function at the start of a fit, before `on_train_begin`:
         # whatever is still installed then was left behind by a fit that raised. A
         # callback's `train_on_batch` asks too, in the middle of a fit.
-        if sys._getframe(1).f_code.co_name == "fit":
-            self._end_interrupted_fit()
-        else:
-            self.installed.clear()
-            self._restore()
+        self._remove([x for x in self._all() if not is_in_a_fit(x.owner)])
         return self.model.make_train_function(force=force)
 
-    def _end_interrupted_fit(self) -> None:
-        installed = [*self.installed.values()]
+    def _all(self) -> list[_Installed]:
+        return [*self.installed.values()]
+
+    def _remove(self, interrupted: Sequence[_Installed]) -> None:
+        """Remove all wrappers, and tell the owners whose fit was interrupted."""
         self.installed.clear()
         self._restore()
-        for each in installed:
+        for each in interrupted:
             each.on_interrupted()
 
     def _restore(self) -> None:

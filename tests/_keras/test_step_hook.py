@@ -178,7 +178,7 @@ def told_of(model, owner, callback):
     told = []
 
     def begin(logs):
-        step_hook.install(model, owner, owner, lambda: told.append("interrupted"))
+        step_hook.install(model, hooks, owner, lambda: told.append("interrupted"))
 
     hooks = keras.callbacks.LambdaCallback(on_train_begin=begin)
     with pytest.raises(ArithmeticError):
@@ -190,12 +190,15 @@ def test_owner_is_told_at_once_of_a_step_that_raised():
     assert told_of(eager_model(), FailingStep("owner", []), []) == ["interrupted"]
 
 
-def test_owner_is_told_by_the_next_fit_of_a_callback_that_raised():
+@pytest.mark.parametrize(
+    "train", [fit_one_step, lambda model: model.train_on_batch(*batch())]
+)
+def test_owner_is_told_by_the_next_training_of_a_callback_that_raised(train):
     model = eager_model()
     fails = keras.callbacks.LambdaCallback(on_epoch_end=raise_error)
     told = told_of(model, Counter("owner", []), [fails])
     assert told == []
-    fit_one_step(model)
+    train(model)
     assert told == ["interrupted"]
 
 

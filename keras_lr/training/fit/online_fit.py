@@ -234,12 +234,7 @@ class OnlineFit(Fit):
         is_shared = self._stamp not in (None, state_file.stamp(path))
         if is_shared and not self._has_said_shared:
             self._has_said_shared = True
-            warnings.warn(
-                f"Another training writes {path.name} to the same `backup_dir`, "
-                f"{str(directory)!r}. Only the one that wrote last can resume exactly. "
-                "Give each training a directory of its own.",
-                stacklevel=2,
-            )
+            state_file.warn_of_another(path)
         state_file.write(path, variables, epoch, copies, updates=self._updates())
         self._stamp = state_file.stamp(path)
 

@@ -106,6 +106,16 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
+def warn_of_another(path: Path) -> None:
+    """Warn that a file was replaced by somebody else."""
+    warnings.warn(
+        f"Something else writes {path.name} to the same `backup_dir`, "
+        f"{str(path.parent)!r}. Only what wrote last can resume exactly. Give each "
+        "training and each search a directory of its own.",
+        stacklevel=2,
+    )
+
+
 def read(
     path: Path,
     variables: Mapping[str, keras.Variable],

@@ -162,7 +162,7 @@ def test_second_training_in_a_directory_is_noticed_once(tmp_path):
     first, second = started(), started()
     first.write(tmp_path, 0)
     second.write(tmp_path, 0)
-    with pytest.warns(UserWarning, match=r"Another training writes keras_lr_halving"):
+    with pytest.warns(UserWarning, match=r"Something else writes keras_lr_halving"):
         first.write(tmp_path, 1)
     second.start()
     second.write(tmp_path, 0)
