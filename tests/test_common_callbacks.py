@@ -405,6 +405,7 @@ def test_config_round_trip_trains_alike(make):
     assert_same_training(train(lambda: twin), usual(make))
 
 
+@pytest.mark.filterwarnings("ignore:.* so no other callback should")
 @every_callback
 def test_two_of_our_callbacks_in_one_fit_are_removed_both(make):
     model = compiled()
@@ -480,6 +481,13 @@ def test_rate_that_cannot_train_is_refused(make, rate):
     model.optimizer.learning_rate = rate
     with pytest.raises(ValueError, match=rf"positive and finite.*learning_rate={rate}"):
         fit(model, [make()])
+
+
+@every_callback
+def test_automatic_steps_per_execution_is_refused_in_our_words(make):
+    """Keras's documentation has `"auto"`, its `fit` has not: it ends in a TypeError."""
+    with pytest.raises(ValueError, match=r"is an integer.*_per_execution='auto'"):
+        train(make, steps_per_execution="auto")
 
 
 @every_callback

@@ -5,6 +5,11 @@ handled in one place: optimizer wrappers, the epoch a fit resumes from, masks, a
 losses a model was compiled with.
 """
 
+from keras_lr._keras.companions import (
+    companions,
+    is_in_another_fit,
+    restored_batches,
+)
 from keras_lr._keras.hyperparameters import (
     require_float_attribute,
     with_hyperparameters,
@@ -24,6 +29,7 @@ from keras_lr._keras.losses import (
     loss_arguments,
     output_entry,
     output_keys,
+    total,
     training_loss,
 )
 from keras_lr._keras.models import (
@@ -39,14 +45,17 @@ from keras_lr._keras.models import (
     output_position,
     print_message,
     producing_operation,
+    require_known_executions,
     restored_epoch,
     symbolic_call,
 )
 from keras_lr._keras.optimizers import (
+    further_optimizers,
     intercepted,
     leaf_optimizers,
     loss_scale,
     replace_optimizer,
+    require_single_optimizer,
     scales_loss,
     to_float,
 )
@@ -55,6 +64,7 @@ from keras_lr._keras.pure_step import (
     StepState,
     pure_step_of,
     require_single_update,
+    require_trainable_weights,
 )
 from keras_lr._keras.scopes import full_precision, leaving_no_trace, outside_of_trace
 from keras_lr._keras.whole_batch import WholeBatchOptimizer, squared_norms
@@ -67,15 +77,18 @@ __all__ = [
     "all_layers",
     "build",
     "build_optimizer",
+    "companions",
     "compiled_losses",
     "data_loss",
     "effective_learning_rates",
     "full_precision",
+    "further_optimizers",
     "get_learning_rates",
     "has_standard_step",
     "input_shapes",
     "intercepted",
     "is_built",
+    "is_in_another_fit",
     "keras_mask",
     "last_learning_rates",
     "leaf_optimizers",
@@ -93,8 +106,12 @@ __all__ = [
     "pure_step_of",
     "replace_optimizer",
     "require_float_attribute",
+    "require_known_executions",
     "require_settable_learning_rate",
+    "require_single_optimizer",
     "require_single_update",
+    "require_trainable_weights",
+    "restored_batches",
     "restored_epoch",
     "scales_loss",
     "set_learning_rate",
@@ -102,6 +119,7 @@ __all__ = [
     "squared_norms",
     "symbolic_call",
     "to_float",
+    "total",
     "training_loss",
     "with_hyperparameters",
 ]

@@ -3,7 +3,10 @@
 from typing import Any
 
 import keras
+from keras import ops
 
+from keras_lr._keras.models import has_call
+from keras_lr._keras.scopes import keeping_attributes
 from keras_lr._typing import Tensor
 
 
@@ -64,27 +67,66 @@ def loss_arguments(loss: Any) -> dict[str, Any]:
 
 
 def training_loss(model: keras.Model, data: Any) -> Tensor:
-    """Return the loss of a batch as Keras's training step computes and scales it."""
+    """Return the loss of a batch as Keras's training step computes and scales it.
+
+    The layers' attributes are left alone, as the training step needs them.
+    """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(x, training=True) if model._call_has_training_arg else model(x)
-    loss = model._compute_loss(
-        x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
-    )
-    return model.optimizer.scale_loss(loss)
+    with keeping_attributes(model):
+        y_pred = _prediction(model, x, training=True)
+        _require_loss(model)
+        loss = model._compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True
+        )
+    return model.optimizer.scale_loss(total(loss))
 
 
 def data_loss(model: keras.Model, data: Any) -> Tensor:
     """Return the loss of a batch in inference mode, without the regularizers' part.
 
-    A user's own `compute_loss` is used as it is.
+    A user's own `compute_loss` is used as it is. The layers' attributes are left alone.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    y_pred = model(x, training=False) if model._call_has_training_arg else model(x)
-    is_standard = type(model).compute_loss is keras.Model.compute_loss
-    if is_standard and model._compile_loss is not None:
-        loss = model._compile_loss(y, y_pred, sample_weight)
-    else:
-        loss = model._compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
-        )
-    return model.optimizer.scale_loss(loss)
+    with keeping_attributes(model):
+        y_pred = _prediction(model, x, training=False)
+        if _has_standard_loss(model) and model._compile_loss is not None:
+            loss = model._compile_loss(y, y_pred, sample_weight)
+        else:
+            _require_loss(model)
+            loss = model._compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False
+            )
+    return model.optimizer.scale_loss(total(loss))
+
+
+def total(loss: Tensor) -> Tensor:
+    """Return the scalar whose gradient Keras takes of a loss.
+
+    A loss that is not reduced has an entry for each row, and a tape sums them.
+    """
+    return loss if len(loss.shape) == 0 else ops.sum(loss)
+
+
+def _prediction(model: keras.Model, x: Any, *, training: bool) -> Any:
+    if not has_call(model):
+        raise ValueError(_STEP_ONLY.format(model.name, "without a `call`"))
+    return model(x, training=training) if model._call_has_training_arg else model(x)
+
+
+def _has_standard_loss(model: keras.Model) -> bool:
+    return type(model).compute_loss is keras.Model.compute_loss
+
+
+def _require_loss(model: keras.Model) -> None:
+    """Raise if only the training step knows the loss of a batch."""
+    is_known = model._compile_loss is not None or model.losses
+    if _has_standard_loss(model) and not is_known:
+        raise ValueError(_STEP_ONLY.format(model.name, "compiled without a loss"))
+
+
+_STEP_ONLY = (
+    "The loss of a batch must be `compute_loss(x, y, model(x))`, so that it can be "
+    "evaluated outside of the training step. Received: model {!r}, {}. Define `call` "
+    "and `compute_loss`, or use `keras_lr.MARTHE()` without `validation_data`, which "
+    "needs nothing but the training step."
+)

@@ -1,11 +1,15 @@
 """Models: their layers, their graph, how they are built, how Keras prints."""
 
+import numbers
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras.src import backend
 from keras.src.utils import io_utils
 
+from keras_lr._keras import replicas
+from keras_lr._keras.optimizers import leaf_optimizers, to_float
 from keras_lr._keras.scopes import outside_of_trace
 from keras_lr._typing import Tensor
 
@@ -121,20 +125,77 @@ def print_message(message: str) -> None:
     io_utils.print_msg(message)
 
 
+def has_call(model: keras.Model) -> bool:
+    """Return whether the model can be called, or has nothing but a training step."""
+    return type(model).call not in (keras.Model.call, keras.Layer.call)
+
+
 def is_built(model: keras.Model) -> bool:
-    """Return whether the model and all its layers have their weights."""
-    return all(layer.built for layer in model._flatten_layers())
+    """Return whether the model and all its layers have their weights.
+
+    A model that nobody calls is never built itself. It has its weights if its layers
+    have theirs.
+    """
+    is_called = has_call(model) and not _has_been_trained(model)
+    layers = model._flatten_layers(include_self=is_called)
+    return all(layer.built for layer in layers)
 
 
-def build(model: keras.Model, data: Any) -> None:
-    """Build a model from a batch, also while a training step is being traced."""
-    with outside_of_trace():
-        model._symbolic_build(data_batch=data)
+def _has_been_trained(model: keras.Model) -> bool:
+    optimizer = getattr(model, "optimizer", None)
+    leaves = [] if optimizer is None else leaf_optimizers(optimizer)
+    return any(to_float(each.iterations) > 0 for each in leaves)
+
+
+def build(model: keras.Model, data: Any, step: Callable[[Any], Any]) -> None:
+    """Build a model from a batch, also while a training step is being traced.
+
+    A training step of the user's own may never call the model, or call it on something
+    else than the first part of the batch. Then only this step can tell how.
+
+    Args:
+        model: A compiled model.
+        data: The batch, as the step gets it.
+        step: Plain training step.
+    """
+    if has_standard_step(model) or replicas.number_of_replicas() > 1:
+        with outside_of_trace():
+            model._symbolic_build(data_batch=data)
+    else:
+        _trace(step, data)
+
+
+def _trace(step: Callable[[Any], Any], data: Any) -> None:
+    """Trace a step, in which its layers make their weights, without running it."""
+    import tensorflow as tf
+
+    # Not `outside_of_trace`, where no tape records.
+
+    specs = keras.tree.map_structure(
+        lambda each: None if each is None else tf.type_spec_from_value(each), data
+    )
+    tf.function(step, autograph=False).get_concrete_function(specs)
 
 
 def has_standard_step(model: keras.Model) -> bool:
     """Return whether the model trains by Keras's own training step."""
     return type(model).train_step is keras.Model.train_step
+
+
+def require_known_executions(model: keras.Model, owner: str) -> None:
+    """Raise a `ValueError` unless it is known how many steps run between callbacks.
+
+    Args:
+        model: A compiled model.
+        owner: Name of the callback, for the message.
+    """
+    steps = model.steps_per_execution
+    if not isinstance(steps, numbers.Integral):
+        raise ValueError(
+            f"`{owner}` needs a model whose `steps_per_execution` is an integer, and "
+            f"so does `fit` itself. Received: steps_per_execution={steps!r}. Pass an "
+            "integer to `compile`."
+        )
 
 
 def build_optimizer(model: keras.Model) -> None:

@@ -26,6 +26,49 @@ def leaf_optimizers(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return [optimizer]
 
 
+def further_optimizers(model: keras.Model) -> dict[str, Any]:
+    """Return the optimizers that a model holds beside the one it is compiled with.
+
+    They are those that a training step of the user's own works with, by the names of
+    the attributes. In a list, they are numbered; in a dict, they have its keys too.
+    """
+    known = {id(model.optimizer), *map(id, leaf_optimizers(model.optimizer))}
+    return {
+        name: each
+        for attribute, value in vars(model).items()
+        # TensorFlow's own lists of the same objects.
+        if not attribute.startswith("_self_")
+        for name, each in _members(attribute, value)
+        if isinstance(each, keras.optimizers.Optimizer) and id(each) not in known
+    }
+
+
+def _members(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{name}_{key}", each) for key, each in value.items()]
+    if isinstance(value, list | tuple):
+        return [(f"{name}_{number}", each) for number, each in enumerate(value)]
+    return [(name, value)]
+
+
+def require_single_optimizer(model: keras.Model, owner: str) -> None:
+    """Raise a `ValueError` if the model has optimizers beside the compiled one.
+
+    Args:
+        model: A compiled model.
+        owner: Name of the callback, for the message.
+    """
+    further = further_optimizers(model)
+    if further:
+        raise ValueError(
+            f"`{owner}` sets the learning rate of one optimizer, which the model is "
+            f"compiled with and takes each step by. Received: model {model.name!r} "
+            f"with {', '.join(further)} beside it. Take one step for all weights by "
+            "`self.optimizer`, or drop the callback: `LearningRateRecorder` records "
+            "the rates of several."
+        )
+
+
 def to_float(value: Tensor | keras.Variable) -> float:
     """Fetch a scalar from the device."""
     # `.numpy()`, because NumPy warns about the `__array__` of TensorFlow's variables.

@@ -228,6 +228,21 @@ def require_single_update(
     return leaf
 
 
+def require_trainable_weights(model: keras.Model, owner: str) -> None:
+    """Raise a `ValueError` if all weights are frozen.
+
+    Args:
+        model: A built model.
+        owner: Name of the caller, for the message.
+    """
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`{owner}` needs a model with trainable weights. Received: model "
+            f"{model.name!r} with none among its {len(model.weights)} weights. Set "
+            "`trainable=True` in what shall be trained, and compile again."
+        )
+
+
 def pure_step_of(
     model: keras.Model, hyperparameters: Sequence[str], owner: str
 ) -> PureStep:
@@ -239,8 +254,10 @@ def pure_step_of(
         owner: Name of the caller, for the message.
 
     Raises:
-        ValueError: If there are several optimizers, or the step is not pure.
+        ValueError: If there are several optimizers, the step is not pure, or nothing
+            is trained.
     """
+    require_trainable_weights(model, owner)
     optimizer = require_single_update(model.optimizer, owner)
     for name in hyperparameters:
         require_float_attribute(optimizer, name, owner)

@@ -11,18 +11,25 @@ wrappers around the same plain step, until Keras makes a new plain function (`co
 It goes with the model: no copy, file or clone has it. What a wrapper holds lives as
 long.
 
-A `fit` that raises never reaches `on_train_end`, so its wrappers stay behind. They can
-do no harm: whoever asks the model for its training function next (`fit`,
-`train_on_batch`) gets it without them, because an installed hook also watches
-`make_train_function`. A callback whose hook was removed during a fit, by another
-callback that calls `train_on_batch`, sees that in `is_installed` and installs it again.
+A `fit` that raises never reaches `on_train_end`. If it was the training function that
+raised, as Ctrl-C mostly does, its hook sees that: it goes, and tells the owners. After
+an exception elsewhere, as in another callback, wrappers stay behind. They can do no
+harm: `model.train_step` is replaced only while Keras's training function is made or
+called, and whoever asks the model for that function next (`fit`, `train_on_batch`) gets
+it without them, because an installed hook also watches `make_train_function`, and the
+owners are told then. A callback whose hook was removed during a fit, by another
+callback that calls `train_on_batch`, is not told. It sees that in `is_installed` and
+installs it again.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
+
+from keras_lr._keras.companions import is_in_a_fit
 
 Step = Callable[[Any], Any]
 Wrapper = Callable[[Step], Step]
@@ -31,7 +38,23 @@ _ATTRIBUTE = "_keras_lr_step_hook"
 _TRACE = "_keras_lr_trace"
 
 
-def install(model: keras.Model, owner: object, wrapper: Wrapper) -> None:
+class _Installed(NamedTuple):
+    # The owner is stored so that its id is not reused.
+    owner: object
+    wrapper: Wrapper
+    on_interrupted: Callable[[], None]
+
+
+def _nothing() -> None:
+    pass
+
+
+def install(
+    model: keras.Model,
+    owner: object,
+    wrapper: Wrapper,
+    on_interrupted: Callable[[], None] = _nothing,
+) -> None:
     """Let `wrapper` replace the training step by one that calls it, until `remove`.
 
     Args:
@@ -39,12 +62,15 @@ def install(model: keras.Model, owner: object, wrapper: Wrapper) -> None:
         owner: Object that installs it. It has one wrapper: a second replaces the first.
         wrapper: Function that takes the step `data -> logs` and returns another one. If
             it is equal to the one of an earlier trace, that trace is used again.
+        on_interrupted: Function that is called after a fit that ended in an exception,
+            once its wrappers are removed: at once if a step raised it, else as soon as
+            the model is trained again.
     """
     hook = _hook_of(model)
     if hook is None:
         hook = _StepHook(model)
         setattr(model, _ATTRIBUTE, hook)
-    hook.add(owner, wrapper)
+    hook.add(_Installed(owner, wrapper, on_interrupted))
 
 
 def remove(model: keras.Model, owner: object) -> None:
@@ -57,7 +83,7 @@ def remove(model: keras.Model, owner: object) -> None:
 def is_installed(model: keras.Model, owner: object) -> bool:
     """Return whether a wrapper of `owner` is in place."""
     hook = _hook_of(model)
-    return hook is not None and id(owner) in hook.wrappers
+    return hook is not None and id(owner) in hook.installed
 
 
 def reusable_wrappers(model: keras.Model) -> list[Wrapper]:
@@ -70,7 +96,7 @@ def reusable_wrappers(model: keras.Model) -> list[Wrapper]:
         plain = hook.plain_step, hook.plain_train_function
     if trace is None or not trace.is_around(*plain):
         return []
-    in_place = [] if hook is None else [each for _, each in hook.wrappers.values()]
+    in_place = [] if hook is None else hook.wrappers
     return [each for each in trace.wrappers if each not in in_place]
 
 
@@ -110,8 +136,7 @@ class _StepHook:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        # The owner is stored with its wrapper so that its id is not reused.
-        self.wrappers: dict[int, tuple[object, Wrapper]] = {}
+        self.installed: dict[int, _Installed] = {}
         # A user may have set these on the instance too.
         self.shadowed = {
             name: model.__dict__[name]
@@ -121,50 +146,95 @@ class _StepHook:
         self.plain_step = model.train_step
         self.plain_make_train_function = model.make_train_function
         self.plain_train_function = model.train_function
+        # One object: a method is a new one each time that it is read.
+        self.hooked_train_function = self._run
 
-    def add(self, owner: object, wrapper: Wrapper) -> None:
-        self.wrappers[id(owner)] = (owner, wrapper)
+    @property
+    def wrappers(self) -> list[Wrapper]:
+        return [each.wrapper for each in self.installed.values()]
+
+    def add(self, installed: _Installed) -> None:
+        self.installed[id(installed.owner)] = installed
         self._rebuild()
 
     def discard(self, owner: object) -> None:
-        if self.wrappers.pop(id(owner), None) is None:
+        if self.installed.pop(id(owner), None) is None:
             return
-        if self.wrappers:
+        if self.installed:
             self._rebuild()
         else:
             self._restore()
 
     def _rebuild(self) -> None:
-        model, step = self.model, self.plain_step
-        wrappers = [wrapper for _, wrapper in self.wrappers.values()]
+        model, wrappers = self.model, self.wrappers
+        self.step = self.plain_step
         for wrapper in wrappers:
-            step = wrapper(step)
-        model.train_step = step
+            self.step = wrapper(self.step)
         plain = self.plain_step, self.plain_train_function
         trace = model.__dict__.get(_TRACE)
         if trace is None or not trace.is_around(*plain) or trace.wrappers != wrappers:
-            self.plain_make_train_function(force=True)
+            with self._replaced_step():
+                self.plain_make_train_function(force=True)
             trace = _Trace(*plain, wrappers, model.train_function)
             setattr(model, _TRACE, trace)
-        self.hooked_train_function = model.train_function = trace.function
+        self.function = trace.function
+        model.train_function = self.hooked_train_function
         model.make_train_function = self._make_train_function
+
+    @contextlib.contextmanager
+    def _replaced_step(self) -> Iterator[None]:
+        # Not by assignment, which Keras would track, in each step.
+        attributes = self.model.__dict__
+        attributes["train_step"] = self.step
+        try:
+            yield
+        finally:
+            attributes.pop("train_step")
+            if "train_step" in self.shadowed:
+                attributes["train_step"] = self.shadowed["train_step"]
+
+    def _run(self, *args: Any) -> Any:
+        try:
+            with self._replaced_step():
+                return self.function(*args)
+        except BaseException as error:
+            if not _is_end_of_data(error):
+                self._remove(self._all())
+            raise
 
     def _make_train_function(self, force: bool = False) -> Any:
         # Keras asks for the function at the start of a fit, before `on_train_begin`:
-        # whatever is still installed then was left behind by a fit that raised.
-        self.wrappers.clear()
-        self._restore()
+        # whatever is still installed then was left behind by a fit that raised. A
+        # callback's `train_on_batch` asks too, in the middle of a fit.
+        self._remove([x for x in self._all() if not is_in_a_fit(x.owner)])
         return self.model.make_train_function(force=force)
+
+    def _all(self) -> list[_Installed]:
+        return [*self.installed.values()]
+
+    def _remove(self, interrupted: Sequence[_Installed]) -> None:
+        """Remove all wrappers, and tell the owners whose fit was interrupted."""
+        self.installed.clear()
+        self._restore()
+        for each in interrupted:
+            each.on_interrupted()
 
     def _restore(self) -> None:
         model = self.model
-        for name in ("train_step", "make_train_function"):
-            if name in self.shadowed:
-                setattr(model, name, self.shadowed[name])
-            else:
-                delattr(model, name)
+        if _hook_of(model) is not self:
+            return
+        if "make_train_function" in self.shadowed:
+            model.make_train_function = self.shadowed["make_train_function"]
+        else:
+            del model.make_train_function
         delattr(model, _ATTRIBUTE)
         # After a `compile` in between there is no function of ours to replace, and the
         # old plain one was traced for another optimizer.
         if model.train_function is self.hooked_train_function:
             model.train_function = self.plain_train_function
+
+
+def _is_end_of_data(error: BaseException) -> bool:
+    import tensorflow as tf
+
+    return isinstance(error, StopIteration | tf.errors.OutOfRangeError)

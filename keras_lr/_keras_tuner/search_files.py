@@ -1,6 +1,8 @@
 """Files of a KerasTuner search: written whole or not at all, set aside if broken."""
 
 import json
+import os
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,8 @@ def write_json(path: str, state: Any) -> None:
     """Write a file such that a process that is killed never leaves half of it."""
     import tensorflow as tf
 
-    partial = f"{path}.partial"
+    # Another process may search in the same directory.
+    partial = f"{path}.{os.getpid()}-{threading.get_ident()}.partial"
     with tf.io.gfile.GFile(partial, "w") as file:
         file.write(json.dumps(state))
     tf.io.gfile.rename(partial, path, overwrite=True)

@@ -12,6 +12,7 @@ import keras
 from keras_lr import _keras
 from keras_lr._checks import optional, positive_integer
 from keras_lr._keras import step_hook
+from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.ingredients import ingredients
@@ -49,6 +50,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
+        *("_written", "_setters", "_may_end_early", "_said"),
     )
     """Attributes that a fit changes, and on which how it is made does not depend."""
 
@@ -66,8 +68,13 @@ class LearningRateCallback(keras.callbacks.Callback):
         self.backup_dir = backup_dir
         self.verbose = verbose
         self._fit: Any = None
+        self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
         self._has_asked = False
+        # Others in the list that set the rate, and those that end a fit early.
+        self._setters: list[str] = []
+        self._may_end_early = False
+        self._said: set[str] = set()
         self._epoch: int | None = None
         self._rates_used: dict[str, float] | None = None
         self.history: dict[str, list[float]] = {}
@@ -108,17 +115,31 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         """Attach to a model. Clears up what an interrupted fit left behind."""
+        if model is not None and _keras.is_in_another_fit(self, model):
+            name = type(self).__name__
+            raise ValueError(
+                f"`{name}` must be in one fit at a time: it holds the learning rate of "
+                f"one model. Received: model={model.name!r}, in the middle of a fit of "
+                f"another one with the same callback. Make a `{name}` for each model."
+            )
         super().set_model(model)
         step_hook.remove(model, self)
         self._end_fit()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check the optimizer and the model, and wrap the training step."""
-        _keras.require_settable_learning_rate(self.model.optimizer, type(self).__name__)
+        owner = type(self).__name__
+        _keras.require_settable_learning_rate(self.model.optimizer, owner)
+        _keras.require_single_optimizer(self.model, owner)
+        _keras.require_known_executions(self.model, owner)
+        if self.backup_dir is not None:
+            state_file.require_writable(Path(self.backup_dir))
         if not self.history:
             self._reset()
-        self._epoch = None
-        self._length = FitLength(self.params, self.total_epochs)
+        self._look_at_companions()
+        self._epoch = self._written = None
+        restored = _keras.restored_batches(self, self.params["steps"])
+        self._length = FitLength(self.params, self.total_epochs, restored)
         self._offset = 0
         if self._unfinished is not None and self._unfinished.is_of(self.model):
             self._fit = self._unfinished.fit
@@ -126,6 +147,44 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._unfinished = None
             self._fit = self._fit_to_use() if _keras.is_built(self.model) else None
         self._install()
+
+    def _look_at_companions(self) -> None:
+        """Warn of other callbacks that set the learning rate."""
+        others = [each for each in _keras.companions(self) if each is not self]
+        self._setters = [type(x).__name__ for x in others if isinstance(x, SETTERS)]
+        early = keras.callbacks.EarlyStopping
+        self._may_end_early = any(isinstance(each, early) for each in others)
+        if self._setters:
+            name, setters = type(self).__name__, ", ".join(self._setters)
+            self._say_once(
+                f"`{name}` sets the learning rate in each step, so no other callback "
+                f"should. Received: callbacks with `{name}` and {setters}: the last to "
+                "write wins. Leave all but one of them out."
+            )
+
+    def _warn_of_early_end(self, fit: Fit) -> None:
+        if self._may_end_early and fit.rate.is_annealed:
+            name = type(self).__name__
+            self._say_once(
+                f"`{name}` lowers the learning rate to zero over the last part of the "
+                "epochs, which never comes if `EarlyStopping` ends the fit before. "
+                f"Drop `EarlyStopping`, or pass `anneal=0.0` to `{name}`."
+            )
+
+    def _warn_of_foreign_rate(self, fit: Fit) -> None:
+        """Warn of a rate that something else has set, unless it is known what."""
+        if not self._setters and fit.rate.is_overwritten():
+            self._say_once(
+                "Something has set the learning rate of the optimizer in the middle of "
+                f"the fit. `{type(self).__name__}` sets it in each step, and "
+                "overwrites that. Leave one of the two out."
+            )
+
+    def _say_once(self, message: str) -> None:
+        """Warn, but not in each of many fits."""
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(message, stacklevel=2)
 
     def _fit_to_use(self) -> Fit:
         """Return the model's last fit if it was made from the same, else a new one."""
@@ -152,6 +211,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._offset = max(self._unfinished.epochs - epoch, 0)
             fit.proceed()
         elif is_first:
+            self._warn_of_early_end(fit)
             self._start(fit, epoch)
             self._ask_for_length(fit, epoch)
         fit.start_epoch(epoch + self._offset, self._length)
@@ -180,14 +240,20 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def _start(self, fit: Fit, epoch: int) -> None:
         """Start a new training, resume a restored one, or continue at a later epoch."""
-        if epoch == 0:
-            fit.start(self.initial_learning_rate, self._start_factor())
-        elif _keras.restored_epoch(self.model) != epoch:
-            fit.start()
-        else:
+        if self._is_restored(epoch):
             fit.resume(epoch, self._length)
             if self.backup_dir is not None:
                 fit.read(Path(self.backup_dir), epoch - 1)
+        else:
+            # A new callback, or a new optimizer, begins a training at any epoch.
+            is_continued = any(self.history.values()) and self._has_taken_steps()
+            rate = None if epoch > 0 and is_continued else self.initial_learning_rate
+            fit.start(rate, self._start_factor())
+
+    def _is_restored(self, epoch: int) -> bool:
+        """Return whether `BackupAndRestore` has set model and epoch."""
+        is_begun = epoch > 0 or self._length.restored > 0
+        return is_begun and _keras.restored_epoch(self.model) == epoch
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -195,6 +261,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Install the step again if another callback's `train_on_batch` removed it."""
         if not step_hook.is_installed(self.model, self):
             self._install()
+        if batch == 0 and self._fit is not None:
+            self._warn_of_foreign_rate(self._fit)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -211,6 +279,17 @@ class LearningRateCallback(keras.callbacks.Callback):
                 self.model.reset_metrics()
         if is_last:
             self._settle(fit)
+            self._write(fit)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Leave the rate without annealing: the validation may be interrupted."""
+        if self._fit is not None:
+            self._fit.rate.pause()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate that there was before the validation."""
+        if self._fit is not None:
+            self._fit.rate.go_on()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Log the rates that the epoch was trained with, and print the next ones."""
@@ -219,8 +298,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._fetch(self._fit)
             self._settle(self._fit)
             self._fit.end_epoch()
-            if self.backup_dir is not None:
-                self._fit.write(Path(self.backup_dir), epoch)
+            self._write(self._fit)
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
             for name in self._columns_to_log():
@@ -263,6 +341,16 @@ class LearningRateCallback(keras.callbacks.Callback):
             epoch = self._epoch + self._offset
             self._record(fit.settle(epoch + 1, self._length))
 
+    def _write(self, fit: Fit) -> None:
+        """Write the state, once at the end of each epoch.
+
+        At its last batch if that is known, and so before `BackupAndRestore`: after a
+        kill between the two, the state before the last one belongs to the weights.
+        """
+        if self.backup_dir is not None and self._written != self._epoch:
+            self._written = self._epoch
+            fit.write(Path(self.backup_dir), self._epoch or 0)
+
     def _fetch(self, fit: Fit) -> bool:
         """Fetch what the steps recorded; return whether they were rolled back."""
         self._record(fit.fetch(self._length.batches))
@@ -297,13 +385,13 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def _install(self) -> None:
         if self._fit is not None:
-            step_hook.install(self.model, self, self._fit)
+            step_hook.install(self.model, self, self._fit, self._end_fit)
             return
 
         def wrapper(step: step_hook.Step) -> step_hook.Step:
             def prepared_step(data: Any) -> Any:
                 if self._fit is None:
-                    _keras.build(self.model, data)
+                    _keras.build(self.model, data, step)
                     with _keras.outside_of_trace():
                         self._fit = self._make_fit()
                         if self._epoch is not None:
@@ -312,7 +400,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
             return prepared_step
 
-        step_hook.install(self.model, self, wrapper)
+        step_hook.install(self.model, self, wrapper, self._end_fit)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration and history; data is shared, the model is left behind."""
@@ -320,6 +408,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         memo[id(self)] = twin
         twin.history = copy.deepcopy(self.history, memo)
         twin.restarts = list(self.restarts)
+        twin._said = set(self._said)
         twin._fit = twin._unfinished = None
         twin._rates_used = None
         twin.params = None
@@ -340,3 +429,11 @@ class LearningRateCallback(keras.callbacks.Callback):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make the callback that `get_config` described."""
         return cls(**config)
+
+
+SETTERS = (
+    LearningRateCallback,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
+"""Callbacks that set the learning rate; of a user's own nobody knows."""

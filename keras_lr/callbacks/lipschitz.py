@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_lr import _keras
 from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
@@ -104,7 +103,8 @@ class LipschitzLR(LearningRateCallback):
         annealed, and a warning says so. `keras_lr.AdaMo(lipschitz="analytic")` and its
         kin get L itself, without factor, memory and limits, which are not in the
         paper, nor is annealing. After a fit the optimizer has its last rate, without
-        the annealing.
+        the annealing. A checkpoint in mid-fit has it with the annealing: for an
+        optimizer other than SGD, set `model.optimizer.learning_rate` after loading.
 
     References:
         - Yedida et al., [LipschitzLR](https://arxiv.org/abs/1902.07399), sections 3-5.
@@ -186,8 +186,8 @@ class LipschitzLR(LearningRateCallback):
 
     def _start(self, fit: LipschitzFit, epoch: int) -> None:
         super()._start(fit, epoch)
-        is_resumed = _keras.restored_epoch(self.model) == epoch
-        if epoch > 0 and not is_resumed and self.history["learning_rate"]:
+        is_continued = epoch > 0 and not self._is_restored(epoch)
+        if is_continued and self.history["learning_rate"]:
             # It continues the last fit, so the largest constant still holds.
             fit.inverse.start(self._held)
 

@@ -156,6 +156,8 @@ class MARTHE(LearningRateCallback):
         Moving statistics of batch normalization are constants in E. Replicas use the
         same part of their own rows for the curvature. After a fit the optimizer has
         its last rate, without the annealing, and the last value of what else is tuned.
+        A checkpoint in mid-fit has the annealed rate: pass `initial_learning_rate`
+        after loading it, or set `model.optimizer.learning_rate`.
         Version 0.1.0 had a discount of 0.99, no averages and no brake: `discount=0.99`
         is its rule. `hyper_learning_rate="auto"` holds two more copies of the weights
         to roll back to and, with the additive update, of the optimizer's state.

@@ -9,6 +9,7 @@ import keras
 
 from keras_lr._checks import one_of
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
+from keras_lr._keras.optimizers import further_optimizers, leaf_optimizers, to_float
 from keras_lr._optional import imported
 from keras_lr.plotting import plot_learning_rate
 
@@ -33,7 +34,8 @@ class LearningRateRecorder(keras.callbacks.Callback):
         history: Lists with an entry per epoch or batch: `learning_rate`, the
             optimizer's own, and for ours `effective_learning_rate`, the rate that the
             step used (0 if it was skipped), and `lipschitz_constant`.
-            Several optimizers have a list each, `learning_rate_<name>`. With
+            Several optimizers have a list each, `learning_rate_<name>`; those that a
+            model holds for its own `train_step`, by the names of the attributes. With
             `every="batch"` also `batch`, the number of batches until then; those that
             `steps_per_execution` runs as one share an entry. A fit that starts at its
             first epoch starts the lists anew.
@@ -157,7 +159,17 @@ class LearningRateRecorder(keras.callbacks.Callback):
 
     def _read(self) -> dict[str, float]:
         optimizer = self.model.optimizer
-        return last_learning_rates(optimizer) | effective_learning_rates(optimizer)
+        further = further_optimizers(self.model)
+        rates = {
+            f"learning_rate_{name}": to_float(each.learning_rate)
+            for name, each in further.items()
+        }
+        # A model that trains by others may have a default one that is never used.
+        steps = (to_float(each.iterations) for each in leaf_optimizers(optimizer))
+        if further and not any(steps):
+            return rates
+        own = last_learning_rates(optimizer) | effective_learning_rates(optimizer)
+        return own | rates
 
     def _append(self, entry: dict[str, float]) -> None:
         for key, value in entry.items():

@@ -63,8 +63,12 @@ class ScheduleSearch:
         self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
         self._last = Candidate(np.inf, self._start)
         self._best: list[Candidate] = []
-        if self._path is not None and self._path.exists():
-            self._read(self._path)
+        self._stamp: tuple[int, int] | None = None
+        self._has_said_shared = False
+        if self._path is not None:
+            state_file.require_writable(self._path.parent)
+            if self._path.exists():
+                self._read(self._path)
 
     @property
     def steps(self) -> int:
@@ -153,13 +157,18 @@ class ScheduleSearch:
             "values": np.array([each.values for each in [self._last, *self._best]]),
             "objectives": np.array([x.objective for x in [self._last, *self._best]]),
         }
+        is_shared = self._stamp not in (None, state_file.stamp(self._path))
+        if is_shared and not self._has_said_shared:
+            self._has_said_shared = True
+            state_file.warn_of_another(self._path)
         state_file.write_arrays(self._path, arrays)
+        self._stamp = state_file.stamp(self._path)
 
     def _read(self, path: Path) -> None:
         try:
             arrays = state_file.read_arrays(path)
-            settings = json.loads(str(arrays["settings"]))
-        except (*state_file.UNREADABLE, KeyError) as error:
+            settings = dict(json.loads(str(arrays["settings"])))
+        except (*state_file.UNREADABLE, KeyError, TypeError, ValueError) as error:
             raise _not_this_search(path, str(error)) from error
         differences = [
             f"{name}={settings.get(name)!r}, not {value!r}"
@@ -169,6 +178,13 @@ class ScheduleSearch:
         ]
         if differences:
             raise _not_this_search(path, ", ".join(differences))
+        try:
+            self._set(arrays)
+        # The arrays of a broken file are of any kind.
+        except Exception as error:
+            raise _not_this_search(path, f"{type(error).__name__}: {error}") from error
+
+    def _set(self, arrays: dict[str, Any]) -> None:
         self.history = {name: arrays[f"history_{name}"].tolist() for name in HISTORY}
         number = len(self._descent.state())
         self._descent.restore([arrays[f"descent_{i}"] for i in range(number)])

@@ -149,14 +149,79 @@ class FailingStep(Counter):
         return failing
 
 
-def test_step_that_raised_is_gone_in_the_next_fit():
+def test_step_that_raised_is_gone_at_once():
     model, calls = eager_model(), []
     with pytest.raises(ArithmeticError, match="in the step"):
         fit_one_step(model, [Hooks([FailingStep("owner", calls)])])
     assert calls == ["owner"]
+    assert instance_names(model) == []
     fit_one_step(model)
     assert calls == ["owner"]
-    assert instance_names(model) == []
+
+
+def test_own_loop_never_calls_a_wrapped_step():
+    """Not in the middle of a fit, and not after one that a callback ended."""
+    model, calls = eager_model(), []
+    owner = Counter("owner", calls)
+    install(model, owner)
+    model.train_step(batch())
+    assert step_hook.is_installed(model, owner)
+    assert calls == []
+
+
+def raise_error(*_):
+    raise ArithmeticError("in a callback")
+
+
+def told_of(model, owner, callback):
+    """Fit with a callback that raises, and return what the owner is told."""
+    told = []
+
+    def begin(logs):
+        step_hook.install(model, hooks, owner, lambda: told.append("interrupted"))
+
+    hooks = keras.callbacks.LambdaCallback(on_train_begin=begin)
+    with pytest.raises(ArithmeticError):
+        fit_one_step(model, [hooks, *callback])
+    return told
+
+
+def test_owner_is_told_at_once_of_a_step_that_raised():
+    assert told_of(eager_model(), FailingStep("owner", []), []) == ["interrupted"]
+
+
+@pytest.mark.parametrize(
+    "train", [fit_one_step, lambda model: model.train_on_batch(*batch())]
+)
+def test_owner_is_told_by_the_next_training_of_a_callback_that_raised(train):
+    model = eager_model()
+    fails = keras.callbacks.LambdaCallback(on_epoch_end=raise_error)
+    told = told_of(model, Counter("owner", []), [fails])
+    assert told == []
+    train(model)
+    assert told == ["interrupted"]
+
+
+def test_owner_is_not_told_of_a_batch_in_mid_fit():
+    model = eager_model()
+    fails = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda number, logs: model.train_on_batch(*batch()),
+        on_epoch_end=raise_error,
+    )
+    assert told_of(model, Counter("owner", []), [fails]) == []
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, at the end
+def test_end_of_the_data_is_no_interruption():
+    model, told, owner = compiled(), [], Counter("owner", [])
+
+    def begin(logs):
+        step_hook.install(model, owner, owner, lambda: told.append("interrupted"))
+
+    hooks = keras.callbacks.LambdaCallback(on_train_begin=begin)
+    fit(model, [hooks], epochs=2, x=(batch() for _ in range(3)))
+    assert told == []
+    assert step_hook.is_installed(model, owner)
 
 
 def test_train_on_batch_takes_away_what_an_interrupted_fit_left():
@@ -192,12 +257,8 @@ def test_compile_between_fits_of_one_owner_wraps_the_new_step():
 
 def train_function_with(model, *owners):
     """Return the training function of a fit with these owners, as it was traced."""
-    functions = []
-    note = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: functions.append(model.train_function)
-    )
-    fit_one_step(model, [Hooks(owners), note])
-    return functions[0]
+    fit_one_step(model, [Hooks(owners)])
+    return vars(model)["_keras_lr_trace"].function
 
 
 def test_trace_of_an_equal_wrapper_is_used_again():

@@ -273,6 +273,7 @@ def test_frozen_weights_stay_and_the_others_move():
     assert np.all(model.layers[1].kernel.numpy() != logits)
 
 
+@pytest.mark.filterwarnings("ignore:.* so no other callback should")
 def test_two_equal_callbacks_in_one_fit_have_a_fit_each():
     model, fits = compiled(), []
     first, second = keras_lr.LipschitzLR(), keras_lr.LipschitzLR()

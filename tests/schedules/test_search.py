@@ -206,3 +206,33 @@ def test_broken_file_is_refused(tmp_path, content):
     (tmp_path / "keras_lr_schedule.npz").write_bytes(content)
     with pytest.raises(ValueError, match="`backup_dir` must hold the search"):
         ScheduleSearch(Bowl(), descent(), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")
+def test_second_search_in_a_directory_is_noticed_once(tmp_path):
+    first = run(Bowl(), 1, tmp_path)
+    ScheduleSearch(Bowl(), descent(), tmp_path).step()
+    with pytest.warns(UserWarning, match=r"Something else writes keras_lr_schedule"):
+        first.step()
+    ScheduleSearch(Bowl(), descent(), tmp_path).step()
+    # A second warning would be an error.
+    first.step()
+
+
+@pytest.mark.parametrize("name", ["objectives", "history_objective", "descent_0"])
+def test_file_with_wrong_arrays_is_refused_by_name(tmp_path, name):
+    run(Bowl(), 2, tmp_path)
+    path = tmp_path / "keras_lr_schedule.npz"
+    arrays = {key: value for key, value in np.load(path).items() if key != name}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=rf"keras_lr_schedule.npz with .*{name}"):
+        ScheduleSearch(Bowl(), descent(), tmp_path)
+
+
+def test_directory_that_is_a_file_is_refused_before_the_first_training(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    training = Bowl()
+    with pytest.raises(ValueError, match="`backup_dir` must be a directory"):
+        ScheduleSearch(training, descent(), path)
+    assert training.seen == []

@@ -52,9 +52,27 @@ def as_arrays(data: Any, name: str) -> Any:
         batches = [tuple(data)]
     arrays = [each for each in map(_as_numpy, batches) if _has_rows(each)]
     _require(len(arrays) > 0, data, name)
-    whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
+    try:
+        whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` must have rows of one shape and batches of one structure: they "
+            f"are kept as arrays. Received: {name} with "
+            f"{' and '.join(_shapes(each) for each in _extremes(arrays))}. Pad all "
+            "batches to the same length."
+        ) from error
     _require(len({len(each) for each in leaves(whole)}) == 1, data, name)
     return whole
+
+
+def _shapes(batch: Any) -> str:
+    return f"a batch of shapes {map_leaves(np.shape, batch)}"
+
+
+def _extremes(batches: list[Any]) -> list[Any]:
+    """Return a batch with the fewest numbers, and one with the most."""
+    sizes = [sum(each.size / len(each) for each in leaves(x)) for x in batches]
+    return [batches[int(np.argmin(sizes))], batches[int(np.argmax(sizes))]]
 
 
 def _has_rows(arrays: Any) -> bool:

@@ -53,6 +53,7 @@ class AnnealedRate:
             for _ in self.optimizers
         ]
         self._reduction = 1.0
+        self._paused: list[float] = []
         self._floor = floor
         self._anneal = anneal
         self._horizon = Horizon(model)
@@ -109,14 +110,19 @@ class AnnealedRate:
             value = _keras.to_float(optimizer.learning_rate)
             if value != _keras.to_float(written):
                 rate.start(value)
+                written.assign(value)
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Begin at an epoch with a restored optimizer, whose rate is annealed."""
         self._reduction = 1.0
-        self.start_epoch(epoch, length)
+        self._horizon.start_epoch(epoch, length, length.restored)
         factor = self._factor_on_host()
-        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
-            rate.start(_keras.to_float(optimizer.learning_rate) / factor)
+        self.start_epoch(epoch, length)
+        triples = zip(self.optimizers, self.rates, self._written, strict=True)
+        for optimizer, rate, written in triples:
+            annealed = _keras.to_float(optimizer.learning_rate)
+            rate.start(annealed / factor)
+            written.assign(annealed)
             self._set_floor(rate)
 
     def _set_floor(self, rate: Hyperparameter) -> None:
@@ -134,11 +140,32 @@ class AnnealedRate:
 
     def release(self) -> None:
         """Remove the annealing, unless the user has set another rate."""
-        pairs = zip(self.optimizers, self._written, strict=True)
-        if all(
-            _keras.to_float(x.learning_rate) == _keras.to_float(w) for x, w in pairs
-        ):
+        if not any(self._differences()):
             self._write(1.0)
+
+    def pause(self) -> None:
+        """Remove the annealing until `go_on`, while no step is taken."""
+        self._paused = [_keras.to_float(x.learning_rate) for x in self.optimizers]
+        self.release()
+
+    def go_on(self) -> None:
+        """Set what the optimizers had before `pause`, unless another rate is set."""
+        if not any(self._differences()):
+            pairs = zip(self.optimizers, self._written, strict=True)
+            for (optimizer, written), rate in zip(pairs, self._paused, strict=True):
+                _keras.learning_rate_variable(optimizer).assign(rate)
+                written.assign(rate)
+
+    def is_overwritten(self) -> bool:
+        """Return whether an optimizer has another rate than was written last."""
+        was_written = any(_keras.to_float(each) for each in self._written)
+        return was_written and any(self._differences())
+
+    def _differences(self) -> list[bool]:
+        pairs = zip(self.optimizers, self._written, strict=True)
+        return [
+            _keras.to_float(x.learning_rate) != _keras.to_float(w) for x, w in pairs
+        ]
 
     def cut(self, factor: float) -> float:
         """Multiply the value, for a training that diverged, and return it."""

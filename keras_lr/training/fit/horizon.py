@@ -17,17 +17,22 @@ class FitLength:
             them later.
         total_epochs: Epochs of a training that is cut into several fits; `None` for
             those of the fit.
+        restored: Batches of the first epoch that a restored model has seen already.
 
     Attributes:
         epochs: Index of the epoch after the last one; infinite if nobody knows it.
         steps: Batches of an epoch; `None` in the first epoch of a generator.
         batches: Batches of the present epoch that are done.
+        restored: As in the arguments.
     """
 
-    def __init__(self, params: dict[str, Any], total_epochs: int | None = None) -> None:
+    def __init__(
+        self, params: dict[str, Any], total_epochs: int | None = None, restored: int = 0
+    ) -> None:
         self.epochs: float = total_epochs or params["epochs"]
         self.steps: int | None = params["steps"]
         self.batches = 0
+        self.restored = restored
 
     def count(self, batch: int) -> None:
         """Count the batches of an epoch up to the one with this number."""
@@ -59,11 +64,11 @@ class Horizon:
             self._total = replicas.shared_scalar("total")
             self._stride = replicas.shared_scalar("stride")
 
-    def start_epoch(self, epoch: int, length: FitLength) -> None:
-        """Move to the beginning of an epoch, counted from 0, on the host."""
+    def start_epoch(self, epoch: int, length: FitLength, batch: int = 0) -> None:
+        """Move to a batch of an epoch, both counted from 0, on the host."""
         steps = length.steps
         self._stride.assign(0.0 if steps is None else 1.0)
-        self._position.assign(float(epoch * (steps or 1)))
+        self._position.assign(float(epoch * steps + batch if steps else epoch))
         self._total.assign(float(max(length.epochs, 1) * (steps or 1)))
 
     def remaining(self) -> Tensor:

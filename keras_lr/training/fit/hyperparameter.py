@@ -14,6 +14,8 @@ from keras_lr._typing import Tensor
 # distance from 1 is what moves.
 AVERAGES = ("momentum", "rho", "beta_", "adam_beta_")
 LARGEST_AVERAGE = 0.9999
+# Relative error of a limit in float32.
+ROUNDING = 1e-6
 
 
 class Hyperparameter:
@@ -61,6 +63,11 @@ class Hyperparameter:
     def start(self, value: float) -> None:
         """Set the value, within the limits, on the host."""
         self.value.assign(min(max(value, self.minimum), self.maximum))
+
+    def accepts(self, value: float) -> bool:
+        """Return whether the value is within the limits, up to its last digits."""
+        lowest, highest = self.minimum * (1.0 - ROUNDING), self.maximum * (1 + ROUNDING)
+        return math.isfinite(value) and lowest <= value <= highest
 
     def clipped(self, value: Tensor) -> Tensor:
         """Return a value within the limits."""

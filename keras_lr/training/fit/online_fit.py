@@ -53,8 +53,8 @@ class OnlineFit(Fit):
             the columns.
 
     Raises:
-        ValueError: If the model has several optimizers, or one that does not step at
-            each batch; if the guard has no loss to watch.
+        ValueError: If the model has no trainable weights, several optimizers, or one
+            that does not step at each batch; if the guard has no loss to watch.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class OnlineFit(Fit):
                 "`columns` must have 'loss' with `guards=True`: the guard watches it. "
                 f"Received: columns={tuple(columns)} of `{owner}`."
             )
+        _keras.require_trainable_weights(model, owner)
         self.model = model
         self.around_step = around_step
         self._optimizer = _keras.require_single_update(model.optimizer, owner)
@@ -94,6 +95,7 @@ class OnlineFit(Fit):
             )
         self._has_loss = False
         self._batches_fetched = 0
+        self._stamp: tuple[int, int] | None = None
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
         """Return the training step with the method around the optimizer's step."""
@@ -132,6 +134,7 @@ class OnlineFit(Fit):
         for each in self._others:
             each.read_from(self._optimizer)
         self.around_step.start()
+        self._stamp, self._has_said_shared = None, False
         self._steps = self._failed = 0
         self._has_spoken = False
         self._notice: str | None = None
@@ -227,8 +230,13 @@ class OnlineFit(Fit):
         if self._guard is not None:
             floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
-        variables = self.around_step.variables()
-        state_file.write(self._file(directory), variables, epoch, copies)
+        path, variables = self._file(directory), self.around_step.variables()
+        is_shared = self._stamp not in (None, state_file.stamp(path))
+        if is_shared and not self._has_said_shared:
+            self._has_said_shared = True
+            state_file.warn_of_another(path)
+        state_file.write(path, variables, epoch, copies, updates=self._updates())
+        self._stamp = state_file.stamp(path)
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
@@ -240,6 +248,8 @@ class OnlineFit(Fit):
             epoch,
             prefix=GUARD_PREFIX,
             added=self.around_step.added_variables(),
+            updates=self._updates(),
+            accepts=self._accepts,
         )
         if self._guard is None:
             return
@@ -254,13 +264,27 @@ class OnlineFit(Fit):
         try:
             guard.set_arrays(arrays)
             self.rate.rate.floor.assign(arrays[_FLOOR])
-        except (KeyError, TypeError, ValueError):
+        # A broken file holds anything.
+        except Exception:
             guard.start()
             warnings.warn(
                 f"The guard against divergence begins anew: {path.name} does not hold "
                 "its state.",
                 stacklevel=2,
             )
+
+    def _updates(self) -> int:
+        return int(_keras.to_float(self._optimizer.iterations))
+
+    def _accepts(self, name: str, array: np.ndarray) -> bool:
+        """Return whether what is read for a variable can be its value."""
+        variable = self.around_step.variables()[name]
+        hyperparameters = [self.rate.rate, *self._others]
+        return all(
+            each.accepts(float(array))
+            for each in hyperparameters
+            if each.value is variable
+        )
 
     def _file(self, directory: Path) -> Path:
         return directory / f"keras_lr_{self.around_step.name}.npz"
@@ -285,7 +309,7 @@ class OnlineFit(Fit):
         def scale_loss(plain: Callable[..., Any], loss: Tensor) -> Tensor:
             # The step's loss comes first; those of further passes follow.
             if not row:
-                row["loss"] = replicas.sum_over_replicas(loss)
+                row["loss"] = replicas.sum_over_replicas(_keras.total(loss))
             return plain(loss)
 
         def apply(

@@ -159,7 +159,7 @@ class InnerTraining:
         model = self._build_model()
         _require_compiled(model)
         _require_plain_step(model, self._owner)
-        _keras.build(model, self._batches.example)
+        _keras.build(model, self._batches.example, model.train_step)
         _keras.build_optimizer(model)
         return model
 

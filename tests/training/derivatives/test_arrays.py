@@ -121,3 +121,12 @@ def test_finite_numbers_and_labels_pass():
     x, _ = numbers()
     arrays = finite_arrays((x, np.arange(10)), NAME)
     np.testing.assert_array_equal(arrays[1], np.arange(10))
+
+
+def test_batches_of_differing_lengths_are_refused_by_name():
+    """As `padded_batch` makes them: each is padded to its own longest row."""
+    sequences = tf.data.Dataset.range(4, 8).map(lambda n: (tf.ones(n), n))
+    batches = sequences.padded_batch(2)
+    message = r"`validation_data` must have rows of one shape.*\(2, 5\).*\(2, 7\)"
+    with pytest.raises(ValueError, match=message):
+        as_arrays(batches, "validation_data")

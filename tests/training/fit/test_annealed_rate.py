@@ -36,6 +36,23 @@ def test_scale_is_for_an_optimizer_that_has_not_taken_a_step(iterations, expecte
     assert value(rate) == expected
 
 
+def test_annealing_is_paused_and_goes_on_to_the_last_bit():
+    sgd = keras.optimizers.SGD(0.5)
+    rate = rate_of(sgd, anneal=0.8)
+    rate.start()
+    rate.start_epoch(6, LENGTH)
+    rate.write()
+    rate.advance()
+    rate.pause()
+    assert in_optimizer(sgd) == 0.5
+    rate.go_on()
+    assert in_optimizer(sgd) == 0.25
+    rate.pause()
+    sgd.learning_rate = 0.125
+    rate.go_on()
+    assert in_optimizer(sgd) == 0.125
+
+
 def test_given_rate_is_taken_within_the_limits():
     rate = rate_of(keras.optimizers.SGD(0.5), limits=(0.1, 0.3))
     for start, expected in ((0.2, 0.2), (0.05, 0.1), (7.0, 0.3), (None, 0.3)):

@@ -42,6 +42,13 @@ def test_epoch_starts_where_it_should_however_many_steps_were_taken(horizon):
     np.testing.assert_allclose(remaining_over(horizon, 2), [0.5, 0.375], rtol=1e-6)
 
 
+def test_position_in_an_epoch_is_counted_where_steps_are_known(horizon):
+    horizon.start_epoch(1, length(2, 4), batch=3)
+    assert float(horizon.remaining()) == 1 / 8
+    horizon.start_epoch(1, length(2, None), batch=3)
+    assert float(horizon.remaining()) == 1 / 2
+
+
 def test_unknown_steps_are_counted_by_epochs(horizon):
     horizon.start_epoch(3, length(4, None))
     np.testing.assert_allclose(remaining_over(horizon, 3), [0.25, 0.25, 0.25])

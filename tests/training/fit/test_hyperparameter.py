@@ -1,6 +1,7 @@
 """`Hyperparameter`: a value between its limits, and the optimizer's attribute."""
 
 import keras
+import numpy as np
 import pytest
 
 from keras_lr._keras import to_float
@@ -10,6 +11,16 @@ from tests.small_problem import compiled
 
 def hyperparameter(name, **kwargs):
     return Hyperparameter(compiled(), name, "float32", **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.1, True), (0.3, True), (np.float32(0.3), True), (0.31, False), (0.09, False)]
+    + [(each, False) for each in (np.nan, np.inf, -0.1)],
+)
+def test_value_that_was_stored_is_accepted_within_the_limits(value, expected):
+    tuned = hyperparameter("learning_rate", limits=(0.1, 0.3))
+    assert tuned.accepts(float(value)) is expected
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,11 @@ class Halving(AroundStep):
 def online_fit(model=None, guards=True):
     model = compiled(optimizer=keras.optimizers.SGD(0.5)) if model is None else model
     return OnlineFit(
-        model, Halving(AnnealedRate(model)), COLUMNS, owner="Halving", guards=guards
+        model,
+        Halving(AnnealedRate(model, limits=(0.0, 10.0))),
+        COLUMNS,
+        owner="Halving",
+        guards=guards,
     )
 
 
@@ -95,12 +99,19 @@ def test_restart_rolls_the_rate_back_and_cuts_it_each_time(monkeypatch):
         assert rate == pytest.approx(expected, rel=1e-6)
 
 
+def resumed(updates=3):
+    """Return a fit of a model that a backup has restored."""
+    fit = online_fit()
+    fit.model.optimizer.iterations.assign(updates)
+    fit.resume(1, LENGTH)
+    return fit
+
+
 def test_state_that_was_read_is_the_one_that_a_restart_cuts(tmp_path, monkeypatch):
     first = started()
     run(first, 3)
     first.write(tmp_path, 0)
-    second = online_fit()
-    second.resume(1, LENGTH)
+    second = resumed()
     second.read(tmp_path, 0)
     assert value(second) == value(first) == 0.0625
     for fit in (first, second):
@@ -117,12 +128,46 @@ def test_guard_begins_anew_where_its_state_is_broken(tmp_path):
     path = tmp_path / "keras_lr_halving.npz"
     arrays = {n: x for n, x in np.load(path).items() if n != "guard_good_0"}
     np.savez(path, **arrays)
-    second = online_fit()
-    second.resume(1, LENGTH)
+    second = resumed()
     with pytest.warns(UserWarning, match=r"begins anew: keras_lr_halving.npz"):
         second.read(tmp_path, 0)
     assert value(second) == value(first)
     assert second.restart_if_diverged() is None
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -1.0, 1e30])
+def test_rate_that_cannot_be_one_is_not_read(tmp_path, broken):
+    fit = started()
+    run(fit, 3)
+    fit.rate.rate.value.assign(broken)
+    fit.write(tmp_path, 0)
+    second = resumed()
+    with pytest.warns(UserWarning, match="learning_rate=.* is out of range"):
+        second.read(tmp_path, 0)
+    assert value(second) == 0.5
+
+
+def test_state_of_weights_with_fewer_updates_is_not_read(tmp_path):
+    fit = started()
+    run(fit, 3)
+    fit.write(tmp_path, 0)
+    second = resumed(updates=5)
+    with pytest.warns(UserWarning, match="3 updates .* restored ones have had 5"):
+        second.read(tmp_path, 0)
+    assert value(second) == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_second_training_in_a_directory_is_noticed_once(tmp_path):
+    first, second = started(), started()
+    first.write(tmp_path, 0)
+    second.write(tmp_path, 0)
+    with pytest.warns(UserWarning, match=r"Something else writes keras_lr_halving"):
+        first.write(tmp_path, 1)
+    second.start()
+    second.write(tmp_path, 0)
+    # A second warning would be an error.
+    first.write(tmp_path, 2)
 
 
 def test_training_that_does_not_diverge_is_left_alone():

@@ -1,0 +1,127 @@
+"""A fit that is killed resumes from weights and state of the same moment, or says so.
+
+Four epochs of six steps; `LipschitzLR` anneals over the last twelve of them.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lr
+from keras_lr import _keras
+from tests.small_problem import compiled, fit
+
+# Keras converts TensorFlow's variables, which do not take NumPy 2's `copy`.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+
+EPOCHS = 4
+KINDS = {
+    "LipschitzLR": lambda folder: keras_lr.LipschitzLR(),
+    "LearningRateWalk": lambda folder: keras_lr.LearningRateWalk(
+        1.1, every=6, anneal=0.4, backup_dir=folder / "state"
+    ),
+}
+
+
+class Killed(Exception):  # noqa: N818
+    """Ends a fit as a kill would."""
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends a fit at a step, or at the end of an epoch."""
+
+    def __init__(self, epoch, batch=None):
+        super().__init__()
+        self.when, self.epoch = (epoch, batch), None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.when == (self.epoch, batch):
+            raise Killed
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.when == (epoch, None):
+            raise Killed
+
+
+class Backup(keras.callbacks.BackupAndRestore):
+    """Notes the rates before annealing with which it saved, and with which it began."""
+
+    def __init__(self, folder, callback, **kwargs):
+        super().__init__(folder / "backup", **kwargs)
+        self.callback, self.saved, self.first = callback, None, None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.first = self.first or rate_of(self.callback)
+
+    def _save_model(self):
+        super()._save_model()
+        self.saved = rate_of(self.callback)
+
+
+def rate_of(callback):
+    return _keras.to_float(callback._fit.rate.rate.value)
+
+
+class Training:
+    """A fit with a backup that is listed before the callback, or after it."""
+
+    def __init__(self, folder, kind, save_freq="epoch", is_first=True):
+        self.callback = KINDS[kind](folder)
+        self.backup = Backup(folder, self.callback, save_freq=save_freq)
+        self.callbacks = [self.callback]
+        self.callbacks.insert(0 if is_first else 1, self.backup)
+        self.model = compiled(run_eagerly=True)
+
+    def run(self):
+        return fit(self.model, self.callbacks, EPOCHS).history
+
+    def kill(self, epoch, batch=None):
+        with pytest.raises(Killed):
+            fit(self.model, [Kill(epoch, batch), *self.callbacks], EPOCHS)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "last"])
+@pytest.mark.parametrize("steps", [18, 20])
+def test_backup_in_mid_epoch_resumes_at_the_rate_before_annealing(
+    steps, is_first, tmp_path
+):
+    """After 18 steps, the last of an epoch, the next rate may have been left behind."""
+    killed = Training(tmp_path, "LipschitzLR", steps, is_first)
+    killed.kill(3, 3)
+    resumed = Training(tmp_path, "LipschitzLR", steps, is_first)
+    resumed.run()
+    assert resumed.backup.first == pytest.approx(killed.backup.saved, rel=1e-5)
+
+
+def test_backup_in_mid_epoch_does_not_get_the_state_of_another_moment(tmp_path):
+    killed = Training(tmp_path, "LearningRateWalk", 20)
+    killed.kill(3, 3)
+    resumed = Training(tmp_path, "LearningRateWalk", 20)
+    with pytest.warns(UserWarning, match=r"that of 18 updates .* have had 20"):
+        resumed.run()
+    assert resumed.backup.first == pytest.approx(killed.backup.saved, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kill_between_the_two_backups_loses_nothing(kind, tmp_path):
+    """The state of the epoch is written, the weights' backup is of the one before."""
+    whole = Training(tmp_path / "whole", kind)
+    expected = whole.run()
+    Training(tmp_path / "cut", kind).kill(2)
+    resumed = Training(tmp_path / "cut", kind)
+    history = resumed.run()
+    assert history["loss"] == pytest.approx(expected["loss"][2:], rel=1e-6)
+    pairs = zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True)
+    for weight, value in pairs:
+        np.testing.assert_allclose(weight, value, rtol=1e-6)
+
+
+def test_directory_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "state").write_text("a file")
+    model = compiled(run_eagerly=True)
+    with pytest.raises(ValueError, match=r"`backup_dir` must be a directory.*exists"):
+        fit(model, [KINDS["LearningRateWalk"](tmp_path)])
+    assert int(model.optimizer.iterations) == 0
