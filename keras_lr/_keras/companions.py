@@ -3,10 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import keras
+
+_KERAS = str(Path(keras.__file__).parent)
 
 
 def companions(callback: keras.callbacks.Callback) -> list[Any]:
@@ -43,8 +46,11 @@ def is_in_another_fit(callback: keras.callbacks.Callback, model: keras.Model) ->
 def _lists_with(callback: object, frame: FrameType | None) -> Iterator[Any]:
     """Return the lists with a callback that a frame and its callers work with."""
     while frame is not None:
+        # To read the variables of a frame keeps what they are alive for as long as it
+        # runs, before Python 3.13. So those of users are left alone.
+        is_of_keras = frame.f_code.co_filename.startswith(_KERAS)
         # A list that calls its callbacks, or that of `fit`.
-        for name in ("self", "callbacks"):
+        for name in ("self", "callbacks") if is_of_keras else ():
             value = frame.f_locals.get(name)
             if isinstance(value, keras.callbacks.CallbackList):
                 every: list[Any] = getattr(value, "callbacks", None) or []

@@ -1,6 +1,7 @@
 """Hypergradients around each training step: the tangents of the optimizer's state."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,8 @@ from keras_lr.training.hypergradient.tuned_hyperparameter import (
     TunedHyperparameter,
 )
 
-# Steps without a hypergradient that is finite, from the first one on, after which the
-# rate does not wait any longer.
+# Hypergradients that are not finite, and no fewer than those that are, after which the
+# rate does not wait any longer for a tangent with a past.
 PATIENCE = 10
 # Part of the hyper-learning rate that is left after any number of divergences.
 LEAST_STEP = 0.125
@@ -125,26 +126,30 @@ class HypergradientStep(AroundStep):
             each.start()
         if self._scale is not None:
             self._scale.clear()
-        self._finite = self._unknown = 0
+        self._finite, self._unknown = 0, 0.0
         self._remember_weights()
 
     def look_at(self, rows: Mapping[str, Sequence[float]]) -> str | None:
-        """Return to the compiled rate if there is no hypergradient from the beginning.
+        """Return to the compiled rate if as good as no hypergradient is finite.
 
-        The first one may be 0: without validation data there is no tangent yet.
+        After one that is not, the next is that of a tangent without a past: it may be
+        finite where a Hessian never is.
         """
         is_finite = np.isfinite(rows[RULE_COLUMNS[0]])
         self._finite += int(is_finite.sum())
-        self._unknown += int(np.sum(~is_finite & (np.asarray(rows["failed"]) == 0.0)))
-        if self._finite > 1 or self._unknown < PATIENCE * self._every:
+        self._unknown += float(np.sum(~is_finite & (np.asarray(rows["failed"]) == 0.0)))
+        if self._unknown < max(PATIENCE * self._every, self._finite - 1):
             return None
-        self._finite = 2
+        unknown, steps = self._unknown, self._finite + self._unknown
+        # Said once.
+        self._unknown = -math.inf
         self.rate.undo_reduction()
         rate = _keras.to_float(self.rate.value)
         return (
-            f"has had no finite hypergradient in the first {self._unknown} steps: "
-            "something in the model has no second derivative where it is evaluated. "
-            f"The learning rate stays at {rate:.3g} until there is one. "
+            f"has had {unknown:.0f} hypergradients that are not finite in the "
+            f"first {steps:.0f} steps: something in the model has no second derivative "
+            f"where it is evaluated. The training continues at the rate {rate:.3g}, by "
+            "what hypergradients there are. "
             "`keras_lr.HypergradientDescent` needs no second derivatives."
         )
 
