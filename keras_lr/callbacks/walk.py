@@ -61,9 +61,7 @@ class LearningRateWalk(LearningRateCallback):
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's
             rule, as printed. Defaults to `"auto"`: one percent for each step from trial
-            to trial, and up to 30 % while decisions agree, or less: a batch counts by
-            how far its slope is from the goal, beside the slopes of the last ten
-            trials. An optimizer with a momentum
+            to trial, and up to 30 % while decisions agree. An optimizer with a momentum
             m, or a beta_1, gets a lower rate: a step should remove only the part
             ``sqrt(1 - m)`` of the slope, because it will be repeated. As long as the
             rate is far from there, there is a trial in each step. It starts from a

@@ -21,11 +21,7 @@ direction d_t, 1 or -1, and h_t = log f_t,
 
     h_{t+1} = min(GROWTH h_t, h_max)   if d_t = d_{t-1},
               log f                    otherwise,
-    eta_{t+1} = eta_t exp(d_t v_t h_{t+1}).
-
-v_t, from 0 to 1, is how much the batch has to say: how far its slope is from the goal,
-beside the slopes s(0) of other batches. With v_t = 1 each batch has the same vote, and
-many that have been learned outvote the few that a high rate spoils.
+    eta_{t+1} = eta_t exp(d_t h_{t+1}).
 
 For a momentum, its distance from 1 moves in this way. All functions take and return
 scalars, as numbers or as tensors inside a step.
@@ -39,10 +35,6 @@ from keras_lr._typing import Tensor
 
 # Growth of the logarithm of the factor while decisions agree.
 GROWTH = 2.0
-# Trials over which the size of the slopes is averaged.
-TRIALS = 10.0
-# A batch has its full vote if it misses its goal by a third of the usual slope.
-GAIN = 3.0
 # A rate is far below its goal if a step removes less than this of its share,
 LITTLE = 0.1
 # and far above if it removes more than this.
@@ -130,41 +122,6 @@ def slopes_of_losses(
     square = (raised_change - factor * change) / (factor * (factor - 1.0))
     linear = change - square
     return linear, linear + 2.0 * square
-
-
-def mean_square(mean: Tensor, value: Tensor, trials: Tensor) -> Tensor:
-    """Return the moving average of the squares of a value, after one more of them.
-
-    Args:
-        mean: The average so far.
-        value: The value, which is left out if its square is not finite.
-        trials: How many values there have been with it, at least 1.
-    """
-    square = value * value
-    share = ops.maximum(1.0 / TRIALS, 1.0 / trials)
-    return ops.where(ops.isfinite(square), mean + share * (square - mean), mean)
-
-
-def weight_of_vote(
-    before: Tensor, after: Tensor, mean: Tensor, share: float = 1.0
-) -> Tensor:
-    """Return v_t, the part of the factor by which a trial moves the rate.
-
-    A batch with an unusually large slope may lower the rate by more than others, but
-    not raise it by more. 1 if a slope is not finite.
-
-    Args:
-        before: s_t(0).
-        after: s_t.
-        mean: Mean square of s(0) over recent trials.
-        share: sigma.
-    """
-    excess = after - (1.0 - share) * ops.minimum(before, 0.0)
-    usual = ops.sqrt(mean)
-    usual = ops.where(excess < 0.0, ops.maximum(usual, ops.abs(before)), usual)
-    is_usable = ops.logical_and(usual > 0.0, ops.isfinite(before + after))
-    ratio = ops.abs(excess) / ops.where(is_usable, usual, ops.ones_like(usual))
-    return ops.where(is_usable, ops.minimum(GAIN * ratio, 1.0), ops.ones_like(ratio))
 
 
 def step_size(

@@ -26,7 +26,7 @@ def expected(request):
     return numbers[request.node.callspec.params["name"]]
 
 
-@pytest.mark.parametrize("name", write_callbacks.MAKERS.keys() - {"walk"})
+@pytest.mark.parametrize("name", write_callbacks.MAKERS)
 def test_interrupted_fit_of_0_1_0_continues_exactly(name, expected, tmp_path):
     folder = shutil.copytree(DATA / name, tmp_path / name)
     backup = keras.callbacks.BackupAndRestore(folder / "backup")
@@ -50,17 +50,6 @@ def test_state_of_0_1_0_serves_the_discount_that_came_later(tmp_path):
         rate = float(file["learning_rate_0"])
     # Not annealed yet where the fit was interrupted.
     assert marthe.history["learning_rate"][0] == pytest.approx(rate, rel=1e-6)
-
-
-def test_state_of_0_1_0_serves_the_votes_that_came_later(tmp_path):
-    """The file has no mean of slopes; the rest is read."""
-    folder = shutil.copytree(DATA / "walk", tmp_path / "walk")
-    backup = keras.callbacks.BackupAndRestore(folder / "backup")
-    walk = write_callbacks.MAKERS["walk"](folder)
-    fit(compiled(), [backup, walk], write_callbacks.EPOCHS)
-    with np.load(DATA / "walk" / "keras_lr_walk.npz") as file:
-        rate = float(file["learning_rate_0"])
-    assert walk.history["learning_rate"][0] == pytest.approx(rate, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["optimize_schedule"])

@@ -213,12 +213,9 @@ def test_rate_of_half_precision_follows_that_of_float32():
         fit(regression(), tuned, data=linear(160))
         rates[policy] = np.array(tuned.history["learning_rate"])
     keras.config.set_dtype_policy("float32")
-    # A trial in each step. After six, the residuals are a few last digits of bfloat16,
-    # and so is the size of a slope; its sign is right for longer.
+    # A trial in each step, until one in bfloat16 is taken for far that is not.
     assert len(set(rates["float32"][:15])) == 15
-    np.testing.assert_allclose(rates["bfloat16"][:6], rates["float32"][:6], rtol=0.01)
-    rises = [np.diff(each[:15]) > 0 for each in rates.values()]
-    np.testing.assert_array_equal(*rises)
+    np.testing.assert_allclose(rates["bfloat16"][:15], rates["float32"][:15], rtol=0.01)
 
 
 # What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
@@ -268,17 +265,17 @@ def test_number_is_the_rule_as_the_source_has_it(arguments, expected):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "epochs", "last"),
+    ("arguments", "last"),
     [
-        ({}, 2, 0.5),  # Of twice a part of the way to 0, once.
-        ({"factor": 1.5, "anneal": 0.5}, 2, 0.5),
-        ({"factor": 1.5}, 2, 1.5),
-        ({"anneal": 0.0}, 4, 1.0),  # After 40 steps, between two trials.
+        ({}, 0.5),  # Of twice a part of the way to 0, once.
+        ({"factor": 1.5, "anneal": 0.5}, 0.5),
+        ({"factor": 1.5}, 1.5),
+        ({"anneal": 0.0}, 1.0),
     ],
 )
-def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, epochs, last):
+def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, last):
     tuned = keras_lr.LearningRateWalk(**arguments)
-    fit(regression(), tuned, epochs=epochs)
+    fit(regression(), tuned, epochs=2)
     before, after = tuned.history["learning_rate"][-2:]
     assert after / before in (pytest.approx(last), pytest.approx(1 / last))
 

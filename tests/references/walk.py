@@ -34,7 +34,6 @@ class Walk:
         self.climbs = largest is not None
         self.directions = []
         self.count = 0
-        self.square = 0.0
         self.losses = []
 
     @property
@@ -112,20 +111,7 @@ class Walk:
         self.factor = min(self.factor**2, self.largest) if agrees else self.smallest
         is_far = slopes[0] < 0 and not 0.1 < took / self.share < 2
         self.climbs = is_far and self.largest > self.smallest
-        vote = 1.0
-        if self.largest > self.smallest:
-            vote = self.vote(*(slope / rate for slope in slopes))
-        return rate * self.factor ** (vote * self.directions[-1])
-
-    def vote(self, before, after):
-        """How far the slope is from its goal, beside those of the last ten trials."""
-        share = max(0.1, 1 / len(self.directions))
-        self.square += share * (before**2 - self.square)
-        excess = after - (1 - self.share) * min(before, 0)
-        usual = self.square**0.5
-        if excess < 0:
-            usual = max(usual, abs(before))
-        return min(3 * abs(excess) / usual, 1.0)
+        return rate * self.factor ** self.directions[-1]
 
     def restored_weights(self, before):
         self.restore(before)

@@ -15,10 +15,6 @@ def value(tensor):
     return float(ops.convert_to_numpy(tensor))
 
 
-def numbers(rule, *args, **kwargs):
-    return value(rule(*map(ops.convert_to_tensor, args), **kwargs))
-
-
 @pytest.mark.parametrize(
     ("raised", "after", "direction"),
     [
@@ -144,38 +140,3 @@ def test_value_is_multiplied_and_divided(move, start, factor, expected):
     step = ops.convert_to_tensor(math.log(factor), "float64")
     found = move(ops.convert_to_tensor(start, "float64"), step)
     assert value(found) == pytest.approx(expected, rel=1e-15)
-
-
-def test_mean_square_is_that_of_the_first_ten_and_then_forgets():
-    """1, then the mean of 1 and 9, then a tenth of each; what overflows is left out."""
-    assert numbers(walk.mean_square, 0.0, 1.0, 1.0) == 1.0
-    assert numbers(walk.mean_square, 1.0, 3.0, 2.0) == 5.0
-    assert numbers(walk.mean_square, 5.0, 15.0, 20.0) == pytest.approx(27.0)
-    for slope in (NAN, INF, -1e30):
-        assert numbers(walk.mean_square, 5.0, slope, 20.0) == 5.0
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "mean", "share", "expected"),
-    [
-        # All of the usual slope is missing, a sixth of it, as much upwards.
-        (-2.0, -2.0, 4.0, 1.0, 1.0),
-        (-2.0, -1 / 3, 4.0, 1.0, 0.5),
-        (-2.0, 1 / 3, 4.0, 1.0, 0.5),
-        # A large slope counts in full downwards, beside itself upwards.
-        (-20.0, 1 / 3, 4.0, 1.0, 0.5),
-        (-20.0, -1 / 3, 4.0, 1.0, 0.05),
-        # The goal is half of the slope, 0 where there is none.
-        (-2.0, -1.0 - 1 / 3, 4.0, 0.5, 0.5),
-        (2.0, 1 / 3, 4.0, 0.5, 0.5),
-        # Nothing to compare with.
-        (0.0, 1.0, 0.0, 1.0, 1.0),
-        (NAN, 1.0, 4.0, 1.0, 1.0),
-        (-1.0, INF, 4.0, 1.0, 1.0),
-    ],
-)
-def test_batch_has_a_vote_by_how_far_it_is_from_the_goal(
-    before, after, mean, share, expected
-):
-    vote = numbers(walk.weight_of_vote, before, after, mean, share=share)
-    assert vote == pytest.approx(expected, rel=1e-6)

@@ -98,10 +98,6 @@ class WalkStep(AroundStep):
             named |= each.variables()
         return named | (self._average.variables() if self._average else {})
 
-    def added_variables(self) -> list[str]:
-        """Return the names of `variables` that version 0.1.0 did not write."""
-        return [name for each in self._walked for name in each.added_variables()]
-
     def start(self) -> None:
         """Set the state to what it is before the first step, on the host."""
         for each in self._walked:
@@ -199,7 +195,7 @@ class WalkStep(AroundStep):
 
     def _move(self, trials: Sequence[Trial], is_due: Tensor) -> None:
         for walked, trial in zip(self._walked, trials, strict=True):
-            walked.update(self._probe.decide(walked, trial), is_due)
+            walked.update(*self._probe.decide(walked, trial), is_due)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

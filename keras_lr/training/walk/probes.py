@@ -24,10 +24,7 @@ from keras_lr.training.derivatives.optimizer_tangent import (
 from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
 from keras_lr.training.derivatives.tensors import inner_product
 from keras_lr.training.fit.around_step import unknown
-from keras_lr.training.walk.walked_hyperparameter import (
-    Decision,
-    WalkedHyperparameter,
-)
+from keras_lr.training.walk.walked_hyperparameter import WalkedHyperparameter
 
 # For each hyperparameter, tensors in the shapes of the weights.
 Prepared = Sequence[Sequence[Tensor]]
@@ -84,8 +81,10 @@ class Probe(Protocol):
         """Return the trial of each hyperparameter; its losses are of this replica."""
         ...
 
-    def decide(self, walked: WalkedHyperparameter, trial: Trial) -> Decision:
-        """Return where a hyperparameter moves."""
+    def decide(
+        self, walked: WalkedHyperparameter, trial: Trial
+    ) -> tuple[Tensor, Tensor]:
+        """Return the direction of a hyperparameter, and whether its goal is far."""
         ...
 
 
@@ -128,8 +127,10 @@ class LossProbe:
         loss = batch.at(self._step.variables.read().weights)
         return [Trial(start, loss, batch.at(weights)) for weights in prepared]
 
-    def decide(self, walked: WalkedHyperparameter, trial: Trial) -> Decision:
-        """Return where it moves by the losses."""
+    def decide(
+        self, walked: WalkedHyperparameter, trial: Trial
+    ) -> tuple[Tensor, Tensor]:
+        """Return the direction by the losses, and whether the goal is far."""
         return walked.by_loss(trial.start, trial.probe, trial.loss)
 
     def _weights_after(
@@ -188,8 +189,10 @@ class SlopeProbe:
             trials.append(Trial(start, loss, slope))
         return trials
 
-    def decide(self, walked: WalkedHyperparameter, trial: Trial) -> Decision:
-        """Return where it moves by the slopes."""
+    def decide(
+        self, walked: WalkedHyperparameter, trial: Trial
+    ) -> tuple[Tensor, Tensor]:
+        """Return the direction by the slopes, and whether the goal is far."""
         return walked.by_slope(trial.start, trial.probe)
 
     def _along(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -35,22 +34,6 @@ class WalkRule:
         return {"smallest": math.log(self.factor), "largest": math.log(largest)}
 
 
-class Decision(NamedTuple):
-    """What a trial says: scalars.
-
-    Attributes:
-        direction: 1 for upwards, -1 for downwards.
-        is_far: Whether the goal is far.
-        before: Slope before the step has any effect; NaN if it is not used.
-        after: Slope after the step.
-    """
-
-    direction: Tensor
-    is_far: Tensor
-    before: Tensor
-    after: Tensor
-
-
 def memory_of(optimizer: keras.optimizers.Optimizer) -> float:
     """Return the weight of each velocity of an optimizer in the next, 0 without one."""
     leaf = _keras.leaf_optimizers(optimizer)[0]
@@ -81,30 +64,18 @@ class WalkedHyperparameter:
             self.step = replicas.shared_scalar(f"{name}_step", dtype)
             self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
             self._climbs = replicas.shared_scalar(f"{name}_climbs", dtype)
-            self._square, self._trials = (
-                replicas.shared_scalar(f"{name}_{scalar}", dtype)
-                for scalar in ("square", "trials")
-            )
 
     def start(self) -> None:
         """Set the state, except the value, to what it is before the first step."""
         self.step.assign(self._rule.sizes["smallest"])
         self._direction.assign(0.0)
         self._climbs.assign(float(self.can_climb))
-        self._square.assign(0.0)
-        self._trials.assign(0.0)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         value = self._hyperparameter.value
         state = value, self.step, self._direction, self._climbs
-        named = {f"{self.name}_{index}": each for index, each in enumerate(state)}
-        return named | self.added_variables()
-
-    def added_variables(self) -> dict[str, keras.Variable]:
-        """Return those of `variables` that version 0.1.0 did not have, by names."""
-        added = {"square": self._square, "trials": self._trials}
-        return {f"{self.name}_{key}": variable for key, variable in added.items()}
+        return {f"{self.name}_{index}": each for index, each in enumerate(state)}
 
     def raised(self, value: Tensor) -> Tensor:
         """Return the raised value for a trial."""
@@ -120,8 +91,8 @@ class WalkedHyperparameter:
         """Whether it moves in each step: it is far from its goal, and at no limit."""
         return self._climbs.value > 0.0
 
-    def by_slope(self, start: Tensor, slope: Tensor) -> Decision:
-        """Return where it moves.
+    def by_slope(self, start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Return its direction, and whether its goal is far.
 
         Args:
             start: Slope before the step has any effect.
@@ -129,11 +100,12 @@ class WalkedHyperparameter:
         """
         share = self._rule.share
         direction = walk.direction_of_slopes(start, slope, share)
-        is_far = walk.is_far(start, slope, share)
-        return Decision(direction, is_far, start, slope)
+        return direction, walk.is_far(start, slope, share)
 
-    def by_loss(self, start: Tensor, raised: Tensor, after: Tensor) -> Decision:
-        """Return where it moves.
+    def by_loss(
+        self, start: Tensor, raised: Tensor, after: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return its direction, and whether its goal is far.
 
         Args:
             start: Loss before the step.
@@ -147,29 +119,21 @@ class WalkedHyperparameter:
             direction = walk.direction_of_losses(raised, after)
         else:
             direction = walk.direction_of_slopes(*slopes, share)
-        # They are in units of the present value, which itself moves.
-        value = ops.cast(self._hyperparameter.value.value, after.dtype)
-        before, slope = (each / value for each in slopes)
-        return Decision(direction, walk.is_far(*slopes, share), before, slope)
+        return direction, walk.is_far(*slopes, share)
 
-    def update(self, decision: Decision, is_due: Tensor) -> None:
+    def update(self, direction: Tensor, is_far: Tensor, is_due: Tensor) -> None:
         """Move, where a move is due.
 
         Args:
-            decision: Where it moves.
+            direction: 1 for upwards, -1 for downwards.
+            is_far: Whether its goal is far.
             is_due: Whether a move is due; if not, nothing changes.
         """
         hyperparameter = self._hyperparameter
-        direction, is_far, before, after = decision
         step = walk.step_size(
             self.step.value, direction, self._direction.value, **self._rule.sizes
         )
-        trials = self._trials.value + 1.0
-        square = walk.mean_square(self._square.value, before, trials)
-        vote = ops.ones_like(step)
-        if self.can_climb:
-            vote = walk.weight_of_vote(before, after, square, self._rule.share)
-        moved = self._walk(hyperparameter.value.value, direction * vote * step)
+        moved = self._walk(hyperparameter.value.value, direction * step)
         value = hyperparameter.clipped(moved)
         climbs = ops.logical_and(is_far, value == moved)
         climbs = ops.logical_and(climbs, self.can_climb)
@@ -178,7 +142,5 @@ class WalkedHyperparameter:
             (self.step, step),
             (self._direction, direction),
             (self._climbs, ops.cast(climbs, self._climbs.dtype)),
-            (self._square, square),
-            (self._trials, trials),
         ):
             variable.assign(ops.where(is_due, updated, variable.value))
