@@ -82,6 +82,9 @@ def own_rule():
 OWN_RULE = [pytest.param(own_rule, id="PolyakStepSize")]
 CALLBACKS = BOUNDS + STEPPING + OWN_RULE
 every_callback = pytest.mark.parametrize("make", CALLBACKS)
+# Where an own rule has no code of its own that could fail.
+SLOW_OWN_RULE = [pytest.param(own_rule, id="PolyakStepSize", marks=pytest.mark.slow)]
+most_callbacks = pytest.mark.parametrize("make", BOUNDS + STEPPING + SLOW_OWN_RULE)
 
 # A rounding of the weights' last bits, over 18 steps in another order of summation.
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}
@@ -143,7 +146,7 @@ def assert_left_alone(model):
     assert left <= {"_keras_lr_trace"}
 
 
-@every_callback
+@most_callbacks
 @pytest.mark.parametrize("form", small_problem.FORMS.values(), ids=small_problem.FORMS)
 def test_every_model_form_trains_alike(make, form):
     assert_same_training(train(make, form), usual(make))
@@ -162,7 +165,7 @@ def as_py_dataset(x, y):
     return {"x": small_problem.OrderedData(x, y), "shuffle": False}
 
 
-@every_callback
+@most_callbacks
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, at the end
 @pytest.mark.parametrize(
     "convert", [as_dataset, as_dataset_of_unknown_length, as_py_dataset]
@@ -175,7 +178,7 @@ def test_every_data_form_trains_alike(make, convert):
     assert_same_training(train(make, fit_kwargs=fit_kwargs), usual(make))
 
 
-@every_callback
+@most_callbacks
 @pytest.mark.parametrize(
     "compile_kwargs",
     [
@@ -300,7 +303,7 @@ def test_fit_after_an_interrupted_one_equals_a_fresh_one(make):
     assert_left_alone(model)
 
 
-@every_callback
+@most_callbacks
 def test_interrupted_fit_leaves_nothing_that_acts_in_a_plain_one(make):
     model = compiled()
     with pytest.raises(KeyboardInterrupt):
@@ -331,7 +334,7 @@ def test_resume_from_a_backup_equals_the_uninterrupted_run(make, tmp_path):
     np.testing.assert_allclose(history.history["learning_rate"], rates[2:], rtol=1e-6)
 
 
-@every_callback
+@most_callbacks
 def test_models_saved_in_mid_fit_load_and_go_on(make, tmp_path):
     path = str(tmp_path / "{epoch}.keras")
     model, checkpoint = compiled(), keras.callbacks.ModelCheckpoint(path)
@@ -357,7 +360,7 @@ class CopyInMidFit(keras.callbacks.Callback):
         assert not any("keras_lr" in name for name in clone.__dict__)
 
 
-@every_callback
+@most_callbacks
 def test_copies_are_independent_also_in_mid_fit(make):
     callback = make()
     copier = CopyInMidFit(callback)
@@ -370,7 +373,7 @@ def test_copies_are_independent_also_in_mid_fit(make):
     assert again.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-6)
 
 
-@every_callback
+@most_callbacks
 def test_step_is_traced_once_for_all_fits_with_equal_callbacks(make):
     model, traces = compiled(jit_compile=False), []
     # TensorFlow traces a step twice that makes variables, as Keras's first one does.
@@ -389,7 +392,7 @@ def test_step_is_traced_once_for_all_fits_with_equal_callbacks(make):
     assert len(traces) == 1
 
 
-@every_callback
+@most_callbacks
 def test_validation_batches_do_not_leak_in(make):
     x, y = small_problem.data()
     with_validation = {"validation_data": (1e3 * x, y)}
@@ -406,7 +409,7 @@ def test_config_round_trip_trains_alike(make):
 
 
 @pytest.mark.filterwarnings("ignore:.* so no other callback should")
-@every_callback
+@most_callbacks
 def test_two_of_our_callbacks_in_one_fit_are_removed_both(make):
     model = compiled()
     history = fit(model, [make(), keras_lr.LipschitzLR()])
@@ -414,7 +417,7 @@ def test_two_of_our_callbacks_in_one_fit_are_removed_both(make):
     assert_left_alone(model)
 
 
-@every_callback
+@most_callbacks
 def test_train_on_batch_in_mid_fit_does_not_end_the_callback(make):
     class Disturb(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

@@ -70,7 +70,11 @@ def plain(problem, optimizer, learning_rate, seed):
 
 
 @pytest.mark.parametrize(
-    ("policy", "optimizer"), [("constant", "adam"), ("schedule_free", "schedule_free")]
+    ("policy", "optimizer"),
+    [
+        ("constant", "adam"),
+        pytest.param("schedule_free", "schedule_free", marks=pytest.mark.slow),
+    ],
 )
 def test_model_that_is_used_again_trains_as_a_new_one(
     run_long, tiny, policy, optimizer

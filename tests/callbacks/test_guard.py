@@ -9,7 +9,9 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 import keras_lr
 
+WALK = pytest.param("LearningRateWalk", marks=pytest.mark.slow)
 GUARDED = pytest.mark.parametrize("kind", ["MARTHE", "LearningRateWalk"])
+MOSTLY = pytest.mark.parametrize("kind", ["MARTHE", WALK])
 STEPS = 25
 
 
@@ -120,7 +122,7 @@ def test_nan_in_the_inputs_is_said_once_and_costs_one_step(kind):
     assert callback.history["loss"][-1] < 1.0
 
 
-@GUARDED
+@MOSTLY
 def test_nan_in_each_epoch_is_no_matter_of_the_rate(kind):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -152,7 +154,7 @@ def test_nan_everywhere_is_said_once_and_leaves_the_model(kind):
         np.testing.assert_array_equal(weight, value)
 
 
-@GUARDED
+@MOSTLY
 def test_first_batches_without_weight_do_not_end_a_training(kind):
     """Their loss is 0, which any other loss is above."""
     x, y = digits()
@@ -222,13 +224,12 @@ def assert_resumes(tmp_path, kind, seed, *, spoils=False):
     return whole
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_the_uninterrupted_one(tmp_path):
     assert_resumes(tmp_path, "LearningRateWalk", 0)
 
 
-@pytest.mark.parametrize(
-    "kind", ["MARTHE", pytest.param("LearningRateWalk", marks=pytest.mark.slow)]
-)
+@MOSTLY
 def test_guard_resumes_under_suspicion(tmp_path, kind):
     """The weights are spoilt ten steps before the epoch's end: it judges after it."""
     whole = assert_resumes(tmp_path, kind, 0, spoils=True)

@@ -16,10 +16,14 @@ STOP = 3 * STEPS + 3
 AUTOMATIC = pytest.mark.parametrize(
     ("make", "part"),
     [
-        (keras_lr.LipschitzLR, 0.5),
-        (lambda: keras_lr.LearningRateWalk(1.1, every=6, anneal=0.4), 0.4),
+        pytest.param(keras_lr.LipschitzLR, 0.5, id="LipschitzLR"),
+        pytest.param(
+            lambda: keras_lr.LearningRateWalk(1.1, every=6, anneal=0.4),
+            0.4,
+            id="LearningRateWalk",
+            marks=pytest.mark.slow,  # The same owner of the rate.
+        ),
     ],
-    ids=["LipschitzLR", "LearningRateWalk"],
 )
 
 

@@ -62,7 +62,9 @@ def weights_after(rates, jit_compile=False):
     return model.get_weights()
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_training_by_it_is_the_one_whose_rate_is_set_before_each_step(jit_compile):
     actual = weights_after(keras_lr.TabulatedSchedule(VALUES), jit_compile)
     for own, expected in zip(actual, weights_after(VALUES, jit_compile), strict=True):
