@@ -1,7 +1,6 @@
 """Hypergradients around each training step: the tangents of the optimizer's state."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -126,7 +125,8 @@ class HypergradientStep(AroundStep):
             each.start()
         if self._scale is not None:
             self._scale.clear()
-        self._finite, self._unknown = 0, 0.0
+        self._finite = self._unknown = 0
+        self._has_said = False
         self._remember_weights()
 
     def look_at(self, rows: Mapping[str, Sequence[float]]) -> str | None:
@@ -137,17 +137,18 @@ class HypergradientStep(AroundStep):
         """
         is_finite = np.isfinite(rows[RULE_COLUMNS[0]])
         self._finite += int(is_finite.sum())
-        self._unknown += float(np.sum(~is_finite & (np.asarray(rows["failed"]) == 0.0)))
-        if self._unknown < max(PATIENCE * self._every, self._finite - 1):
+        self._unknown += int(np.sum(~is_finite & (np.asarray(rows["failed"]) == 0.0)))
+        steps = self._finite + self._unknown
+        # Between two updates there is none either.
+        unknown = self._unknown - steps * (1.0 - 1.0 / self._every)
+        if self._has_said or unknown < max(PATIENCE, self._finite - 1):
             return None
-        unknown, steps = self._unknown, self._finite + self._unknown
-        # Said once.
-        self._unknown = -math.inf
+        self._has_said = True
         self.rate.undo_reduction()
         rate = _keras.to_float(self.rate.value)
         return (
             f"has had {unknown:.0f} hypergradients that are not finite in the "
-            f"first {steps:.0f} steps: something in the model has no second derivative "
+            f"first {steps} steps: something in the model has no second derivative "
             f"where it is evaluated. The training continues at the rate {rate:.3g}, by "
             "what hypergradients there are. "
             "`keras_lr.HypergradientDescent` needs no second derivatives."
