@@ -45,8 +45,9 @@ HIGHEST_STEP = 1.0
 START = 0.01
 # With the automatic discount: the part of the training that the tangent looks back, the
 # share of a new tangent in the average, and of a new norm of the gradient in its, and
-# the overshoot from which the rate may not rise.
-MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
+# the overshoot from which the rate may not rise. Validation data don't show what a high
+# rate spoils in the training batches: the overshoot does.
+MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 
@@ -99,8 +100,8 @@ class MARTHE(LearningRateCallback):
             training (0.99 as long as nobody knows how long it is). In the log update,
             averages over a tenth of the steps so far, at most 100, then stand for Z and
             for the norm of grad E, which for a rise is at least its own; and the rate
-            does not rise where the cosine of the last step with the gradient after it
-            is above 0.3.
+            does not rise where the cosine of the last step with the training gradient
+            after it is above 0.3 (0.1 with validation data).
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.
@@ -252,7 +253,8 @@ class MARTHE(LearningRateCallback):
         rule = dataclasses.replace(rule, discount=SAFE_DISCOUNT, memory=MEMORY)
         if self.update == "additive":
             return rule
-        return dataclasses.replace(rule, average=AVERAGE, brake=BRAKE)
+        brake = BRAKE if self.validation_data is None else BRAKE_OF_VALIDATION
+        return dataclasses.replace(rule, average=AVERAGE, brake=brake)
 
     def _make_fit(self) -> OnlineFit:
         model, owner = self.model, type(self).__name__

@@ -123,7 +123,7 @@ def test_fifty_steps_are_those_of_the_reference(optimizer, algorithm):
     assert_same_history(marthe.history, slow)
     if algorithm == "automatic" and optimizer != "adam":
         rates = np.array(slow["learning_rate"])
-        overshoots = np.array(slow["overshoot"][:-1]) > reference.BRAKE
+        overshoots = np.array(slow["overshoot"][:-1]) > reference.BRAKE_OF_VALIDATION
         # Rates rise and fall, and some would have risen without the brake.
         assert 5 < np.sum(rates[1:] > rates[:-1]) < 45
         assert np.sum(overshoots & (rates[1:] == rates[:-1])) > 0
@@ -163,7 +163,7 @@ def test_without_validation_data_the_next_batch_takes_their_place(algorithm):
     fit(regression("momentum"), marthe, epochs=2)
     arguments["step_size"] = arguments.pop(ADAPTATION, None)
     ahead = tuple(np.roll(each, -BATCH, axis=0) for each in TRAINING)
-    arguments |= {"validation_batch_size": BATCH, "epochs": 2}
+    arguments |= {"validation_batch_size": BATCH, "epochs": 2, "is_next_batch": True}
     slow = expected("momentum", ahead, **arguments)
     for name in ("hypergradient", "discount", "hyper_learning_rate"):
         assert math.isnan(marthe.history[name][-1])

@@ -27,8 +27,8 @@ Batch = tuple[Array, Array]
 
 # With the discount "auto": the part of the training that Z looks back, the least
 # share of a new Z in the average, and of a new square of grad E in its mean, and the
-# overshoot from which the rate may not rise.
-MEMORY, AVERAGE, BRAKE = 0.2, 0.01, 0.3
+# overshoot from which the rate may not rise, where E is that of the next batch or not.
+MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
 
@@ -191,6 +191,7 @@ class Scalars:
     update: Literal["additive", "log"] = "additive"
     minimum: float = 0.0
     maximum: float = math.inf
+    brake: float = BRAKE
 
     def __post_init__(self) -> None:
         self.eta, self.beta = self.learning_rate, self.hyper_learning_rate
@@ -206,7 +207,7 @@ class Scalars:
             eta = next_eta(self.eta, self.beta, Delta)
         else:
             eta = next_eta_log(self.eta, self.beta, cos)
-            if self.discount == "auto" and overshoot > BRAKE:
+            if self.discount == "auto" and overshoot > self.brake:
                 eta = min(eta, self.eta)
         self.eta = min(max(eta, self.minimum), self.maximum)
         self.Delta = Delta
@@ -219,6 +220,7 @@ def marthe(
     validation: Batch,
     *,
     validation_batch_size: int | None = None,
+    is_next_batch: bool = False,
     penalty: float = 0.0,
     **options: Any,
 ) -> dict[str, list[Any]]:
@@ -227,15 +229,19 @@ def marthe(
     Of before the step: "learning_rate" eta_t, "discount" mu_t, which multiplied Z_t,
     "loss" L_t(w_t) with the penalty. Of after it: "weights" w_{t+1}, "tangent" the
     weights' part of Z_{t+1}, "validation_loss" E(w_{t+1}), "hypergradient" Delta_{t+1},
-    "one_step" g1(w_t, eta_t), "overshoot" the cosine of the step with grad E, and
-    "hyper_learning_rate" beta_{t+1}, with which eta_{t+1} was made. The options are
-    those of `Scalars`.
+    "one_step" g1(w_t, eta_t), "overshoot" the cosine of the last step, the one before
+    it, with the gradient g_t after it, and "hyper_learning_rate" beta_{t+1}, with which
+    eta_{t+1} was made. If the validation batch is the next training batch, the
+    overshoot is that of this step, with the gradient g_{t+1}. The options are those of
+    `Scalars`.
     """
-    scalars = Scalars(**options)
+    brake = BRAKE if is_next_batch else BRAKE_OF_VALIDATION
+    scalars = Scalars(**{"brake": brake} | options)
     history: dict[str, list[Any]] = {}
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
     Z, Z_mean, square = zeros, zeros[0], 0.0
+    last_step = zeros[0]
     if scalars.discount == "auto":
         scalars.mu = 1 - 1 / (MEMORY * len(batches))
     for t, (x, y) in enumerate(batches):
@@ -258,7 +264,10 @@ def marthe(
         cos = cosine(Z[0], grad_E)
         if scalars.discount == "auto":
             cos = vote(Z_mean, grad_E, square)
-        overshoot = cosine(w - weights_before, grad_E)
+        overshoot = cosine(last_step, g)
+        last_step = w - weights_before
+        if is_next_batch:
+            overshoot = cosine(last_step, grad_E)
         scalars.move(Delta, g1, cos, overshoot)
         entry |= {"weights": w, "tangent": Z[0], "overshoot": overshoot}
         entry |= {"validation_loss": cross_entropy(w, *of_E)}

@@ -1,6 +1,7 @@
 """Hypergradients around each training step: the tangents of the optimizer's state."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -181,8 +182,9 @@ class HypergradientStep(AroundStep):
         """Take the optimizer's step, and the tangents' beside it."""
         recording: Recording | None = step.recording
         with recording.paused() if recording else contextlib.nullcontext():
-            row = self._objective.before_step(step, self._observe)
             gradients = step.summed_gradients()
+            observe = functools.partial(self._observe, self._last_overshoot(gradients))
+            row = self._objective.before_step(step, observe)
             values = step.set_hyperparameters()
             carried = self._carried(step, recording)
             self._where_needed(
@@ -190,7 +192,7 @@ class HypergradientStep(AroundStep):
             )
             self._remember_weights()
             step.take()
-            return row | self._objective.after_step(self._observe)
+            return row | self._objective.after_step(observe)
 
     def _carried(
         self, step: OptimizerStep, recording: Recording | None
@@ -247,28 +249,35 @@ class HypergradientStep(AroundStep):
         is_needed = (self._count.value + 1) % self._every == 0
         tf.cond(is_needed, advance, lambda: None)
 
-    def _observe(self, evaluate: Evaluate) -> dict[str, Tensor]:
-        """Evaluate E, where it is due, and move the hyperparameters by it."""
+    def _last_overshoot(self, gradients: Gradients) -> Tensor:
+        if self._overshoot is None:
+            return ops.zeros((), self.rate.dtype)
+        return self._overshoot.cosine(gradients, self.rate.dtype)
+
+    def _observe(self, overshoot: Tensor, evaluate: Evaluate) -> dict[str, Tensor]:
+        """Evaluate E, where it is due, and move the hyperparameters by it.
+
+        Args:
+            overshoot: Cosine of the last step with the training gradient after it.
+            evaluate: Returns E and its gradient.
+        """
         self._count.assign(self._count.value + 1)
         is_due = self._count.value % self._every == 0
 
-        def look() -> tuple[Tensor, Tensor, list[Observation]]:
+        def look() -> tuple[Tensor, list[Observation]]:
             loss, gradients = evaluate(is_due)
-            dtype, overshoot = self.rate.dtype, 0.0
             square = mean_square = None
             if self._rule.needs_norms:
-                square = inner_product(gradients, gradients, dtype)
-            if self._overshoot is not None and square is not None:
-                overshoot = self._overshoot.cosine(gradients, square, dtype)
+                square = inner_product(gradients, gradients, self.rate.dtype)
             if self._scale is not None and square is not None:
                 counts = ops.logical_and(is_due, self.tuned[0].has_tangent)
                 mean_square = self._scale.followed_by(square, counts)
             observations = [
                 each.observe(gradients, square, mean_square) for each in self.tuned
             ]
-            return self._cast((loss, overshoot, observations))
+            return self._cast((loss, observations))
 
-        loss, overshoot, observations = self._when_due(look, is_due)
+        loss, observations = self._when_due(look, is_due)
         row = {"validation_loss": loss}
         for tuned, observation in zip(self.tuned, observations, strict=True):
             delta, mu, beta = tuned.update(observation, is_due, overshoot)
@@ -290,7 +299,7 @@ class HypergradientStep(AroundStep):
         if replicas.number_of_replicas() == 1:
             names = Observation._fields
             observations = [Observation(*[nothing] * len(names)) for _ in self.tuned]
-            return tf.cond(is_due, look, lambda: (nothing, nothing, observations))
+            return tf.cond(is_due, look, lambda: (nothing, observations))
         # Replicas cannot communicate inside a branch.
         return tf.nest.map_structure(lambda x: ops.where(is_due, x, nothing), look())
 

@@ -1,11 +1,9 @@
 """How far the last step ran up the other side of the valley."""
 
-from collections.abc import Sequence
-
 import keras
 
 from keras_lr._keras import PureStep, replicas
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import marthe
 from keras_lr.training.derivatives.optimizer_tangent import assigning_if_large
 from keras_lr.training.derivatives.tensors import inner_product
@@ -32,14 +30,13 @@ class Overshoot:
         for variable, weight in zip(self.variables, self._weights, strict=True):
             variable.assign(weight.value)
 
-    def cosine(self, gradients: Sequence[Tensor], square: Tensor, dtype: str) -> Tensor:
+    def cosine(self, gradients: Gradients, dtype: str) -> Tensor:
         """Return the cosine of the angle between the last step and a gradient after it.
 
         The weights before the last step are lost: `remember` must follow.
 
         Args:
-            gradients: The gradient at the present weights.
-            square: Its square, a scalar.
+            gradients: The gradient of a batch at the present weights.
             dtype: Dtype of the result.
         """
         self._subtract()
@@ -47,7 +44,7 @@ class Overshoot:
         return marthe.cosine(
             inner_product(step, gradients, dtype),
             inner_product(step, step, dtype),
-            square,
+            inner_product(gradients, gradients, dtype),
         )
 
     def _plainly_subtract(self) -> None:

@@ -21,6 +21,5 @@ def test_cosine_is_that_of_the_last_step_with_the_gradient(compiled_from, monkey
     for step, cosine in (([3.0, 4.0], 3 / 5), ([0.0, -2.0], 0.0)):
         overshoot.remember()
         weight.assign_add(np.reshape(step, (2, 1)))
-        square = keras.ops.ones(())
-        found = overshoot.cosine([gradient], square, "float32")
+        found = overshoot.cosine([gradient], "float32")
         assert float(found) == pytest.approx(cosine, abs=1e-6)
