@@ -2,6 +2,7 @@
 
 import argparse
 
+import numpy as np
 import pytest
 
 from tests.example_scripts import scripts_of
@@ -82,6 +83,18 @@ def test_optimizer_without_a_rate_starts_once(guard_script):
     runs = list(deaths.plan(options))
     assert [run[1:4] for run in runs[:2]] == [("adamo", "momentum", 1.0)] * 2
     assert len(runs) == 2 + 2 * 2 * 2
+
+
+def test_each_fifth_row_is_validation_data_of_these_policies(guard_script):
+    deaths = guard_script("deaths")
+    x, y = deaths.wine()
+    rows, held = deaths.training_and_validation("wine", "marthe_validation_unguarded")
+    assert len(rows[0]) == 142
+    np.testing.assert_array_equal(held[0], x[::5])
+    np.testing.assert_array_equal(held[1], y[::5])
+    assert deaths.training_and_validation("wine", "marthe_unguarded")[1] is None
+    names = ["marthe", "marthe_validation_unguarded", "walk_unguarded"]
+    assert [deaths.is_guarded(name) for name in names] == [True, False, False]
 
 
 def test_deaths_are_counted_for_each_start(guard_script):
