@@ -127,10 +127,12 @@ def make_model(tiny: Tiny) -> keras.Model:
 
 
 def is_guarded(policy: str) -> bool:
+    """Return whether the guard rolls back."""
     return not policy.endswith(UNGUARDED)
 
 
 def has_validation(policy: str) -> bool:
+    """Return whether some rows are held out for the callback."""
     return VALIDATION in policy
 
 
