@@ -11,7 +11,6 @@ half an hour on one core.
 """
 
 import argparse
-import csv
 import functools
 import itertools
 import math
@@ -30,6 +29,7 @@ from long_problems import EMBEDDED, TrainAndTest
 from page import markdown
 from problems import PROBLEMS
 from results import RESULTS
+from rows import append, read
 from run_suite import VALIDATION_BATCH_SIZE
 
 import keras_lr
@@ -109,27 +109,23 @@ def build_model(run: Run) -> keras.Model:
     return PROBLEMS[run.problem].build_model(run.optimizer)
 
 
-def read(path: Path) -> dict[Run, float]:
+def metrics(path: Path) -> dict[Run, float]:
     """Return the metric of each run in the CSV."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     return {
         Run(row["problem"], row["optimizer"], row["validation"], int(row["seed"])): (
             float(row["final_metric"])
         )
-        for row in rows
+        for row in read(path)
     }
 
 
-def table(metrics: dict[Run, float]) -> list[list[str]]:
+def table(found: dict[Run, float]) -> list[list[str]]:
     """Return a line for each case with all its seeds."""
     lines = [["problem", "optimizer", "all rows", "a tenth held out", "difference"]]
     for problem, optimizers in CASES.items():
         for optimizer in optimizers:
             pairs = [
-                [metrics.get(Run(problem, optimizer, kind, seed)) for kind in KINDS]
+                [found.get(Run(problem, optimizer, kind, seed)) for kind in KINDS]
                 for seed in range(SEEDS)
             ]
             if any(each is None for pair in pairs for each in pair):
@@ -148,19 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--output", type=Path, default=CSV)
     path = parser.parse_args().output
-    finished = read(path)
+    finished = metrics(path)
     for run in plan():
         if run in finished:
             continue
-        row = run._asdict() | {"final_metric": f"{final_metric(run):.6g}"}
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(*row.values(), flush=True)
-    print(markdown(table(read(path))))
+        value = f"{final_metric(run):.6g}"
+        append(path, run._asdict() | {"final_metric": value})
+    print(markdown(table(metrics(path))))
 
 
 if __name__ == "__main__":

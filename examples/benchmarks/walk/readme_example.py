@@ -10,7 +10,6 @@ About ten minutes on one core.
 """
 
 import argparse
-import csv
 import os
 import sys
 import warnings
@@ -24,6 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "suite"))
 import keras
 import numpy as np
 from results import RESULTS
+from rows import append, read
 from sklearn.datasets import load_digits
 
 import keras_lr
@@ -61,14 +61,6 @@ def run(seed: int) -> dict[str, object]:
     }
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of the CSV, none if it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def summary(rows: list[dict[str, str]]) -> str:
     """Return what the runs say, in a line."""
     rolled = sum(int(row["rolled_back"]) > 0 for row in rows)
@@ -91,13 +83,7 @@ def main() -> None:
     finished = {int(row["seed"]) for row in read(options.output)}
     for seed in range(options.runs):
         if seed not in finished:
-            row = run(seed)
-            is_new = not options.output.exists()
-            with options.output.open("a", newline="") as file:
-                writer = csv.DictWriter(file, row, lineterminator="\n")
-                if is_new:
-                    writer.writeheader()
-                writer.writerow(row)
+            append(options.output, run(seed))
     print(summary(read(options.output)))
 
 
