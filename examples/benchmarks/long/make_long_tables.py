@@ -8,8 +8,9 @@ not decide a mean. The interval of a mean is that of a bootstrap which draws pro
 and for each of them seeds.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -175,6 +176,54 @@ def case_table(table: Table) -> list[list[str]]:
     return rows
 
 
+def loss_table(losses: Table) -> list[list[str]]:
+    """Return the training loss of each method, and the lowest of all cosines.
+
+    On average over the seeds that a method shares with all cosines. The last row counts
+    the cases in which a method is below the lowest.
+    """
+    names = dict.fromkeys(n for case in losses.values() for n in entries(case))
+    methods = [name for name in names if name.split("`")[1] not in SHAPES]
+    if not methods:
+        return []
+    of_half = halves()
+    rows, below, counts = [], dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
+    for case, policies in losses.items():
+        cells, texts = entries(policies), []
+        for name in methods:
+            pair = _loss_and_lowest(cells.get(name), policies.get(REFERENCE, []))
+            if pair is None:
+                texts += ["", ""]
+                continue
+            below[name] += pair[0] < pair[1]
+            counts[name] += 1
+            texts += [f"{each:.3g}" for each in pair]
+        rows.append([*case, of_half[case[0]], *texts])
+    header = [text for name in methods for text in (name, "lowest of the cosines")]
+    counted = [text for n in methods for text in (f"below: {below[n]}/{counts[n]}", "")]
+    return [["problem", "optimizer", "half", *header], *rows, ["", "", "", *counted]]
+
+
+def _loss_and_lowest(
+    ours: Cell | None, cosines: Sequence[Cell]
+) -> tuple[float, float] | None:
+    """Return the mean loss of a cell and the lowest of all cosines at their seeds."""
+    if ours is None or not cosines:
+        return None
+    seeds = set(ours.seeds).intersection(*(cell.seeds for cell in cosines))
+    if not seeds:
+        return None
+    own, *others = (_mean_loss(cell, seeds) for cell in (ours, *cosines))
+    return own, min(others)
+
+
+def _mean_loss(cell: Cell, seeds: Collection[int]) -> float:
+    """Return the mean over these seeds, infinite if a training broke down."""
+    pairs = zip(cell.seeds, cell.metrics, strict=True)
+    losses = [loss for seed, loss in pairs if seed in seeds]
+    return fmean(losses) if all(map(math.isfinite, losses)) else math.inf
+
+
 def page_tables(path: Path) -> str:
     """Return all tables with their headings."""
     final, area = read(path), read(path, "area")
@@ -196,6 +245,8 @@ def page_tables(path: Path) -> str:
         if rows := case_table(table):
             heading = f"### The long suite: {kind} minus the best cosine, by case"
             parts += [heading, markdown(rows)]
+    if rows := loss_table(read(path, "final_loss")):
+        parts += ["### The long suite: training loss of the last epoch", markdown(rows)]
     heading = "### The long suite: baselines"
     return "\n\n".join([*parts, heading, markdown(baseline_table(final))])
 
