@@ -31,6 +31,8 @@ def compiled(optimizer, **kwargs):
     layer = keras.layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)
     model = keras.Sequential([keras.Input((FEATURES,)), layer])
     model.compile(optimizer, LOSS, **kwargs)
+    # TensorFlow traces a step twice that makes variables.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

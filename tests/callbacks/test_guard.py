@@ -35,6 +35,8 @@ def network(optimizer, seed=0, layers=()):
         ]
     )
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+    # TensorFlow traces a step twice that makes variables.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -197,6 +199,7 @@ def resumable(tmp_path, kind, seed, *others):
     model = keras.Sequential([keras.Input((30,)), hidden, keras.layers.Dense(1)])
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     callback = getattr(keras_lr, kind)(backup_dir=tmp_path / "state")
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     arguments = {"batch_size": 16, "epochs": 15, "data": (x, y[:, None] * 1.0)}

@@ -65,6 +65,8 @@ def regression(optimizer="sgd", *, rate=RATE, penalty=0.0, kind=keras.Sequential
         optimizer = OPTIMIZERS[optimizer][1](rate)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss=loss, jit_compile=False)
+    # TensorFlow traces a step twice that makes variables.
+    model.optimizer.build(model.trainable_variables)
     kernel = FEATURES * CLASSES
     model.set_weights([WEIGHTS[:kernel].reshape(FEATURES, CLASSES), WEIGHTS[kernel:]])
     return model

@@ -23,6 +23,8 @@ def regression(optimizer=None, **kwargs):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     optimizer = optimizer or keras.optimizers.SGD(0.0625)
     model.compile(optimizer, loss="mse", jit_compile=False, **kwargs)
+    # TensorFlow traces a step twice that makes variables.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
