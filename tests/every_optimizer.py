@@ -94,23 +94,39 @@ OPTIMIZERS = [
         ),
     ),
 ]
-every_optimizer = pytest.mark.parametrize("case", OPTIMIZERS, ids=lambda case: case.id)
-# For tests that train models, which take long. All that AdaptiveRMSprop stores is
-# stored by AutoAdam too.
-every_default = pytest.mark.parametrize(
+# The steps of each variant are tested by themselves. What all options do to them is
+# tested with the two that differ most, and the other form of one.
+TYPICAL = ("AdaMo-supremum", "AdaMo-paper", "AutoAdam-supremum")
+every_optimizer = pytest.mark.parametrize(
     "case",
     [
-        pytest.param(
-            case,
-            marks=[pytest.mark.slow]
-            if case.optimizer is keras_lr.AdaptiveRMSprop
-            else [],
-        )
+        pytest.param(case, marks=() if case.id in TYPICAL else pytest.mark.slow)
         for case in OPTIMIZERS
-        if case.variant == "supremum"
     ],
     ids=lambda case: case.id,
 )
+
+
+def defaults(*by_default: type[keras.optimizers.Optimizer]) -> pytest.MarkDecorator:
+    """Parametrize by the default variants; of those not named, slowly."""
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(
+                case, marks=() if case.optimizer in by_default else pytest.mark.slow
+            )
+            for case in OPTIMIZERS
+            if case.variant == "supremum"
+        ],
+        ids=lambda case: case.id,
+    )
+
+
+# For tests that train models, which take long: all three share what these test, and
+# `AdaMo` has the most of its own.
+every_default = defaults(keras_lr.AdaMo)
+# One training of each, whose state is saved and read.
+every_stored = defaults(keras_lr.AdaMo, keras_lr.AutoAdam, keras_lr.AdaptiveRMSprop)
 
 
 def weights(dtype: str = "float32") -> list[keras.Variable]:

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 5, 3, 4
 STEPS = 6  # The last batch has two samples.
@@ -94,7 +95,20 @@ def compiled(form=sequential, optimizer=None, **kwargs):
         metrics=["accuracy"],
         **kwargs,
     )
+    if model.built and not (model.run_eagerly or tf.distribute.has_strategy()):
+        make_variables(model, *data())
     return model
+
+
+def make_variables(model, x, y):
+    """Make the variables of the optimizer and of the metrics before the first step.
+
+    TensorFlow traces a step twice that makes variables, and nearly all that a short fit
+    takes is tracing. A model that its first batch builds still makes them there.
+    """
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(x[:1], y[:1], model(x[:1]))
+    model.reset_metrics()
 
 
 def fit(model, callbacks=(), epochs=3, **kwargs):

@@ -18,53 +18,28 @@ from keras_lr import _keras
 from tests import small_problem
 from tests.small_problem import BATCH, STEPS, compiled, fit
 
-BOUNDS = [
-    pytest.param(
-        lambda: keras_lr.LipschitzLR(bound="strict", update="batch"),
-        id="LipschitzLR-batch",
+BOUNDS = {
+    "LipschitzLR-batch": lambda: keras_lr.LipschitzLR(bound="strict", update="batch"),
+    "LipschitzLR-epoch": lambda: keras_lr.LipschitzLR(bound="strict", update="epoch"),
+}
+HYPERGRADIENTS = {
+    "MARTHE": keras_lr.MARTHE,
+    "MARTHE-adaptive": lambda: keras_lr.MARTHE(
+        update="additive",
+        hyper_learning_rate=1e-4,
+        hyper_learning_rate_adaptation=1e-4,
+        discount="adaptive",
     ),
-    pytest.param(
-        lambda: keras_lr.LipschitzLR(bound="strict", update="epoch"),
-        id="LipschitzLR-epoch",
-        marks=pytest.mark.slow,  # The same step as above.
-    ),
-]
-HYPERGRADIENTS = [
-    pytest.param(keras_lr.MARTHE, id="MARTHE"),
-    pytest.param(
-        lambda: keras_lr.MARTHE(
-            update="additive",
-            hyper_learning_rate=1e-4,
-            hyper_learning_rate_adaptation=1e-4,
-            discount="adaptive",
-        ),
-        id="MARTHE-adaptive",
-        marks=pytest.mark.slow,
-    ),
-    # The same except for the discount: a fit of each takes seconds to trace.
-    pytest.param(
-        keras_lr.HypergradientDescent,
-        id="HypergradientDescent",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(keras_lr.RTHO, id="RTHO", marks=pytest.mark.slow),
-]
-WALKS = [
-    # What it shares with `MARTHE` is tested there, the rest in callbacks/test_walk.py.
-    pytest.param(
-        lambda: keras_lr.LearningRateWalk(every=2, smoothing=0.5),
-        id="walk-slope",
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(
-        # Two losses in bfloat16 are often equal: decisions differ, the rates little.
-        lambda: keras_lr.LearningRateWalk(1.0025),
-        id="walk-loss",
-        marks=pytest.mark.slow,
-    ),
-]
+    "HypergradientDescent": keras_lr.HypergradientDescent,
+    "RTHO": keras_lr.RTHO,
+}
+WALKS = {
+    "walk-slope": lambda: keras_lr.LearningRateWalk(every=2, smoothing=0.5),
+    # Two losses in bfloat16 are often equal: decisions differ, the rates little.
+    "walk-loss": lambda: keras_lr.LearningRateWalk(1.0025),
+}
 # What takes the optimizer's own step on tensors.
-STEPPING = HYPERGRADIENTS + WALKS
+STEPPING = HYPERGRADIENTS | WALKS
 
 
 @functools.cache
@@ -79,12 +54,31 @@ def own_rule():
     return class_of_example()(max_learning_rate=0.2)
 
 
-OWN_RULE = [pytest.param(own_rule, id="PolyakStepSize")]
-CALLBACKS = BOUNDS + STEPPING + OWN_RULE
-every_callback = pytest.mark.parametrize("make", CALLBACKS)
-# Where an own rule has no code of its own that could fail.
-SLOW_OWN_RULE = [pytest.param(own_rule, id="PolyakStepSize", marks=pytest.mark.slow)]
-most_callbacks = pytest.mark.parametrize("make", BOUNDS + STEPPING + SLOW_OWN_RULE)
+OWN_RULE = {"PolyakStepSize": own_rule}
+CALLBACKS = BOUNDS | STEPPING | OWN_RULE
+
+
+def callbacks(*by_default, of=CALLBACKS):
+    """Parametrize by all callbacks; those that are not named are tested slowly."""
+    return pytest.mark.parametrize(
+        "make",
+        [
+            pytest.param(
+                make, id=name, marks=() if name in by_default else pytest.mark.slow
+            )
+            for name, make in of.items()
+        ],
+    )
+
+
+# The update of an epoch has the same step as that of a batch, and the hypergradients
+# are `MARTHE` except for the discount. What the walk shares with it is tested there.
+every_callback = callbacks("LipschitzLR-batch", "MARTHE", "PolyakStepSize")
+# `MARTHE` takes seconds to trace, and an own rule has no code that could fail: where
+# the class that all share is tested, the fastest callback stands for them by default.
+most_callbacks = callbacks("LipschitzLR-batch")
+callbacks_with_state = callbacks("LipschitzLR-batch", "MARTHE")
+only_marthe = callbacks("MARTHE")
 
 # A rounding of the weights' last bits, over 18 steps in another order of summation.
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}
@@ -147,7 +141,18 @@ def assert_left_alone(model):
 
 
 @most_callbacks
-@pytest.mark.parametrize("form", small_problem.FORMS.values(), ids=small_problem.FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            form,
+            id=name,
+            # Made late, and called in another order than made.
+            marks=() if name in ("deferred", "subclassed") else pytest.mark.slow,
+        )
+        for name, form in small_problem.FORMS.items()
+    ],
+)
 def test_every_model_form_trains_alike(make, form):
     assert_same_training(train(make, form), usual(make))
 
@@ -168,7 +173,12 @@ def as_py_dataset(x, y):
 @most_callbacks
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, at the end
 @pytest.mark.parametrize(
-    "convert", [as_dataset, as_dataset_of_unknown_length, as_py_dataset]
+    "convert",
+    [
+        pytest.param(as_dataset, marks=pytest.mark.slow),
+        as_dataset_of_unknown_length,
+        as_py_dataset,
+    ],
 )
 def test_every_data_form_trains_alike(make, convert):
     if convert is as_dataset_of_unknown_length and make is keras_lr.MARTHE:
@@ -182,9 +192,9 @@ def test_every_data_form_trains_alike(make, convert):
 @pytest.mark.parametrize(
     "compile_kwargs",
     [
-        # What "auto" comes to.
+        # "auto", which all other tests have, comes to the same.
         pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
-        {"jit_compile": "auto"},
+        pytest.param({"jit_compile": "auto"}, marks=pytest.mark.slow),
         {"run_eagerly": True},
         {"steps_per_execution": 4},
         pytest.param(
@@ -198,14 +208,14 @@ def test_every_way_to_compile_trains_alike(make, compile_kwargs):
     assert_same_training(run, usual(make))
 
 
-@every_callback
+@most_callbacks
 @pytest.mark.parametrize(
     "policy",
     [
         "mixed_float16",
-        # Between the other two.
         pytest.param("mixed_bfloat16", marks=pytest.mark.slow),
-        "bfloat16",
+        # Nothing in it is float32, and nothing scales the loss.
+        pytest.param("bfloat16", marks=pytest.mark.slow),
     ],
 )
 def test_low_precision_follows_float32(make, policy):
@@ -224,7 +234,7 @@ def test_low_precision_follows_float32(make, policy):
     np.testing.assert_allclose(history.history["learning_rate"], reference, rtol=0.1)
 
 
-@every_callback
+@only_marthe
 def test_two_replicas_equal_one_device_at_the_same_global_batch(make, two_replicas):
     x, y = small_problem.data()
     even = {"x": x[:20], "y": y[:20], "batch_size": 4, "shuffle": False}
@@ -234,14 +244,14 @@ def test_two_replicas_equal_one_device_at_the_same_global_batch(make, two_replic
     assert_same_training(run, train(make, jit_compile=False, fit_kwargs=even))
 
 
-@every_callback
+@most_callbacks
 def test_learning_rate_is_in_the_logs_from_the_first_epoch(make):
     rates = usual(make)[1].history["learning_rate"]
     assert len(rates) == 3
     assert all(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-@pytest.mark.parametrize("make", BOUNDS + STEPPING)
+@callbacks("LipschitzLR-batch", of=BOUNDS | STEPPING)
 def test_history_has_its_lists_before_the_first_fit(make):
     callback = make()
     before = dict(callback.history)
@@ -250,7 +260,7 @@ def test_history_has_its_lists_before_the_first_fit(make):
     assert before.keys() == callback.history.keys()
 
 
-@every_callback
+@most_callbacks
 def test_csv_logger_behind_us_has_the_column(make, tmp_path):
     path = tmp_path / "log.csv"
     fit(compiled(), [make(), keras.callbacks.CSVLogger(path)])
@@ -259,7 +269,7 @@ def test_csv_logger_behind_us_has_the_column(make, tmp_path):
     assert len(rows) == 3
 
 
-@every_callback
+@most_callbacks
 def test_refit_starts_anew(make):
     callback, model = make(), compiled()
     start = model.get_weights()
@@ -277,13 +287,13 @@ def test_refit_starts_anew(make):
     assert_same_history(callback.history, rates)
 
 
-@every_callback
+@most_callbacks
 def test_model_is_as_before_after_fit(make):
     model = train(make)[0]
     assert_left_alone(model)
 
 
-@every_callback
+@most_callbacks
 def test_fit_after_an_interrupted_one_equals_a_fresh_one(make):
     model, callback = compiled(), make()
     fit(model, epochs=1)  # The plain step is traced before.
@@ -314,7 +324,7 @@ def test_interrupted_fit_leaves_nothing_that_acts_in_a_plain_one(make):
     assert_left_alone(model)
 
 
-@every_callback
+@callbacks_with_state
 def test_resume_from_a_backup_equals_the_uninterrupted_run(make, tmp_path):
     expected = train(make, epochs=4)
 
@@ -400,7 +410,7 @@ def test_validation_batches_do_not_leak_in(make):
     assert_same_training(run, usual(make))
 
 
-@every_callback
+@most_callbacks
 def test_config_round_trip_trains_alike(make):
     callback = make()
     twin = type(callback).from_config(callback.get_config())
@@ -448,14 +458,14 @@ def multi_optimizer():
 
 
 @needs_multi_optimizer
-@pytest.mark.parametrize("make", BOUNDS)
+@callbacks("LipschitzLR-batch", of=BOUNDS)
 def test_multi_optimizer_logs_a_rate_for_each(make):
     logs = train(make, optimizer=multi_optimizer())[1].history
     assert {"learning_rate_for_logits", "learning_rate_for_others"} <= set(logs)
 
 
 @needs_multi_optimizer
-@pytest.mark.parametrize("make", STEPPING + OWN_RULE)
+@callbacks("MARTHE", "PolyakStepSize", of=STEPPING | OWN_RULE)
 def test_multi_optimizer_has_no_one_rate_to_tune(make):
     with pytest.raises(ValueError, match=r"one optimizer.*<MultiOptimizer> of 2"):
         train(make, optimizer=multi_optimizer())
@@ -505,9 +515,11 @@ def test_refused_fit_leaves_the_model_alone(make):
         np.testing.assert_array_equal(a, b)
 
 
-@every_callback
+@only_marthe
 @pytest.mark.parametrize(
-    "keeps_count", [True, False], ids=["initial_epoch", "epochs=1"]
+    "keeps_count",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["initial_epoch", "epochs=1"],
 )
 def test_fits_of_a_training_are_one_training(make, keeps_count):
     """Neither annealed to zero in each, nor begun anew."""

@@ -12,6 +12,7 @@ from tests.every_optimizer import (
     EXACTLY,
     assert_same,
     every_default,
+    every_stored,
     state,
     values,
 )
@@ -31,6 +32,8 @@ def compiled(optimizer, **kwargs):
     layer = keras.layers.Dense(CLASSES, "softmax", kernel_initializer=kernel)
     model = keras.Sequential([keras.Input((FEATURES,)), layer])
     model.compile(optimizer, LOSS, **kwargs)
+    # TensorFlow traces a step twice that makes variables.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -62,13 +65,18 @@ def test_eager_training_equals_the_traced_one(case):
 
 @every_default
 @pytest.mark.parametrize(
-    "compile_kwargs", [{"jit_compile": True}, {"steps_per_execution": 3}], ids=str
+    "compile_kwargs",
+    [
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+        {"steps_per_execution": 3},
+    ],
+    ids=str,
 )
 def test_every_way_to_compile_trains_alike(case, compile_kwargs):
     assert_same(result(train(case, **compile_kwargs)), expected(case), **CLOSE)
 
 
-@every_default
+@every_stored
 def test_loaded_model_continues_as_the_saved_one(case, tmp_path):
     model = train(case, epochs=2)
     model.save(tmp_path / "model.keras")
@@ -168,7 +176,16 @@ def after_an_epoch(case):
 
 
 @every_default
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_float16",
+        *(
+            pytest.param(policy, marks=pytest.mark.slow)
+            for policy in ("mixed_bfloat16", "bfloat16")
+        ),
+    ],
+)
 def test_low_precision_follows_float32(case, policy):
     start = compiled("sgd").get_weights()
     float32, weights = after_an_epoch(case)

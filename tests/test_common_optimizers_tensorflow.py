@@ -48,10 +48,10 @@ def table_and_bias():
 @pytest.mark.parametrize(
     "extra",
     [
-        {},
-        {"clipnorm": 1.0},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"clipnorm": 1.0}, marks=pytest.mark.slow),
         {"global_clipnorm": 1.0},
-        {"clipvalue": 0.5, "weight_decay": 0.25},
+        pytest.param({"clipvalue": 0.5, "weight_decay": 0.25}, marks=pytest.mark.slow),
         {"gradient_accumulation_steps": 2, "loss_scale_factor": 4.0},
     ],
     ids=str,
@@ -170,10 +170,11 @@ def assert_replicas_agree(variables):
 
 
 EXTRAS = [
-    {},
-    {"clipnorm": 1.0},
+    pytest.param({}, marks=pytest.mark.slow),
+    # The paper's variants have it by default.
+    pytest.param({"clipnorm": 1.0}, marks=pytest.mark.slow),
     {"global_clipnorm": 1.0},
-    {"clipvalue": 0.5, "weight_decay": 0.25},
+    pytest.param({"clipvalue": 0.5, "weight_decay": 0.25}, marks=pytest.mark.slow),
     {"use_ema": True, "ema_momentum": 0.5},
 ]
 
@@ -219,7 +220,7 @@ def test_replicas_step_by_the_sum_of_unscaled_gradients(case, two_replicas):
 
 
 @every_default
-@pytest.mark.parametrize("replica", [0, 1])
+@pytest.mark.parametrize("replica", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_nan_on_one_replica_leaves_the_step_out_on_both(case, replica, two_replicas):
     first, bad, last = on_both(gradients(3))
     bad[0][replica, 0, 0] = np.nan
@@ -251,7 +252,9 @@ def test_replicas_overwrite_by_the_moving_average(case, two_replicas):
 
 
 @every_default
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_replicas_train_as_one_device_at_the_same_global_batch(
     case, policy, two_replicas
 ):

@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,22 +12,37 @@ from keras_lr.comparison import compare_policies
 from keras_lr.comparison.policies import NAMED, default_names
 
 
-@pytest.fixture
-def file(tmp_path, rng):
-    x = rng.normal(size=(40, 3))
-    path = tmp_path / "data.npz"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    path = tmp_path_factory.mktemp("data") / "data.npz"
     np.savez(path, x=x, y=(x[:, 0] > 0).astype(int))
     return str(path)
+
+
+def compare_few(build_model, data, policies, **kwargs):
+    return compare_policies(build_model, data, policies[:2], **kwargs)
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Leave only two of the policies, so that a test takes seconds."""
+    monkeypatch.setattr(command, "compare_policies", compare_few)
 
-    def compare(build_model, data, policies, **kwargs):
-        return compare_policies(build_model, data, policies[:2], **kwargs)
 
-    monkeypatch.setattr(command, "compare_policies", compare)
+@pytest.fixture(scope="module")
+def finished_once(file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "compare_policies", compare_few)
+        assert run(file, output) == 0
+    return output
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """Give the folder of a finished comparison, which a test may change."""
+    return Path(shutil.copytree(finished_once, tmp_path / "out"))
 
 
 def run(file, output, *more):
@@ -100,17 +116,14 @@ def test_robustness_has_five_starts_of_each_method(file, monkeypatch, tmp_path):
     ]
 
 
-def test_same_command_continues_where_it_was_interrupted(
-    file, few, tmp_path, capsys, monkeypatch
-):
-    assert run(file, tmp_path / "out") == 0
-    (record,) = (tmp_path / "out" / "runs").glob("constant*.json")
+def test_same_command_continues_where_it_was_interrupted(file, few, finished):
+    (record,) = (finished / "runs").glob("constant*.json")
     record.unlink()
-    finished = next((tmp_path / "out" / "runs").glob("default*.json"))
-    before = finished.stat().st_mtime_ns
-    assert run(file, tmp_path / "out") == 0
+    done = next((finished / "runs").glob("default*.json"))
+    before = done.stat().st_mtime_ns
+    assert run(file, finished) == 0
     assert record.exists()
-    assert finished.stat().st_mtime_ns == before
+    assert done.stat().st_mtime_ns == before
 
 
 def test_interrupted_command_says_how_to_continue(
@@ -172,11 +185,10 @@ def test_other_data_are_written_beside_the_first(monkeypatch, tmp_path, file):
 
 
 def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
-    capsys, file, few, tmp_path
+    capsys, file, few, finished
 ):
-    run(file, tmp_path / "out")
     capsys.readouterr()
-    arguments = ["--data", file, "--epochs", "2", "--output", str(tmp_path / "out")]
+    arguments = ["--data", file, "--epochs", "2", "--output", str(finished)]
     assert "records differ in: epochs" in error_line(capsys, *arguments)
 
 
@@ -186,6 +198,7 @@ def test_file_of_somebody_else_is_refused_before_training(capsys, file, tmp_path
     assert "which holds table.csv" in line
 
 
+@pytest.mark.slow
 def test_terminal_without_the_letters_gets_question_marks(
     file, few, tmp_path, monkeypatch
 ):

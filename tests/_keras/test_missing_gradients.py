@@ -76,7 +76,9 @@ def test_second_derivatives_are_those_of_the_matrix(name, traced, rng):
     assert_is_that_of_the_matrix(actual, operation, x, vector)
 
 
-@pytest.mark.parametrize("name", ["bilinear_up", "bilinear_down"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("bilinear_up", marks=pytest.mark.slow), "bilinear_down"]
+)
 def test_bilinear_resizing_is_compiled(name, rng):
     operation, x, vector = OPERATIONS[name], images(rng), images(rng)
     actual = product(operation, x, vector, jit_compile=True)

@@ -41,7 +41,9 @@ def sequence_data():
     return rng.normal(size=(16, 8, 3)), rng.integers(1, 5, (16, 2))
 
 
-@pytest.mark.parametrize("curvature_batch_size", [None, 8])
+@pytest.mark.parametrize(
+    "curvature_batch_size", [pytest.param(None, marks=pytest.mark.slow), 8]
+)
 @pytest.mark.parametrize(
     ("make", "data", "place"),
     [
@@ -68,8 +70,10 @@ def test_operation_without_a_second_derivative_is_refused_before_the_first_step(
     "make",
     [
         keras_lr.HypergradientDescent,
-        lambda: keras_lr.MARTHE(discount=0.0),
-        keras_lr.LearningRateWalk,
+        pytest.param(
+            lambda: keras_lr.MARTHE(discount=0.0), id="<lambda>", marks=pytest.mark.slow
+        ),
+        pytest.param(keras_lr.LearningRateWalk, marks=pytest.mark.slow),
         keras_lr.LipschitzLR,
     ],
 )

@@ -22,6 +22,7 @@ def table_rows(printed):
 
 
 @pytest.mark.parametrize(("name", "size"), [("constant 1", 1), ("digits, 5 epochs", 1)])
+@pytest.mark.slow
 def test_guard_raises_no_alarm_at_weights_that_do_not_move(guard_script, name, size):
     alarms = guard_script("false_alarms")
     row = alarms.cell(name, size, 2, alarms.tiny_guard())

@@ -64,6 +64,7 @@ def test_half_of_a_digit_is_the_mean_of_four_pixels(long_problems):
     )
 
 
+@pytest.mark.slow
 def test_convolutions_are_frozen_at_the_pretrained_weights(long_problems, monkeypatch):
     monkeypatch.setattr(long_problems, "PRETRAINING_EPOCHS", 1)
     long_problems.first_classes.cache_clear()

@@ -72,7 +72,7 @@ def plain(problem, optimizer, learning_rate, seed):
 @pytest.mark.parametrize(
     ("policy", "optimizer"),
     [
-        ("constant", "adam"),
+        pytest.param("constant", "adam", marks=pytest.mark.slow),
         pytest.param("schedule_free", "schedule_free", marks=pytest.mark.slow),
     ],
 )
@@ -98,7 +98,10 @@ def test_rate_of_each_step_is_the_planned_one(run_long, tiny):
 
 @pytest.mark.parametrize(
     ("run", "rate"),
-    [(("sgd", "default", ""), 0.01), (("adam", "schedule_free", ""), 0.0025)],
+    [
+        (("sgd", "default", ""), 0.01),
+        pytest.param(("adam", "schedule_free", ""), 0.0025, marks=pytest.mark.slow),
+    ],
 )
 def test_baseline_without_a_rate_has_the_default_of_its_optimizer(
     run_long, run, rate, tiny

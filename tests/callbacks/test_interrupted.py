@@ -1,6 +1,7 @@
 """A fit that ends in an exception leaves what one that was stopped leaves."""
 
 import contextlib
+import functools
 
 import keras
 import pytest
@@ -74,13 +75,19 @@ def stopped(make, how):
     return model, annealed[-1], rate_of(model)
 
 
+@functools.cache
+def rates_of_stopped(make):
+    """Return the rates of a fit that Keras's flag stopped, before and after."""
+    return stopped(make, "flag")[1:]
+
+
 def rate_of(model):
     return _keras.get_learning_rates(model.optimizer)["learning_rate"]
 
 
 @AUTOMATIC
 def test_step_that_is_interrupted_leaves_the_rate_without_annealing(make, part):
-    _, annealed, expected = stopped(make, "flag")
+    annealed, expected = rates_of_stopped(make)
     model, _, rate = stopped(make, "step")
     assert rate == expected
     # Of 24 steps, four were ahead.
@@ -88,6 +95,7 @@ def test_step_that_is_interrupted_leaves_the_rate_without_annealing(make, part):
     assert not {"train_step", "make_train_function"} & set(model.__dict__)
 
 
+@pytest.mark.slow
 def test_validation_that_is_interrupted_leaves_the_rate_without_annealing():
     """As the whole training leaves it, after whose last step it is interrupted."""
     _, annealed, rate = stopped(keras_lr.LipschitzLR, "validation")
@@ -97,11 +105,13 @@ def test_validation_that_is_interrupted_leaves_the_rate_without_annealing():
 
 
 @AUTOMATIC
-@pytest.mark.parametrize("refit", ["plain", "ours"])
+@pytest.mark.parametrize(
+    "refit", ["plain", pytest.param("ours", marks=pytest.mark.slow)]
+)
 def test_next_fit_after_a_callback_that_raised_starts_without_annealing(
     make, part, refit
 ):
-    _, _, expected = stopped(make, "flag")
+    _, expected = rates_of_stopped(make)
     model, *_ = stopped(make, "callback")
     rates = []
     note = keras.callbacks.LambdaCallback(
@@ -111,6 +121,7 @@ def test_next_fit_after_a_callback_that_raised_starts_without_annealing(
     assert rates == [expected]
 
 
+@pytest.mark.slow
 def test_rate_that_was_set_after_the_interruption_stays():
     model, *_ = stopped(keras_lr.LipschitzLR, "callback")
     model.optimizer.learning_rate = 0.03125

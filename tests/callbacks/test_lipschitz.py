@@ -52,15 +52,24 @@ def assert_equals_brute_force(callback, model, x, bound, rtol=1e-5):
     np.testing.assert_allclose(constants, expected, rtol=rtol)
 
 
-both_bounds = pytest.mark.parametrize("bound", ["paper", "strict"])
-# Where the two are the same code except for a factor.
+# The two are the same code except for a factor.
 both_bounds_slowly = pytest.mark.parametrize(
     "bound", [pytest.param("paper", marks=pytest.mark.slow), "strict"]
 )
 
 
-@both_bounds
-@pytest.mark.parametrize("form", small_problem.FORMS.values(), ids=small_problem.FORMS)
+@both_bounds_slowly
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            form,
+            id=name,
+            marks=() if name in ("deferred", "subclassed") else pytest.mark.slow,
+        )
+        for name, form in small_problem.FORMS.items()
+    ],
+)
 def test_statistics_equal_brute_force_in_every_model_form(form, bound):
     model, callback = compiled(form), LipschitzLR(bound=bound, **FROZEN)
     fit(model, [callback], epochs=2)
@@ -71,7 +80,7 @@ def test_statistics_equal_brute_force_in_every_model_form(form, bound):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {"jit_compile": True},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
         {"steps_per_execution": 4, "jit_compile": False},
         pytest.param(
             {"steps_per_execution": 4, "jit_compile": True}, marks=pytest.mark.slow
@@ -86,7 +95,9 @@ def test_statistics_equal_brute_force_however_compiled(kwargs, bound):
     assert_equals_brute_force(callback, model, small_problem.data()[0], bound)
 
 
-@pytest.mark.parametrize("kind", ["dataset", "py_dataset"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("dataset", marks=pytest.mark.slow), "py_dataset"]
+)
 def test_statistics_equal_brute_force_on_batched_data(kind):
     x, y = small_problem.data()
     data = {
@@ -102,7 +113,11 @@ def test_statistics_equal_brute_force_on_batched_data(kind):
 @pytest.mark.parametrize(
     ("policy", "rtol"),
     # Half the precision of each format, once for the layer and once for its input.
-    [("mixed_float16", 2e-3), ("mixed_bfloat16", 1.6e-2), ("bfloat16", 1.6e-2)],
+    [
+        ("mixed_float16", 2e-3),
+        pytest.param("mixed_bfloat16", 1.6e-2, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 1.6e-2, marks=pytest.mark.slow),
+    ],
 )
 def test_statistics_equal_brute_force_in_low_precision(policy, rtol, bound):
     keras.config.set_dtype_policy(policy)
@@ -130,7 +145,7 @@ def gradient_of(model, x, y):
     return tape.gradient(loss, [w.value for w in model.trainable_variables])
 
 
-@both_bounds
+@both_bounds_slowly
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_rate_of_a_batch_acts_on_its_own_update(bound, momentum):
     x, y = small_problem.data()
@@ -206,15 +221,19 @@ def test_mean_squared_error_in_the_papers_form(rng):
     "loss",
     [
         "mse",
-        "mae",
-        "log_cosh",
+        pytest.param("mae", marks=pytest.mark.slow),
+        pytest.param("log_cosh", marks=pytest.mark.slow),
         keras.losses.Huber(delta=0.5),
-        keras.losses.MeanSquaredError(reduction="sum"),
+        pytest.param(
+            keras.losses.MeanSquaredError(reduction="sum"), marks=pytest.mark.slow
+        ),
         keras.losses.MeanAbsoluteError(reduction="mean_with_sample_weight"),
     ],
     ids=lambda loss: getattr(loss, "name", loss),
 )
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "weighted", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_strict_bound_holds_for_the_heads_gradient(rng, loss, weighted):
     x, _ = small_problem.data()
     x, y = x[:BATCH], 3 * rng.normal(size=(BATCH, 2))
@@ -261,8 +280,8 @@ def regularized(regularizer, bias_regularizer=None):
 @pytest.mark.parametrize(
     ("regularizer", "l1", "l2"),
     [
-        (keras.regularizers.L2(0.03), 0.0, 0.03),
-        (keras.regularizers.L1(0.02), 0.02, 0.0),
+        pytest.param(keras.regularizers.L2(0.03), 0.0, 0.03, marks=pytest.mark.slow),
+        pytest.param(keras.regularizers.L1(0.02), 0.02, 0.0, marks=pytest.mark.slow),
         (keras.regularizers.L1L2(0.02, 0.03), 0.02, 0.03),
     ],
     ids=["L2", "L1", "L1L2"],
@@ -291,7 +310,7 @@ def test_paper_weight_term_takes_the_largest_tensor_of_the_model():
     assert callback.history["weight_term"][0] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("bound", ["paper", "strict"])
+@both_bounds_slowly
 def test_tikhonov_term_of_the_user_is_added(rng, bound):
     gamma = rng.normal(size=(7, 7))
     model = compiled()
@@ -347,7 +366,14 @@ def test_forward_pass_measures_before_each_epoch():
     assert history.history["learning_rate"][0] == pytest.approx(0.5 / constant, 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["dataset", "py_dataset", "inputs"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("dataset", marks=pytest.mark.slow),
+        "py_dataset",
+        pytest.param("inputs", marks=pytest.mark.slow),
+    ],
+)
 def test_forward_pass_takes_every_data_form(kind):
     x, y = small_problem.data()
     data = {
@@ -565,6 +591,7 @@ def test_fit_continued_by_hand_holds_the_constant_of_the_first_part():
     np.testing.assert_allclose(rates, 2 * 0.5 / held, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_head_behind_an_evaluation_with_our_callback_goes_on():
     class Evaluate(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -577,7 +604,9 @@ def test_head_behind_an_evaluation_with_our_callback_goes_on():
     assert min(steps.rates) > 0.0
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+@pytest.mark.parametrize(
+    "reduction", ["sum_over_batch_size", pytest.param("sum", marks=pytest.mark.slow)]
+)
 def test_ignored_class_does_not_count_as_in_keras_losses(reduction):
     x, y = small_problem.data()
     x, y = x[:BATCH], np.array([0, -1, 2, -1])
@@ -770,11 +799,19 @@ def test_model_without_a_formula_is_refused_before_the_first_step(
     ("make", "loss"),
     [
         (lambda: dense("sigmoid", 1), "binary_crossentropy"),
-        (lambda: dense(None, 1), keras.losses.BinaryCrossentropy(from_logits=True)),
         (dense, LOGITS),
-        (lambda: dense(None, 1), "hinge"),
-        (lambda: dense("relu", 1), "mse"),
-        (lambda: dense("tanh", 2), "mae"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (
+                    lambda: dense(None, 1),
+                    keras.losses.BinaryCrossentropy(from_logits=True),
+                ),
+                (lambda: dense(None, 1), "hinge"),
+                (lambda: dense("relu", 1), "mse"),
+                (lambda: dense("tanh", 2), "mae"),
+            )
+        ),
     ],
 )
 def test_defaults_work_for_every_supported_head(make, loss):

@@ -53,7 +53,8 @@ def train(model, callback, rng, epochs=2, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("kind", "run_eagerly"), [(Autoencoder, False), (OfPairs, True)]
+    ("kind", "run_eagerly"),
+    [(Autoencoder, False), pytest.param(OfPairs, True, marks=pytest.mark.slow)],
 )
 def test_model_that_only_its_step_can_build_is_tuned(kind, run_eagerly, rng):
     model, callback = kind(), keras_lr.MARTHE()
@@ -156,7 +157,9 @@ def with_reduction(reduction):
     ("make", "reduction"),
     [
         (lambda: keras_lr.LearningRateWalk(1.1, every=3), None),
-        (lambda: keras_lr.MARTHE(data(1)), "compute_loss"),
+        pytest.param(
+            lambda: keras_lr.MARTHE(data(1)), "compute_loss", marks=pytest.mark.slow
+        ),
     ],
     ids=["walk", "MARTHE"],
 )
@@ -191,8 +194,12 @@ class Remembers(keras.Model):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: keras_lr.LearningRateWalk(1.1), lambda: keras_lr.MARTHE(data(1))],
-    ids=["walk", "MARTHE"],
+    [
+        pytest.param(lambda: keras_lr.LearningRateWalk(1.1), id="walk"),
+        pytest.param(
+            lambda: keras_lr.MARTHE(data(1)), id="MARTHE", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_step_reads_what_its_own_pass_has_left(make):
     """The trials of the walk and the validation data of `MARTHE` pass after it."""

@@ -26,7 +26,16 @@ def expected(request):
     return numbers[request.node.callspec.params["name"]]
 
 
-@pytest.mark.parametrize("name", write_callbacks.MAKERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The next test reads the other file of `MARTHE`.
+        pytest.param(
+            name, marks=[pytest.mark.slow] if name == "marthe_adaptive" else []
+        )
+        for name in write_callbacks.MAKERS
+    ],
+)
 def test_interrupted_fit_of_0_1_0_continues_exactly(name, expected, tmp_path):
     folder = shutil.copytree(DATA / name, tmp_path / name)
     backup = keras.callbacks.BackupAndRestore(folder / "backup")

@@ -13,7 +13,14 @@ from tests import small_problem
 from tests.comparison import linear_problem
 from tests.small_problem import BATCH, STEPS, compiled, fit
 
-each_entry = pytest.mark.parametrize("every", ["epoch", "batch"])
+# The batch's are all rates that there are, and the epoch's the last of them.
+mostly_batches = pytest.mark.parametrize(
+    "every", [pytest.param("epoch", marks=pytest.mark.slow), "batch"]
+)
+# "auto", which all other tests have, compiles.
+compiled_or_not = pytest.mark.parametrize(
+    "jit_compile", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 
 
 def halving():
@@ -86,8 +93,8 @@ def test_execution_of_several_batches_has_the_rate_of_its_last():
     assert logs["learning_rate"] == after(6, 12, 18)
 
 
-@each_entry
-@pytest.mark.parametrize("jit_compile", [False, True])
+@mostly_batches
+@compiled_or_not
 @pytest.mark.parametrize("steps_per_execution", [1, 4])
 def test_effective_rate_is_logged_from_the_first_epoch(
     every, jit_compile, steps_per_execution
@@ -133,8 +140,8 @@ class Moves(keras.callbacks.Callback):
         return (-np.diff(self.weights)).tolist()
 
 
-@each_entry
-@pytest.mark.parametrize("jit_compile", [False, True])
+@mostly_batches
+@compiled_or_not
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras, at the end
 def test_dataset_of_unknown_length_has_the_rates_that_moved_the_weight(
     every, jit_compile
@@ -158,7 +165,7 @@ def test_dataset_of_unknown_length_has_the_rates_that_moved_the_weight(
     assert recorder.history.get("batch", [12])[-1] == 12
 
 
-@each_entry
+@mostly_batches
 def test_training_is_not_changed(every):
     expected, model = compiled(), compiled()
     fit(expected)
@@ -169,14 +176,14 @@ def test_training_is_not_changed(every):
     assert len(model.optimizer.variables) == len(expected.optimizer.variables)
 
 
-@each_entry
+@mostly_batches
 def test_fit_that_stops_in_mid_epoch_has_its_last_step(every):
     recorder, logs = record(scheduled(), every, before=[Interrupt(1, stop=True)])
     assert logs["learning_rate"] == after(6, 9)
     assert recorder.history["learning_rate"][-1] == after(9)[0]
 
 
-@each_entry
+@mostly_batches
 def test_step_that_loss_scaling_skips_does_not_count(every):
     sgd = keras.optimizers.SGD(halving())
     model = compiled(optimizer=keras.optimizers.LossScaleOptimizer(sgd))
@@ -201,6 +208,7 @@ def test_mixed_precision_has_the_effective_rate():
     assert len(recorder.history["effective_learning_rate"]) == 3 * STEPS
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one_device_at_the_same_global_batch(two_replicas):
     x, y = small_problem.data()
     even = {"x": x[:20], "y": y[:20], "batch_size": 4, "shuffle": False}
@@ -243,7 +251,7 @@ def test_callable_rate_is_recorded():
     assert record(model)[0].history == {"learning_rate": [0.125] * 3}
 
 
-@each_entry
+@mostly_batches
 @pytest.mark.parametrize("place", ["before", "behind"])
 def test_plateau_changes_the_next_epoch_and_not_this_one(every, place):
     model = compiled(optimizer=keras.optimizers.SGD(0.5))
@@ -255,7 +263,7 @@ def test_plateau_changes_the_next_epoch_and_not_this_one(every, place):
     assert recorder.history["learning_rate"][step - 1 :: step] == [0.5, 0.5, 0.25]
 
 
-@each_entry
+@mostly_batches
 @pytest.mark.parametrize("place", ["before", "behind"])
 def test_lipschitz_rate_is_the_one_trained_with(every, place):
     lipschitz = keras_lr.LipschitzLR()
@@ -266,7 +274,7 @@ def test_lipschitz_rate_is_the_one_trained_with(every, place):
     assert len(set(rates)) == 3
 
 
-@each_entry
+@mostly_batches
 def test_rate_that_another_callback_sets_at_the_end_is_of_the_next_epoch(every):
     def set_next(epoch, logs):
         model.optimizer.learning_rate = 0.25
@@ -317,7 +325,7 @@ def test_tensorboard_behind_it_has_the_effective_rate(tmp_path):
     assert found["epoch_learning_rate"] == [(0, 0.5), (1, 0.5), (2, 0.5)]
 
 
-@each_entry
+@mostly_batches
 def test_csv_file_and_data_frame_have_a_row_for_each_entry(every, tmp_path):
     recorder, _ = record(scheduled(), every)
     recorder.to_csv(tmp_path / "rates.csv")
@@ -348,7 +356,7 @@ def test_progress_bar_shows_the_rate(capsys):
     assert "learning_rate: 0.1250" in capsys.readouterr().out
 
 
-@each_entry
+@mostly_batches
 def test_refit_starts_anew(every):
     model = scheduled()
     recorder, _ = record(model, every)
@@ -360,7 +368,7 @@ def test_refit_starts_anew(every):
     assert recorder.history.get("batch", [18])[-1] == 18
 
 
-@each_entry
+@mostly_batches
 def test_fit_from_a_later_epoch_continues(every):
     model = scheduled()
     recorder, _ = record(model, every, epochs=2)
@@ -369,7 +377,7 @@ def test_fit_from_a_later_epoch_continues(every):
     assert recorder.history == expected.history
 
 
-@each_entry
+@mostly_batches
 def test_resume_from_a_backup_equals_the_rest_of_the_run(every, tmp_path):
     def backup():
         return keras.callbacks.BackupAndRestore(tmp_path / "backup")
@@ -401,6 +409,7 @@ class CopyInMidFit(keras.callbacks.Callback):
         self.copies.append(copy.deepcopy(self.callback))
 
 
+@pytest.mark.slow
 def test_copies_are_independent_also_in_mid_fit():
     recorder = LearningRateRecorder()
     copier = CopyInMidFit(recorder)

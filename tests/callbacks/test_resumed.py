@@ -83,8 +83,12 @@ class Training:
             fit(self.model, [Kill(epoch, batch), *self.callbacks], EPOCHS)
 
 
-@pytest.mark.parametrize("is_first", [True, False], ids=["first", "last"])
-@pytest.mark.parametrize("steps", [18, 20])
+@pytest.mark.parametrize(
+    "is_first",
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["first", "last"],
+)
+@pytest.mark.parametrize("steps", [18, pytest.param(20, marks=pytest.mark.slow)])
 def test_backup_in_mid_epoch_resumes_at_the_rate_before_annealing(
     steps, is_first, tmp_path
 ):
@@ -105,7 +109,9 @@ def test_backup_in_mid_epoch_does_not_get_the_state_of_another_moment(tmp_path):
     assert resumed.backup.first == pytest.approx(killed.backup.saved, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("LipschitzLR", marks=pytest.mark.slow), "LearningRateWalk"]
+)
 def test_kill_between_the_two_backups_loses_nothing(kind, tmp_path):
     """The state of the epoch is written, the weights' backup is of the one before."""
     whole = Training(tmp_path / "whole", kind)

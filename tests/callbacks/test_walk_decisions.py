@@ -51,7 +51,7 @@ OPTIMIZERS = {
     "lion": lambda: optimizers.Lion(0.03125),
     "clipped": lambda: optimizers.Adam(0.125, global_clipnorm=0.05),
 }
-FAST = [("plain", "momentum"), ("noise_and_norm", "sgd")]
+FAST = [("noise_and_norm", "sgd")]
 CASES = [("plain", name) for name in OPTIMIZERS]
 CASES += [("l2", "adam"), ("batch_norm", "momentum"), ("dropout", "adam")]
 CASES += [("noise_and_norm", "sgd")]
@@ -183,6 +183,7 @@ def test_decisions_on_a_parabola_are_those_by_hand():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.78125, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_every_third_step_decides_alone():
     case = "plain", "momentum"
     model, walk = walked(case, 1.5, every=3, probe="loss")
@@ -199,7 +200,7 @@ def test_every_third_step_decides_alone():
     ("name", "probe", "memory"),
     [
         ("momentum", "slope", 0.5),
-        ("adam", "loss", 0.9),
+        pytest.param("adam", "loss", 0.9, marks=pytest.mark.slow),
         pytest.param("sgd", "slope", 0.0, marks=pytest.mark.slow),
         pytest.param("adam", "slope", 0.9, marks=pytest.mark.slow),
     ],
@@ -270,7 +271,10 @@ def test_slope_is_the_derivative_of_the_loss_after_the_step(case):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-@pytest.mark.parametrize(("name", "smoothing"), [("plain", 0.5), ("half_used", 0.0)])
+@pytest.mark.parametrize(
+    ("name", "smoothing"),
+    [pytest.param("plain", 0.5, marks=pytest.mark.slow), ("half_used", 0.0)],
+)
 def test_slope_of_gradient_descent_is_that_of_any_optimizer(
     monkeypatch, name, smoothing
 ):

@@ -77,6 +77,7 @@ def test_batches_of_policies_are_new_in_each_epoch_and_equal_at_a_seed(fits):
     assert runs[0] != runs[number]
 
 
+@pytest.mark.slow
 def test_run_again_has_the_same_batches(fits):
     settings = RunSettings(EPOCHS, BATCH)
     for seed in (3, 3, 4):
@@ -85,7 +86,8 @@ def test_run_again_has_the_same_batches(fits):
 
 
 @pytest.mark.parametrize(
-    "tuner", ["Zooming", pytest.param("BLiE", marks=pytest.mark.slow)]
+    "tuner",
+    [pytest.param(each, marks=pytest.mark.slow) for each in ("Zooming", "BLiE")],
 )
 def test_trials_of_a_search_have_new_batches_in_each_epoch(fits, tuner):
     import keras_lr

@@ -98,6 +98,7 @@ def test_finished_comparison_trains_nothing_again(finished):
     assert build_model.calls == 0
 
 
+@pytest.mark.slow
 def test_failed_runs_are_tried_again(tmp_path):
     compare([bomb(RuntimeError("once"), "same")], directory=tmp_path)
     (row,) = compare([Policy("same")], directory=tmp_path).table
@@ -136,6 +137,7 @@ def test_records_of_another_model_are_refused(finished):
         compare([FAST], build_model, directory=finished)
 
 
+@pytest.mark.slow
 def test_name_of_sixty_four_byte_letters_is_a_file(tmp_path):
     policy = Policy(60 * "\U0001d4ea", 0.125)
     compare([policy], directory=tmp_path, seeds=1)
@@ -144,11 +146,13 @@ def test_name_of_sixty_four_byte_letters_is_a_file(tmp_path):
     assert build_model.calls == 0
 
 
+@pytest.mark.slow
 def test_seeds_may_be_numbers_of_numpy():
     result = compare([FAST], seeds=np.int64(2), epochs=1)
     assert [record.seed for record in result.records] == [0, 1]
 
 
+@pytest.mark.slow
 def test_policy_with_other_arguments_is_trained_anew(tmp_path):
     compare(["walk"], directory=tmp_path, seeds=1)
     build_model = problem.Counting(problem.build_model)

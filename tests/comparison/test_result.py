@@ -60,7 +60,16 @@ def test_table_is_printed_with_and_without_rich(result, capsys, monkeypatch):
 ODD = ("[/b]", "[red]", r"$\frac$", r"\$x$", "$", "{x}", "%s")
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Markup of Rich, and of matplotlib.
+        pytest.param(
+            name, marks=[] if name in ("[/b]", r"$\frac$") else [pytest.mark.slow]
+        )
+        for name in ODD
+    ],
+)
 def test_name_of_a_policy_is_text_in_table_and_pictures(name, tmp_path, capsys):
     odd = ComparisonResult(
         [

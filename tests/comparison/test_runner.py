@@ -110,6 +110,7 @@ def test_rate_of_an_optimizer_that_finds_its_own_is_the_effective_one():
     assert effective_rates() == (expected, None)
 
 
+@pytest.mark.slow
 def test_effective_rate_comes_before_a_logged_multiple():
     def log_the_multiple():
         return [keras.callbacks.ReduceLROnPlateau("loss", patience=9)]

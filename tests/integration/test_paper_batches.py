@@ -67,6 +67,7 @@ def section5(scripts, monkeypatch):
 
 
 @pytest.mark.usefixtures("section5")
+@pytest.mark.slow
 def test_section_5_has_new_batches_in_each_epoch(scripts, fits, monkeypatch):
     online = scripts("marthe_section5")
     # Keras's epochs are not those of the data here.

@@ -39,14 +39,23 @@ DECAYS = {
     AUTO_ADAM: [{"beta_1": 0.0}, {"beta_1": 0.75, "beta_2": 0.99, "epsilon": 1e-3}],
 }
 OPTIONS = [
-    (algorithm, options)
+    pytest.param(
+        algorithm,
+        options,
+        # By default the usual one, and the one with all that differs from it.
+        marks=() if options in ({}, DECAYS[algorithm][-1]) else pytest.mark.slow,
+    )
     for algorithm in ALGORITHMS
     for options in ({}, *DECAYS[algorithm], {"weight_decay": 0.0625})
 ]
 PAPERS_OPTIONS = [
     *OPTIONS,
     *(
-        (algorithm, options)
+        pytest.param(
+            algorithm,
+            options,
+            marks=() if options == CORRECTED | STARTS[algorithm] else pytest.mark.slow,
+        )
         for algorithm in ALGORITHMS
         for options in (
             CORRECTED,

@@ -60,7 +60,7 @@ def plain_loss(schedule, seed=0):
 CLOSE = {"rel": 1e-5}
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_objective_is_the_loss_of_a_plain_training_by_the_schedule(every):
     result = optimize(**FIXED, every=every)
     assert result.schedule.steps_per_value == every
@@ -88,6 +88,7 @@ def test_first_outer_step_descends_along_the_differences_of_plain_trainings():
     np.testing.assert_allclose(moved, -(2.0**-5) * np.array(slopes), rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_forward_mode_finds_the_same_as_reverse_mode():
     reverse, forward = (optimize(mode=mode, every=4) for mode in ("reverse", "forward"))
     np.testing.assert_allclose(
@@ -107,6 +108,7 @@ def test_memory_limit_that_is_too_low_is_refused_with_what_is_needed():
         optimize(memory_limit=1000)
 
 
+@pytest.mark.slow
 def test_same_seed_is_the_same_search_and_another_seed_another():
     first, same, other = (optimize(seed=seed) for seed in (1, 1, 2))
     assert first.schedule.values == same.schedule.values
@@ -114,6 +116,7 @@ def test_same_seed_is_the_same_search_and_another_seed_another():
     assert first.objective != other.objective
 
 
+@pytest.mark.slow
 def test_redrawn_weights_are_others_in_each_training():
     still = {"optimizer": optimizers.SGD(1e-30), "minibatches": "fixed"}
     kept = optimize(initial_weights="kept", **still).history["objective"]
@@ -127,7 +130,9 @@ def test_redrawn_batches_are_others_in_each_training():
     assert len(set(optimize(**still).history["objective"])) == 3
 
 
-@pytest.mark.parametrize("form", ["dataset", "PyDataset"])
+@pytest.mark.parametrize(
+    "form", ["dataset", pytest.param("PyDataset", marks=pytest.mark.slow)]
+)
 def test_batches_that_are_given_are_taken_in_their_order(form):
     x, y = data()
     rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)

@@ -20,7 +20,15 @@ def first_loss():
     return compiled().evaluate(x[:BATCH], y[:BATCH], verbose=0)[0]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 6])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        1,
+        pytest.param(2, marks=pytest.mark.slow),
+        4,
+        pytest.param(6, marks=pytest.mark.slow),
+    ],
+)
 def test_initial_loss_is_that_of_the_first_batch_before_any_update(steps):
     watch = LossWatch()
     model = compiled(optimizer=keras.optimizers.SGD(1.0), steps_per_execution=steps)
@@ -29,6 +37,7 @@ def test_initial_loss_is_that_of_the_first_batch_before_any_update(steps):
     assert watch.initial == pytest.approx(first_loss(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_initial_loss_is_right_with_replicas(two_replicas):
     with two_replicas.scope():
         model = compiled(optimizer=keras.optimizers.SGD(1.0))

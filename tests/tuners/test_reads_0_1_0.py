@@ -7,7 +7,14 @@ import pytest
 
 from tests.data.v0_1_0 import write_searches
 
-pytestmark = pytest.mark.parametrize("name", list(write_searches.TUNERS))
+# `Zooming` is searched with in test_tuner.py.
+pytestmark = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "zooming" else [])
+        for name in write_searches.TUNERS
+    ],
+)
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def test_score_is_that_of_a_training_with_the_seed_of_the_trial(searched):
     assert min(history.history["val_loss"]) == trial.score
 
 
+@pytest.mark.slow
 def test_rates_that_blow_up_or_stand_still_are_flagged_and_stopped(tmp_path):
     """At 1e-5 nothing moves in 16 steps; 0.3 learns; 56 is far too high.
 
@@ -164,6 +165,7 @@ def test_all_checkpoints_give_the_models_back_best_first(searched):
     assert [loss_of(model) for model in models] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_best_checkpoint_is_the_only_one_that_is_kept(tmp_path):
     tuner = search(tmp_path, checkpoint="best", max_trials=4)
     best = tuner.oracle.get_best_trials()[0]
@@ -210,7 +212,16 @@ def test_weights_are_those_of_the_best_epoch_and_the_training_is_not_disturbed(
     assert loss_of(tuner.get_best_models()[0]) == pytest.approx(best, rel=1e-5)
 
 
-@pytest.mark.parametrize("result", ["dictionary", "number", "list"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        "number",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("dictionary", "list")
+        ),
+    ],
+)
 def test_hypermodel_may_return_what_kerastuner_takes(tmp_path, result):
     class Model(keras_tuner.HyperModel):
         def build(self, hp):
@@ -339,6 +350,7 @@ def test_user_callbacks_are_copied_for_each_trial(tmp_path):
     assert counter.epochs == 0
 
 
+@pytest.mark.slow
 def test_search_says_what_it_found(tmp_path, capsys):
     search(tmp_path, max_trials=1, fit={"verbose": 1})
     assert "Recommended learning rate: 1 (val_loss " in capsys.readouterr().out
@@ -351,6 +363,7 @@ def test_results_show_the_rate_and_nothing_that_was_not_searched(searched, capsy
     assert "zooming" not in printed
 
 
+@pytest.mark.slow
 def test_silent_search_prints_nothing(tmp_path, capsys):
     search(tmp_path, max_trials=1)
     assert capsys.readouterr().out == ""

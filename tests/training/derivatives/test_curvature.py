@@ -172,7 +172,7 @@ def first(data, rows):
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @every_model
-@pytest.mark.parametrize("size", [None, 0.45])
+@pytest.mark.parametrize("size", [pytest.param(None, marks=pytest.mark.slow), 0.45])
 def test_product_is_the_derivative_of_the_gradient(name, size):
     model, data = model_of(name), batch(name)
     (vector,) = directions = vectors(model.trainable_variables)
@@ -412,8 +412,12 @@ def with_state():
     return keras.Model(inputs, layers.Dense(CLASSES, "softmax")(hidden))
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-@pytest.mark.parametrize("make", [with_fixed_batch, with_state])
+@pytest.mark.parametrize(
+    "is_known", [pytest.param(True, marks=pytest.mark.slow), False]
+)
+@pytest.mark.parametrize(
+    "make", [with_fixed_batch, pytest.param(with_state, marks=pytest.mark.slow)]
+)
 def test_model_that_takes_no_part_has_the_curvature_of_the_whole(make, is_known):
     model, data = make(), batch()
     model.compile("sgd", loss="sparse_categorical_crossentropy")

@@ -93,6 +93,7 @@ def test_squared_constant_leaves_out_the_product_with_the_weight_term():
     assert optimizer.effective_learning_rate == pytest.approx(rate, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_optimizer_within_a_loss_scale_is_fed():
     keras.config.set_dtype_policy("mixed_float16")
     lipschitz = keras_lr.LipschitzLR(bound="paper", update="epoch", anneal=0.0)
@@ -101,6 +102,7 @@ def test_optimizer_within_a_loss_scale_is_fed():
     assert optimizer.lipschitz_constant == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_replicas_are_fed_alike(two_replicas):
     alone, _ = train(keras_lr.LipschitzLR(anneal=0.0))
     with two_replicas.scope():

@@ -72,10 +72,11 @@ OPTIMIZERS = {
     "scaled": lambda: optimizers.SGD(0.25, loss_scale_factor=8.0),
 }
 CASES = [
-    *(("plain", each) for each in ("sgd", "momentum", "adam")),
+    ("plain", "momentum"),
     ("batch_norm", "adam"),
 ]
 SLOW = [
+    *(("plain", each) for each in ("sgd", "adam")),
     *(("plain", each) for each in ("nesterov", "adamw", "nadam", "rmsprop")),
     *(("plain", each) for each in ("clipped", "scaled")),
     *(("batch_norm", each) for each in ("sgd", "momentum")),
@@ -168,7 +169,13 @@ def test_every_slope_is_the_difference_of_plain_trainings(case):
     assert loss == pytest.approx(trained.go_on(0, trained.rates), rel=1e-13)
 
 
-MODES = [("plain", "sgd"), ("plain", "adam"), ("batch_norm", "momentum")]
+MODES = [
+    *(
+        pytest.param(("plain", each), marks=pytest.mark.slow)
+        for each in ("sgd", "adam")
+    ),
+    ("batch_norm", "momentum"),
+]
 
 
 @pytest.mark.parametrize("case", MODES, ids="-".join)
