@@ -102,21 +102,23 @@ def mean_and_interval(scores: Scores) -> tuple[float, float, float]:
         by_problem[problem].append(list(by_seed.values()))
     groups = list(by_problem.values())
     rng = np.random.default_rng(0)
-    means = [
-        fmean(
-            _drawn(groups[index], rng)
-            for index in rng.integers(0, len(groups), len(groups))
-        )
-        for _ in range(DRAWS)
-    ]
+    drawn = rng.integers(0, len(groups), (DRAWS, len(groups)))
+    values = np.empty(drawn.shape)
+    for index, cases in enumerate(groups):
+        is_it = drawn == index
+        values[is_it] = _drawn(cases, int(is_it.sum()), rng)
+    means = values.mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     mean = fmean(fmean(map(fmean, cases)) for cases in groups)
     return mean, float(low), float(high)
 
 
-def _drawn(cases: Sequence[Sequence[float]], rng: np.random.Generator) -> float:
-    """Return the mean of a problem with seeds drawn anew in each of its cases."""
-    return fmean(fmean(rng.choice(each, len(each))) for each in cases)
+def _drawn(
+    cases: Sequence[Sequence[float]], number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return so many means of a problem, with seeds drawn anew in each of its cases."""
+    means = [rng.choice(each, (number, len(each))).mean(axis=1) for each in cases]
+    return np.mean(means, axis=0)
 
 
 def summary_table(final: Table, area: Table) -> list[list[str]]:
