@@ -107,7 +107,6 @@ def test_problem_counts_once_however_many_optimizers_it_has(tables):
     assert (mean, low, high) == (5, 2, 8)
 
 
-@pytest.mark.slow
 def test_page_has_no_table_of_methods_before_there_is_one(tables, csv_of):
     text = tables.page_tables(csv_of(COSINE))
     assert text.startswith("Seeds: 0.\n")
