@@ -234,7 +234,7 @@ def test_low_precision_follows_float32(make, policy):
     np.testing.assert_allclose(history.history["learning_rate"], reference, rtol=0.1)
 
 
-@only_marthe
+@most_callbacks
 def test_two_replicas_equal_one_device_at_the_same_global_batch(make, two_replicas):
     x, y = small_problem.data()
     even = {"x": x[:20], "y": y[:20], "batch_size": 4, "shuffle": False}
@@ -465,7 +465,7 @@ def test_multi_optimizer_logs_a_rate_for_each(make):
 
 
 @needs_multi_optimizer
-@callbacks("MARTHE", "PolyakStepSize", of=STEPPING | OWN_RULE)
+@callbacks("MARTHE", of=STEPPING | OWN_RULE)
 def test_multi_optimizer_has_no_one_rate_to_tune(make):
     with pytest.raises(ValueError, match=r"one optimizer.*<MultiOptimizer> of 2"):
         train(make, optimizer=multi_optimizer())

@@ -101,6 +101,7 @@ def norm_of_dead_units():
     return model
 
 
+@pytest.mark.slow
 def test_norm_of_dead_units_leaves_all_hypergradients_finite():
     model, rng = norm_of_dead_units(), np.random.default_rng(0)
     x, y = rng.normal(size=(64, 3)), rng.normal(size=(64, 1))

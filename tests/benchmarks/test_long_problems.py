@@ -9,6 +9,7 @@ def long_problems(long_script):
     return long_script("long_problems")
 
 
+@pytest.mark.slow
 def test_trainings_have_real_length(long_problems):
     for problem in long_problems.EMBEDDED:
         assert 3000 <= problem.steps <= 20000, problem.name

@@ -110,6 +110,7 @@ def test_baseline_without_a_rate_has_the_default_of_its_optimizer(
     assert record.learning_rates == pytest.approx([rate] * EPOCHS, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_of_baselines_methods_and_failures_have_the_same_columns(
     run_long, tiny, long_script, tmp_path
 ):

@@ -29,7 +29,13 @@ SETTERS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LearningRateScheduler",
+        pytest.param("ReduceLROnPlateau", marks=pytest.mark.slow),
+    ],
+)
 def test_callback_that_sets_the_rate_too_is_noticed_at_the_start(name):
     message = rf"^`LipschitzLR` sets .* no other .* `LipschitzLR` and {name}: "
     with pytest.warns(UserWarning, match=message) as caught:

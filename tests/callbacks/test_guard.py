@@ -157,6 +157,7 @@ def test_nan_everywhere_is_said_once_and_leaves_the_model(kind):
         np.testing.assert_array_equal(weight, value)
 
 
+@pytest.mark.slow
 @GUARDED
 def test_first_batches_without_weight_do_not_end_a_training(kind):
     """Their loss is 0, which any other loss is above."""

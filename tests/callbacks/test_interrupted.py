@@ -85,6 +85,7 @@ def rate_of(model):
     return _keras.get_learning_rates(model.optimizer)["learning_rate"]
 
 
+@pytest.mark.slow
 @AUTOMATIC
 def test_step_that_is_interrupted_leaves_the_rate_without_annealing(make, part):
     annealed, expected = rates_of_stopped(make)

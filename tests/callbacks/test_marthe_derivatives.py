@@ -300,6 +300,7 @@ def test_weight_decay_alone_moves_weights_without_gradients():
     )
 
 
+@pytest.mark.slow
 def test_weights_without_gradients_have_no_tangent_in_adam():
     tangent = run(("dead", "adam")).tangent.weights[0]
     assert not without_gradient(tangent).any()
@@ -311,7 +312,7 @@ def test_weights_without_gradients_have_no_tangent_in_adam():
         ("plain", "momentum"),
         pytest.param(("plain", "adamw"), marks=pytest.mark.slow),
         pytest.param(("l2", "sgd"), marks=pytest.mark.slow),
-        ("dropout", "adam"),
+        pytest.param(("dropout", "adam"), marks=pytest.mark.slow),
     ],
     ids="-".join,
 )

@@ -249,7 +249,7 @@ def with_data(labels=VALIDATION[1]):
             True,
             marks=pytest.mark.slow,
         ),
-        (with_data, with_data, False),
+        pytest.param(with_data, with_data, False, marks=pytest.mark.slow),
         pytest.param(
             lambda: keras_lr.MARTHE(discount=1.0),
             keras_lr.RTHO,

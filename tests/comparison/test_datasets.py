@@ -22,7 +22,7 @@ def save(tmp_path):
         ("breast_cancer", 569, 30, 2),
         ("digits", 1797, 64, 10),
         ("iris", 150, 4, 3),
-        ("mnist5k", 5000, 784, 10),
+        pytest.param("mnist5k", 5000, 784, 10, marks=pytest.mark.slow),
     ],
 )
 def test_embedded_data_have_their_known_sizes(name, rows, features, classes):

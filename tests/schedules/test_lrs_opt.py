@@ -96,6 +96,7 @@ def test_forward_mode_finds_the_same_as_reverse_mode():
     )
 
 
+@pytest.mark.slow
 def test_memory_limit_changes_nothing_but_the_memory():
     plain = optimize()
     # Weights of 5 x 7 + 7 + 7 x 3 + 3, a count; five states for eight steps.
@@ -155,6 +156,7 @@ def test_model_that_is_built_by_its_first_batch_can_be_optimized():
     assert optimize(subclassed, outer_steps=2).objective > 0
 
 
+@pytest.mark.slow
 def test_search_that_goes_on_with_more_steps_is_the_one_without_a_stop(tmp_path):
     whole = optimize(outer_steps=4)
     optimize(outer_steps=2, backup_dir=tmp_path)

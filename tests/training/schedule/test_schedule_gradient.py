@@ -198,6 +198,7 @@ def test_forward_mode_is_reverse_mode(case):
     np.testing.assert_allclose(forward, slopes, rtol=0, atol=ORDER * abs(slopes).max())
 
 
+@pytest.mark.slow
 def test_forward_mode_by_groups_of_steps_sums_their_slopes():
     trained = Trained("plain", "adam")
     _, slopes = trained.reverse()
