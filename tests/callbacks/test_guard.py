@@ -125,6 +125,7 @@ def test_nan_in_the_inputs_is_said_once_and_costs_one_step(kind):
     assert callback.history["loss"][-1] < 1.0
 
 
+@pytest.mark.slow
 @GUARDED
 def test_nan_in_each_epoch_is_no_matter_of_the_rate(kind):
     keras.utils.set_random_seed(0)

@@ -128,6 +128,7 @@ def test_statistics_equal_brute_force_in_low_precision(policy, rtol, bound):
     assert_equals_brute_force(callback, model, 3000 * x, bound, rtol)
 
 
+@pytest.mark.slow
 @both_bounds_slowly
 def test_statistics_on_two_replicas_equal_brute_force(two_replicas, bound):
     x, y = small_problem.data()
@@ -366,6 +367,7 @@ def test_forward_pass_measures_before_each_epoch():
     assert history.history["learning_rate"][0] == pytest.approx(0.5 / constant, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

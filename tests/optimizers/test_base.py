@@ -25,6 +25,10 @@ def name_of(value):
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=name_of)
 every_ratio = pytest.mark.parametrize("algorithm", RATIOS, ids=name_of)
 every_variant = pytest.mark.parametrize("variant", ["paper", "supremum"])
+# Where both share the code, the default stands for them.
+mostly_default = pytest.mark.parametrize(
+    "variant", [pytest.param("paper", marks=pytest.mark.slow), "supremum"]
+)
 
 CORRECTED = {"bias_correction": True}
 # Keras's initializers hold their number in float32: powers of two.
@@ -83,7 +87,7 @@ def test_default_variant_is_its_reference(algorithm, options):
 
 
 @every_algorithm
-@every_variant
+@mostly_default
 def test_schedule_multiplies_the_rate(algorithm, variant):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay(*golden.SCHEDULE)
     golden.assert_equal_steps(
@@ -182,9 +186,15 @@ def test_square_of_a_given_constant_is_spread_over_the_weights_by_default(
 
 
 @every_algorithm
-@every_variant
+@mostly_default
 @pytest.mark.parametrize(
-    "constant", [math.nan, math.inf, 0.0, golden.OVERFLOWS_SQUARED]
+    "constant",
+    [
+        math.nan,
+        pytest.param(math.inf, marks=pytest.mark.slow),
+        pytest.param(0.0, marks=pytest.mark.slow),
+        golden.OVERFLOWS_SQUARED,
+    ],
 )
 def test_given_constant_that_says_nothing_is_left_out(algorithm, variant, constant):
     nothing, usable = (constant, 0.0), (2.0, 0.5)
@@ -195,9 +205,16 @@ def test_given_constant_that_says_nothing_is_left_out(algorithm, variant, consta
 
 
 @every_algorithm
-@every_variant
+@mostly_default
 @pytest.mark.parametrize("place", [0, 6])
-@pytest.mark.parametrize("bad", [math.nan, -math.inf, golden.OVERFLOWS_SQUARED])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        math.nan,
+        pytest.param(-math.inf, marks=pytest.mark.slow),
+        golden.OVERFLOWS_SQUARED,
+    ],
+)
 def test_step_that_is_not_finite_is_left_out(algorithm, variant, bad, place):
     arguments = {"variant": variant, "weight_decay": 0.0625}
     golden.assert_leaves_out(algorithm, bad, place=place, **arguments)

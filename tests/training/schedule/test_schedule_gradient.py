@@ -189,6 +189,7 @@ def test_checkpoints_change_nothing(case):
         np.testing.assert_array_equal(other, slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODES, ids="-".join)
 def test_forward_mode_is_reverse_mode(case):
     trained = Trained(*case)
