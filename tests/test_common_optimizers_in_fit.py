@@ -58,6 +58,7 @@ def expected(case):
     return tuple(result(train(case)))
 
 
+@pytest.mark.slow
 @every_default
 def test_eager_training_equals_the_traced_one(case):
     assert_same(result(train(case, run_eagerly=True)), expected(case), **CLOSE)

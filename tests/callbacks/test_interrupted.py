@@ -105,6 +105,7 @@ def test_validation_that_is_interrupted_leaves_the_rate_without_annealing():
     assert annealed == pytest.approx(rate / 24 / 0.5, rel=1e-5)
 
 
+@pytest.mark.slow
 @AUTOMATIC
 @pytest.mark.parametrize(
     "refit", ["plain", pytest.param("ours", marks=pytest.mark.slow)]

@@ -721,6 +721,7 @@ def test_tangents_are_in_float32_and_right_in_half_precision():
     assert hypergradients("mixed_float16") == expected
 
 
+@pytest.mark.slow
 def test_plain_fit_afterwards_takes_the_momentum_that_was_tuned():
     """Keras's step has it as a number in its trace."""
     model = regression(SGD(RATE, momentum=0.5))

@@ -239,6 +239,7 @@ def with_data(labels=VALIDATION[1]):
     return keras_lr.MARTHE((VALIDATION[0], labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "is_traced"),
     [

@@ -112,6 +112,7 @@ def assert_equal(model, other):
         np.testing.assert_allclose(a.numpy(), b.numpy(), **ROUNDING)
 
 
+@pytest.mark.slow
 @each_case
 def test_decisions_are_those_of_two_real_steps(case):
     model, walk = walked(case, 1.25, every=1, probe="loss")

@@ -160,6 +160,7 @@ def test_policy_with_other_arguments_is_trained_anew(tmp_path):
     assert build_model.calls == 1
 
 
+@pytest.mark.slow
 def test_progress_is_a_line_a_run_and_silence_is_silent(capsys):
     compare([FAST], seeds=1)
     assert capsys.readouterr().out == ""
@@ -182,6 +183,7 @@ def test_defaults_are_the_usual_policies_and_a_grid_of_nine_rates():
     ]
 
 
+@pytest.mark.slow
 def test_policy_may_bring_its_own_optimizer():
     # Without momentum, the paper's AdaMo takes steps of length 1: from 0 to 1 to 2.
     policy = adamo(variant="paper", momentum=0.0)

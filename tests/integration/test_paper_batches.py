@@ -107,6 +107,7 @@ def test_walk_has_the_batches_of_its_source(scripts, fits, monkeypatch):
         assert epochs_of(fit) == [tuple(range(ROWS))] * EPOCHS
 
 
+@pytest.mark.slow
 def test_student_of_a_teacher_has_whole_batches(scripts, fits, monkeypatch):
     tasks = scripts("zooming_tasks")
     x, y = rows(10)

@@ -240,6 +240,7 @@ def test_hypermodel_may_return_what_kerastuner_takes(tmp_path, result):
     assert tuner.has_checkpoint("0")
 
 
+@pytest.mark.slow
 def test_learning_rate_under_a_condition_is_searched(tmp_path):
     def conditional(hp):
         name = hp.Fixed("optimizer", "sgd")
@@ -338,6 +339,7 @@ def test_objective_that_no_training_has_ends_the_search_at_the_first_one(
     assert len(list(tmp_path.glob("*/trial_*"))) == 1
 
 
+@pytest.mark.slow
 def test_user_callbacks_are_copied_for_each_trial(tmp_path):
     class Counter(keras.callbacks.Callback):
         epochs = 0

@@ -182,6 +182,7 @@ def derivatives(model, batch):
     return [*back.weights, *ahead.weights]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_step_through_bilinear_resizing_has_the_derivatives_of_its_matrix():
     model = enlarging(layers.UpSampling2D(2, interpolation="bilinear"))
