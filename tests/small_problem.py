@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 SAMPLES, FEATURES, CLASSES, BATCH = 22, 5, 3, 4
@@ -84,6 +85,18 @@ FORMS = {
     each.__name__: each
     for each in (sequential, deferred, functional, nested, subclassed)
 }
+every_form = pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            form,
+            id=name,
+            # Made late, and called in another order than made.
+            marks=() if name in ("deferred", "subclassed") else pytest.mark.slow,
+        )
+        for name, form in FORMS.items()
+    ],
+)
 
 
 def compiled(form=sequential, optimizer=None, **kwargs):

@@ -141,18 +141,7 @@ def assert_left_alone(model):
 
 
 @most_callbacks
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(
-            form,
-            id=name,
-            # Made late, and called in another order than made.
-            marks=() if name in ("deferred", "subclassed") else pytest.mark.slow,
-        )
-        for name, form in small_problem.FORMS.items()
-    ],
-)
+@small_problem.every_form
 def test_every_model_form_trains_alike(make, form):
     assert_same_training(train(make, form), usual(make))
 

@@ -59,17 +59,7 @@ both_bounds_slowly = pytest.mark.parametrize(
 
 
 @both_bounds_slowly
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(
-            form,
-            id=name,
-            marks=() if name in ("deferred", "subclassed") else pytest.mark.slow,
-        )
-        for name, form in small_problem.FORMS.items()
-    ],
-)
+@small_problem.every_form
 def test_statistics_equal_brute_force_in_every_model_form(form, bound):
     model, callback = compiled(form), LipschitzLR(bound=bound, **FROZEN)
     fit(model, [callback], epochs=2)
