@@ -69,6 +69,25 @@ def test_method_is_run_from_the_rate_of_keras_on_the_selected_half(long_plan):
     assert {run.learning_rate for run in planned} == {""}
 
 
+def test_starts_are_multiples_of_the_rate_of_keras_for_methods_only(long_plan):
+    arguments = (
+        "--problems",
+        "residual_decay",
+        "--seeds",
+        "0",
+        "--starts",
+        "0.1",
+        "10",
+    )
+    planned = runs(long_plan, *arguments, "--policies", "marthe", "default")
+    assert [(run.policy, run.learning_rate) for run in planned] == [
+        ("marthe", ""),
+        ("marthe", "0.0001"),
+        ("marthe", "0.01"),
+        ("default", ""),
+    ]
+
+
 def test_optimizer_takes_the_place_of_its_kind_only(long_plan):
     adam = runs(long_plan, "--policies", "auto_adam", "--seeds", "0")
     momentum = runs(long_plan, "--policies", "adamo:momentum=0.8", "--seeds", "0")

@@ -151,3 +151,22 @@ def test_training_losses_are_compared_with_the_lowest_cosine_of_all(tables, csv_
         ["dropout_mnist", "momentum", "choose", "0.5", "0.4"],
         ["", "", "", "below: 1/2", ""],
     ]
+
+
+def test_starts_are_compared_with_the_same_seeds_from_the_rate_of_keras(tables, csv_of):
+    methods = """
+    gru_mnist,adam,marthe,,0,91,0,175,,81
+    gru_mnist,adam,marthe,,1,93,0,175,,81
+    gru_mnist,adam,marthe,0.0001,0,90.5,0,175,,81
+    gru_mnist,adam,marthe,0.1,0,92,0,175,,81
+    gru_mnist,adam,marthe,0.1,1,93.5,0,175,,81
+    dropout_mnist,momentum,marthe,,0,80,0,175,,78
+    dropout_mnist,momentum,marthe,0.1,0,79,0,175,,78
+    dropout_mnist,momentum,walk,,0,79,0,175,,78
+    """
+    assert tables.starts_table(tables.read(csv_of(COSINE, methods))) == [
+        ["problem", "optimizer", "method", "0.1 times", "10 times", "100 times"],
+        ["gru_mnist", "adam", "`marthe`", "-0.5", "", "+0.8"],
+        ["dropout_mnist", "momentum", "`marthe`", "", "-1.0", ""],
+        ["mean", "", "", "-0.5", "-1.0", "+0.8"],
+    ]

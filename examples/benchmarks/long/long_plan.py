@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from long_policies import GRIDS, METHODS, SHAPES, WITH_DEFAULT, is_meant_for
-from long_problems import OPTIMIZERS, problems
+from long_problems import OPTIMIZERS, keras_rate, problems
 from plan import Run, rate_texts
 from policies import make_policy
 from results import RESULTS, Cell, best, read
@@ -44,6 +44,13 @@ def parse(
         action="store_true",
         help="of each grid, the best rate of the runs in the CSV, and its neighbors",
     )
+    parser.add_argument(
+        "--starts",
+        nargs="+",
+        type=float,
+        metavar="FACTOR",
+        help="run methods from so many times Keras's rate, too",
+    )
     parser.add_argument("--data", type=Path, help="file of California housing")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--output", type=Path)
@@ -76,9 +83,12 @@ def plan(selected: argparse.Namespace) -> Iterator[Run]:
             named[problem].optimizers, selected.policies
         ):
             if is_meant_for(policy, problem, optimizer):
-                for rate in rates_of(policy, optimizer, is_quick=selected.quick):
+                rates = rates_of(policy, optimizer, is_quick=selected.quick)
+                if policy not in SHAPES:
+                    rates += starts(optimizer, selected.starts or ())
+                for rate in rates:
                     run = Run(problem, optimizer, policy, rate, seed)
-                    if is_near is None or not rate or is_near(run):
+                    if not (is_near and rate and policy in GRIDS) or is_near(run):
                         yield run
 
 
@@ -116,3 +126,8 @@ def rates_of(policy: str, optimizer: str, *, is_quick: bool) -> list[str]:
     rates = default_rates(OPTIMIZERS[optimizer]())
     # In the quick form the three in the middle, a decade apart.
     return default + rate_texts(rates[2:7:2] if is_quick else rates)
+
+
+def starts(optimizer: str, factors: Sequence[float]) -> list[str]:
+    """Return multiples of Keras's rate as the CSV has them."""
+    return rate_texts([factor * keras_rate(optimizer) for factor in factors])

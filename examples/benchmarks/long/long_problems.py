@@ -39,6 +39,11 @@ FIRST_CLASSES = 6
 PRETRAINING_EPOCHS = 15
 
 
+def keras_rate(optimizer: str) -> float:
+    """Return the learning rate that an optimizer has by default."""
+    return float(OPTIMIZERS[optimizer]().get_config()["learning_rate"])
+
+
 @dataclass(frozen=True)
 class LongProblem:
     """One data set, one model, how long to train it, and with what optimizers.

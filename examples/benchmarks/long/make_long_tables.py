@@ -17,7 +17,7 @@ from statistics import fmean
 import numpy as np
 from long_plan import CSV, HALVES, halves
 from long_policies import GRIDS, SHAPES
-from long_problems import EMBEDDED
+from long_problems import EMBEDDED, keras_rate
 from page import markdown, parser, rewrite, signed
 from ranking import DRAWS, LEVEL, MARGIN
 from results import LOWEST, Case, Cell, Policies, Table, best, read
@@ -178,6 +178,43 @@ def case_table(table: Table) -> list[list[str]]:
     return rows
 
 
+def starts_table(table: Table) -> list[list[str]]:
+    """Return how far a method from other rates ends from itself.
+
+    A difference is that of the final metric from the run at Keras's rate, at the seeds
+    that both have. The last row is the mean of the column.
+    """
+    differences = {
+        (*case, name): by_factor
+        for case, policies in table.items()
+        for name, cells in policies.items()
+        if name not in SHAPES and (by_factor := _from_starts(case[1], cells))
+    }
+    if not differences:
+        return []
+    factors = sorted({factor for each in differences.values() for factor in each})
+    columns = [[d[f] for d in differences.values() if f in d] for f in factors]
+    rows = [["problem", "optimizer", "method", *(f"{f:g} times" for f in factors)]]
+    for (*case, name), by_factor in differences.items():
+        texts = (signed(by_factor[f]) if f in by_factor else "" for f in factors)
+        rows.append([*case, f"`{name}`", *texts])
+    return [*rows, ["mean", "", "", *(signed(fmean(column)) for column in columns)]]
+
+
+def _from_starts(optimizer: str, cells: Sequence[Cell]) -> dict[float, float]:
+    """Return the differences from the cell at Keras's rate, by the factor."""
+    plain = [_by_seed(cell) for cell in cells if cell.rate is None]
+    differences = {}
+    for cell in cells if plain else ():
+        if cell.rate is not None:
+            ours = _by_seed(cell)
+            pairs = [ours[seed] - plain[0][seed] for seed in ours if seed in plain[0]]
+            if pairs:
+                factor = float(f"{cell.rate / keras_rate(optimizer):.3g}")
+                differences[factor] = fmean(pairs)
+    return differences
+
+
 def loss_table(losses: Table) -> list[list[str]]:
     """Return the training loss of each method, and the lowest of all cosines.
 
@@ -247,6 +284,9 @@ def page_tables(path: Path) -> str:
         if rows := case_table(table):
             heading = f"### The long suite: {kind} minus the best cosine, by case"
             parts += [heading, markdown(rows)]
+    if rows := starts_table(final):
+        heading = "### The long suite: from other rates than Keras's"
+        parts += [heading, markdown(rows)]
     if rows := loss_table(read(path, "final_loss")):
         parts += ["### The long suite: training loss of the last epoch", markdown(rows)]
     heading = "### The long suite: baselines"

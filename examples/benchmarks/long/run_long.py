@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from long_plan import parse, plan
 from long_policies import SHAPES, method
-from long_problems import OPTIMIZERS, LongProblem, problems
+from long_problems import LongProblem, keras_rate, problems
 from make_long_tables import quick_table
 from page import markdown
 from plan import Run
@@ -79,7 +79,7 @@ def planned_rates(run: Run, steps: int) -> np.ndarray:
         highest = float(run.learning_rate)
     else:
         name = "schedule_free" if run.policy == "schedule_free" else run.optimizer
-        highest = float(OPTIMIZERS[name]().get_config()["learning_rate"])
+        highest = keras_rate(name)
     return highest * SHAPES[run.policy](steps)
 
 
