@@ -16,7 +16,7 @@ MODULES = sorted(
     for folder in ("benchmarks", "papers")
     for path in (EXAMPLES / folder).rglob("*.py")
 )
-WITHOUT_COMMAND_LINE = ("make_page.py", "marthe_memory.py")
+WITHOUT_COMMAND_LINE = ("make_page.py",)
 SCRIPTS = [
     path
     for path in MODULES
