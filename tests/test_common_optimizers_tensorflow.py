@@ -17,6 +17,7 @@ from tests.every_optimizer import (
     assert_same,
     every_default,
     every_optimizer,
+    every_stored,
     gradients,
     state,
     step,
@@ -133,10 +134,10 @@ def test_embedding_trains_in_mixed_float16(case):
     assert (np.abs(end[:-1] - start[:-1]).max(axis=1) > 1e-3).all()
 
 
-def step_on_replicas(strategy, make_optimizer, of_steps):
+def step_on_replicas(strategy, make_optimizer, of_steps, make_variables=weights):
     """Step in the strategy; the gradients have an axis for the replicas in front."""
     with strategy.scope():
-        variables = weights()
+        variables = make_variables()
         optimizer = make_optimizer()
         optimizer.build(variables)
 
@@ -229,6 +230,31 @@ def test_nan_on_one_replica_leaves_the_step_out_on_both(case, replica, two_repli
     assert_same(values(variables), values(expected))
     assert_same(state(optimizer), state(reference))
     assert_replicas_agree([*variables, *optimizer.variables])
+
+
+def with_scale():
+    """Return weights, and a variable that its gradient overwrites, as in float8."""
+    scale = keras.Variable(1.0, name="scale")
+    scale.overwrite_with_gradient = True
+    return [*weights(), scale]
+
+
+@every_stored
+def test_scale_is_overwritten_and_no_weight(case):
+    actual, expected = with_scale(), weights()
+    of_steps = gradients(2)
+    optimizer, reference = case(weight_decay=0.25), case(weight_decay=0.25)
+    step(optimizer, actual, *([*grads, np.float32(8.0)] for grads in of_steps))
+    step(reference, expected, *of_steps)
+    assert_same(values(actual), [*values(expected), 8.0], **EXACTLY)
+    assert_same(state(optimizer), state(reference), **EXACTLY)
+
+
+@every_default
+def test_replicas_do_not_sum_a_scale(case, two_replicas):
+    of_steps = [[*grads, np.float32([8.0, 8.0])] for grads in on_both(gradients(2))]
+    _, variables = step_on_replicas(two_replicas, case, of_steps, with_scale)
+    assert values(variables)[-1] == 8.0
 
 
 @every_default

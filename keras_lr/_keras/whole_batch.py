@@ -40,8 +40,25 @@ class WholeBatchOptimizer(keras.optimizers.Optimizer):
         self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None
     ) -> None:
         """Update the variables by their gradients."""
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        variables = trainable_variables or getattr(self, "_trainable_variables", ())
+        # Each replica has the new value of these, not a part of a gradient.
+        values = {i for i, each in enumerate(variables) if not self.is_weight(each)}
         dense = [None if grad is None else _dense(grad) for grad in grads]
-        super().apply(self._sum_over_replicas(dense), trainable_variables)
+        sums = self._sum_over_replicas(
+            [None if i in values else grad for i, grad in enumerate(dense)]
+        )
+        grads = [dense[i] if i in values else each for i, each in enumerate(sums)]
+        super().apply(grads, trainable_variables)
+
+    def is_weight(self, variable: Any) -> bool:
+        """Return whether a variable is stepped by its gradient.
+
+        The scales and histories of float8 layers are not: Keras overwrites them with
+        what stands in their gradient's place.
+        """
+        return not self._overwrite_variable_with_gradient(variable)
 
     def variable_index(self, variable: Any) -> int:
         """Return the place of a variable's slots in their lists."""

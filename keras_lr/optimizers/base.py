@@ -169,7 +169,8 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         super().build(variables)
         is_double = any(each.dtype == "float64" for each in variables)
         self._precision = "float64" if is_double else "float32"
-        self._number_of_weights = gradient_norms.number_of_weights(variables)
+        weights = [each for each in variables if self.is_weight(each)]
+        self._number_of_weights = gradient_norms.number_of_weights(weights)
         self._slots = [self.add_optimizer_variables(variables, s) for s in self._SLOTS]
         self._constants = [
             self._scalar(name.removeprefix("initial_"), self._start(name))
