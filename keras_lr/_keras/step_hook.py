@@ -18,8 +18,8 @@ harm: `model.train_step` is replaced only while Keras's training function is mad
 called, and whoever asks the model for that function next (`fit`, `train_on_batch`) gets
 it without them, because an installed hook also watches `make_train_function`, and the
 owners are told then. A callback whose hook was removed during a fit, by another
-callback that calls `train_on_batch`, is not told. It sees that in `is_installed` and
-installs it again.
+callback that calls `train_on_batch` or `compile`, is not told. It sees that in
+`is_installed` and installs it again.
 """
 
 import contextlib
@@ -67,6 +67,10 @@ def install(
             the model is trained again.
     """
     hook = _hook_of(model)
+    if hook is not None and not hook.is_in_place:
+        # Made around the step of the optimizer before `compile`.
+        hook.remove_all()
+        hook = None
     if hook is None:
         hook = _StepHook(model)
         setattr(model, _ATTRIBUTE, hook)
@@ -81,9 +85,9 @@ def remove(model: keras.Model, owner: object) -> None:
 
 
 def is_installed(model: keras.Model, owner: object) -> bool:
-    """Return whether a wrapper of `owner` is in place."""
+    """Return whether a wrapper of `owner` is in place, and no `compile` came since."""
     hook = _hook_of(model)
-    return hook is not None and id(owner) in hook.installed
+    return hook is not None and id(owner) in hook.installed and hook.is_in_place
 
 
 def reusable_wrappers(model: keras.Model) -> list[Wrapper]:
@@ -153,6 +157,11 @@ class _StepHook:
     def wrappers(self) -> list[Wrapper]:
         return [each.wrapper for each in self.installed.values()]
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the model still has the function that was put there."""
+        return self.model.train_function is self.hooked_train_function
+
     def add(self, installed: _Installed) -> None:
         self.installed[id(installed.owner)] = installed
         self._rebuild()
@@ -208,6 +217,10 @@ class _StepHook:
         # callback's `train_on_batch` asks too, in the middle of a fit.
         self._remove([x for x in self._all() if not is_in_a_fit(x.owner)])
         return self.model.make_train_function(force=force)
+
+    def remove_all(self) -> None:
+        """Remove all wrappers, of fits that are not over."""
+        self._remove([])
 
     def _all(self) -> list[_Installed]:
         return [*self.installed.values()]

@@ -15,7 +15,7 @@ from keras_lr._keras import step_hook
 from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
-from keras_lr.training.fit.ingredients import ingredients
+from keras_lr.training.fit.ingredients import ingredients, what_trains
 from keras_lr.training.fit.unfinished import UnfinishedTraining
 
 # Part of the rate that a training starts from below which an automatic rate does not
@@ -128,10 +128,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check the optimizer and the model, and wrap the training step."""
-        owner = type(self).__name__
-        _keras.require_settable_learning_rate(self.model.optimizer, owner)
-        _keras.require_single_optimizer(self.model, owner)
-        _keras.require_known_executions(self.model, owner)
+        self._require_usable_model()
         if self.backup_dir is not None:
             state_file.require_writable(Path(self.backup_dir))
         if not self.history:
@@ -147,6 +144,12 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._unfinished = None
             self._fit = self._fit_to_use() if _keras.is_built(self.model) else None
         self._install()
+
+    def _require_usable_model(self) -> None:
+        owner = type(self).__name__
+        _keras.require_settable_learning_rate(self.model.optimizer, owner)
+        _keras.require_single_optimizer(self.model, owner)
+        _keras.require_known_executions(self.model, owner)
 
     def _look_at_companions(self) -> None:
         """Warn of other callbacks that set the learning rate."""
@@ -192,8 +195,13 @@ class LearningRateCallback(keras.callbacks.Callback):
         for fit in step_hook.reusable_wrappers(self.model):
             if isinstance(fit, Fit) and fit.made_from == made_from:
                 return fit
-        fit = self._make_fit()
+        fit = self._new_fit()
         fit.made_from = made_from
+        return fit
+
+    def _new_fit(self) -> Fit:
+        fit = self._make_fit()
+        fit.trains = what_trains(self.model)
         return fit
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -258,11 +266,35 @@ class LearningRateCallback(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Install the step again if another callback's `train_on_batch` removed it."""
-        if not step_hook.is_installed(self.model, self):
+        """Install the step again if another callback removed it or compiled."""
+        fit, is_installed = self._fit, step_hook.is_installed(self.model, self)
+        # Looked at once in an epoch, and where it decides what is traced.
+        looks = batch == 0 or not is_installed
+        if fit is not None and looks and fit.trains != what_trains(self.model):
+            self._begin_anew(fit)
+        elif not is_installed:
             self._install()
         if batch == 0 and self._fit is not None:
             self._warn_of_foreign_rate(self._fit)
+
+    def _begin_anew(self, old: Fit) -> None:
+        """Begin with what the model trains now, at this epoch's place in the fit."""
+        name = type(self).__name__
+        self._say_once(
+            "The model was compiled, or layers of it were frozen or unfrozen, in the "
+            f"middle of the fit. `{name}` begins anew with the optimizer and the "
+            "weights that are trained from here on."
+        )
+        step_hook.remove(self.model, self)
+        self._record(old.fetch(self._length.batches))
+        old.release()
+        old.forget()
+        self._unfinished = None
+        self._require_usable_model()
+        fit = self._fit = self._fit_to_use()
+        self._install()
+        fit.start(None, self._start_factor())
+        fit.start_epoch((self._epoch or 0) + self._offset, self._length)
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -393,7 +425,7 @@ class LearningRateCallback(keras.callbacks.Callback):
                 if self._fit is None:
                     _keras.build(self.model, data, step)
                     with _keras.outside_of_trace():
-                        self._fit = self._make_fit()
+                        self._fit = self._new_fit()
                         if self._epoch is not None:
                             self._start_epoch(self._fit, self._epoch, is_first=True)
                 return self._fit.wrapped(step)(data)

@@ -40,7 +40,11 @@ class Copies:
         *,
         renews_optimizer: bool = False,
     ) -> None:
-        self._model = model
+        # Not the lists of the moment: a callback may freeze or compile in mid-fit.
+        self._trained = model.trainable_variables
+        ids = {id(each) for each in self._trained}
+        self._others = [each for each in model.weights if id(each) not in ids]
+        self._optimizer = model.optimizer
         self._values = values
         self._renews_optimizer = renews_optimizer
         # All but the weights that are trained.
@@ -50,14 +54,14 @@ class Copies:
         self._initial: list[np.ndarray | None] = []
         with model.distribute_strategy.scope():
             self.good_weights = [
-                replicas.shared_like(each, "good") for each in model.trainable_variables
+                replicas.shared_like(each, "good") for each in self._trained
             ]
 
     def start(self) -> None:
         """Take the present state for the good one, and the optimizer's initial one."""
         self._initial = []
         if self._renews_optimizer:
-            variables = self._model.optimizer.variables
+            variables = self._optimizer.variables
             self._initial = [_none_for_zeros(each) for each in variables]
         self._set_good(self._present())
         self._candidate = None
@@ -95,7 +99,7 @@ class Copies:
         for variable, copy in zip(self._variables(), self._all_good(), strict=True):
             variable.assign(copy)
         if self._renews_optimizer:
-            variables = self._model.optimizer.variables
+            variables = self._optimizer.variables
             for variable, value in zip(variables, self._initial, strict=True):
                 variable.assign(ops.zeros_like(variable) if value is None else value)
         self._candidate = None
@@ -103,7 +107,7 @@ class Copies:
     def distance(self) -> float:
         """Return how far the weights are from the good ones, as a part of these."""
         good = [each.value for each in self.good_weights]
-        pairs = zip(self._model.trainable_variables, good, strict=True)
+        pairs = zip(self._trained, good, strict=True)
         moved = [weight.value - copy for weight, copy in pairs]
         size = _keras.to_float(inner_product(good, good, "float32"))
         square = _keras.to_float(inner_product(moved, moved, "float32"))
@@ -137,7 +141,7 @@ class Copies:
             self._candidate = _tensors(named, "candidate", every)
         self._initial = []
         if self._renews_optimizer:
-            number = len(self._model.optimizer.variables)
+            number = len(self._optimizer.variables)
             names = [f"{PREFIX}initial_{index}" for index in range(number)]
             self._initial = [named.get(name) for name in names]
 
@@ -155,11 +159,8 @@ class Copies:
 
     def _variables(self) -> list[keras.Variable]:
         """Return all that is copied, the weights that are trained first."""
-        trained = self._model.trainable_variables
-        ids = {id(each) for each in trained}
-        others = [each for each in self._model.weights if id(each) not in ids]
-        slots = [] if self._renews_optimizer else self._model.optimizer.variables
-        return [*trained, *others, *slots, *self._values]
+        slots = [] if self._renews_optimizer else self._optimizer.variables
+        return [*self._trained, *self._others, *slots, *self._values]
 
 
 def _none_for_zeros(variable: keras.Variable) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """What lives for one fit of a callback that sets the learning rate."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ class Fit:
 
     Attributes:
         made_from: All that it depends on; see `ingredients`.
+        trains: The optimizers and the weights that it was made for; see `what_trains`.
     """
 
     made_from: Any = None
+    trains: Sequence[int] = ()
 
     def __init__(self, rate: AnnealedRate) -> None:
         self.rate = rate

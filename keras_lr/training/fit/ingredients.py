@@ -41,6 +41,15 @@ def ingredients(
     )
 
 
+def what_trains(model: keras.Model) -> list[int]:
+    """Return the identity of the optimizers that own a rate, and of the weights.
+
+    An object that is held elsewhere keeps its own.
+    """
+    optimizers = _keras.leaf_optimizers(model.optimizer)
+    return [id(each) for each in (*optimizers, *model.trainable_variables)]
+
+
 def _numbers(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     public = {n: v for n, v in vars(optimizer).items() if n[0] != "_"}
     # It is built by the fit.

@@ -1,11 +1,10 @@
 """A training that is cut into several fits, between two of them."""
 
-from typing import Any
-
 import keras
 
 from keras_lr import _keras
 from keras_lr.training.fit.fit import Fit
+from keras_lr.training.fit.ingredients import what_trains
 
 
 class UnfinishedTraining:
@@ -28,8 +27,7 @@ class UnfinishedTraining:
         return model is self._model and _state_of(model) == self._state
 
 
-def _state_of(model: keras.Model) -> list[Any]:
+def _state_of(model: keras.Model) -> list[int]:
     """Return the optimizer and its steps so far, and the weights that are trained."""
     optimizer = _keras.leaf_optimizers(model.optimizer)[0]
-    steps = int(_keras.to_float(optimizer.iterations))
-    return [steps, id(model.optimizer), *map(id, model.trainable_variables)]
+    return [int(_keras.to_float(optimizer.iterations)), *what_trains(model)]

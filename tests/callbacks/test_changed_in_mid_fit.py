@@ -1,0 +1,163 @@
+"""A callback in the same list freezes, unfreezes or compiles in the middle of a fit.
+
+Plain Keras trains on as before after a change of `trainable`, and fails after
+`compile`. What tunes the rate begins anew with what is trained then, and says so.
+"""
+
+import contextlib
+import itertools
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lr
+from tests.small_problem import STEPS, compiled, fit
+from tests.test_common_callbacks import callbacks_with_state, most_callbacks
+
+EPOCHS, EPOCH = 4, 2
+NOTICE = "begins anew with the optimizer and the weights"
+
+
+class Change(keras.callbacks.Callback):
+    """Acts once, in a hook of an epoch."""
+
+    def __init__(self, act, hook="on_epoch_begin", epoch=EPOCH):
+        super().__init__()
+        self.act, self.epoch = act, epoch
+        setattr(self, hook, self.run)
+
+    def run(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.act(self.model)
+
+
+def freeze(model):
+    model.layers[0].trainable = False
+
+
+def unfreeze(model):
+    model.layers[0].trainable = True
+
+
+def recompile(model):
+    optimizer = keras.optimizers.SGD(0.03125)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def freeze_and_recompile(model):
+    freeze(model)
+    recompile(model)
+
+
+class Snapshot(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.kernels = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        kernel = self.model.layers[0].kernel
+        self.kernels.append(keras.ops.convert_to_numpy(kernel.value))
+
+
+@contextlib.contextmanager
+def noticed():
+    # `pytest.warns` warns again of what TensorFlow's variables warn of, elsewhere.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    assert sum(NOTICE in str(each.message) for each in caught) == 1
+
+
+def kernels_of(model, make, act, **where):
+    """Fit, and return the first layer's kernel after each epoch, and the history."""
+    snapshot = Snapshot()
+    callback = make()
+    with noticed():
+        history = fit(model, [callback, Change(act, **where), snapshot], EPOCHS)
+    return snapshot.kernels, history.history, callback
+
+
+@callbacks_with_state
+def test_frozen_layer_stays_as_it_is_and_the_others_train(make):
+    model = compiled()
+    kernels, logs, callback = kernels_of(model, make, freeze)
+    moves = [np.abs(b - a).max() for a, b in itertools.pairwise(kernels)]
+    # Of the epochs 1, 2 and 3; the change comes before the second.
+    assert moves[0] > 0
+    assert moves[1:] == [0, 0]
+    assert np.isfinite(logs["loss"]).all()
+    if callback.history_unit == "step":
+        assert len(callback.history["learning_rate"]) == EPOCHS * STEPS
+
+
+@callbacks_with_state
+def test_new_optimizer_is_tuned_from_its_own_rate(make):
+    model = compiled()
+    first = model.optimizer
+    kernels, logs, callback = kernels_of(model, make, recompile)
+    second = model.optimizer
+    assert second is not first
+    assert int(second.iterations) == (EPOCHS - EPOCH) * STEPS
+    assert int(first.iterations) == EPOCH * STEPS
+    assert np.abs(kernels[3] - kernels[1]).max() > 0
+    rates = callback.history["learning_rate"]
+    if callback.history_unit == "step":
+        assert len(rates) == EPOCHS * STEPS
+        # What the logs say is what the optimizer had at the end of each epoch.
+        rates = rates[STEPS - 1 :: STEPS]
+        assert logs["learning_rate"] == pytest.approx(rates, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_rate_of_a_new_optimizer_starts_from_a_hundredth_of_it():
+    _, _, callback = kernels_of(compiled(), keras_lr.MARTHE, recompile)
+    before, after = (callback.history["learning_rate"][k] for k in (0, EPOCH * STEPS))
+    assert before == pytest.approx(0.05 / 100, rel=1e-6)
+    # The first step has no hypergradient, and the annealing begins after 60 %.
+    assert after == pytest.approx(0.03125 / 100, rel=1e-6)
+
+
+@pytest.mark.slow
+@most_callbacks
+def test_unfrozen_layer_trains(make):
+    model = compiled()
+    freeze(model)
+    kernels, _, _ = kernels_of(model, make, unfreeze)
+    assert np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[2], kernels[1])
+
+
+@pytest.mark.slow
+@most_callbacks
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
+def test_both_at_once_and_at_the_end_of_an_epoch(make, hook):
+    model = compiled()
+    kernels, logs, _ = kernels_of(model, make, freeze_and_recompile, hook=hook)
+    assert np.array_equal(kernels[3], kernels[2])
+    assert np.isfinite(logs["loss"]).all()
+
+
+@most_callbacks
+def test_compile_in_mid_epoch_is_noticed_at_the_next_step(make):
+    model, steps = compiled(), []
+
+    class Compile(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(batch)
+            if len(steps) == STEPS + 2:
+                recompile(self.model)
+
+    callback = make()
+    with noticed():
+        fit(model, [callback, Compile()], 3)
+    assert int(model.optimizer.iterations) == 2 * STEPS - 2
+
+
+@most_callbacks
+def test_next_fit_is_a_training_of_its_own(make):
+    model = compiled()
+    _, _, callback = kernels_of(model, make, recompile)
+    fit(model, [callback], 2)
+    assert int(model.optimizer.iterations) == (EPOCHS - EPOCH + 2) * STEPS
