@@ -23,6 +23,8 @@ from keras_lr.training.lipschitz.lipschitz_constant import BOUNDS
 from keras_lr.training.lipschitz.meter import LipschitzMeter
 
 _HISTORY = ("learning_rate", "lipschitz_constant", "activation_norm", "weight_term")
+# A rate below which a training of scaled data gets nowhere.
+_SMALL = 1e-5
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -56,7 +58,8 @@ class LipschitzLR(LearningRateCallback):
         anneal: Part of the training over which the rate falls linearly to zero at the
             end; `0.0` for never. Counted in batches, but in epochs as long as nobody
             knows how many batches there are.
-        min_learning_rate: Lower limit of the rate, before annealing.
+        min_learning_rate: Lower limit of the rate, before annealing. A rate that it
+            holds above factor/L may diverge.
         max_learning_rate: Upper limit of the rate. 1/L has no limit where the
             activations vanish.
         source: `"training_step"`, or `"forward_pass"` for the authors' own way: before
@@ -122,7 +125,7 @@ class LipschitzLR(LearningRateCallback):
         factor: float = 2.0,
         memory: float = 1.0,
         anneal: float = 0.5,
-        min_learning_rate: float = 1e-6,
+        min_learning_rate: float = 1e-12,
         max_learning_rate: float = 10.0,
         source: str = "training_step",
         data: Any = None,
@@ -201,6 +204,14 @@ class LipschitzLR(LearningRateCallback):
             self._warn_unless_usable(constant)
 
     def _warn_unless_usable(self, constant: float) -> None:
+        if _SMALL * constant > self.factor and constant < math.inf:
+            self._say_once(
+                "`LipschitzLR` measures a Lipschitz constant of the loss whose inverse "
+                "is too low a learning rate to train with, as in the callback's "
+                '`history["lipschitz_constant"]`. Inputs or targets that are not '
+                "scaled are the usual reason: standardize them, or put a normalization "
+                "layer before the last layer."
+            )
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
             warnings.warn(

@@ -638,6 +638,27 @@ def test_head_within_a_layer_of_the_users_own_can_be_named():
     assert callback.history["activation_norm"][0] == pytest.approx(max(norms), 1e-5)
 
 
+def test_targets_that_are_not_scaled_are_said_and_do_no_damage():
+    """A floor of 1e-6, as in 0.1.0, is above 1/L and ends in weights of NaN."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 8)).astype("float32")
+    y = 2e5 + 1e5 * x[:, :1]
+    kernel = keras.initializers.GlorotUniform(seed=1)
+    hidden = keras.layers.Dense(16, "relu", kernel_initializer=kernel)
+    head = keras.layers.Dense(1, kernel_initializer=kernel)
+    model = keras.Sequential([keras.Input((8,)), hidden, head])
+    model.compile(keras.optimizers.SGD(momentum=0.875), "mse")
+    callback = LipschitzLR(anneal=0.0)
+    with pytest.warns(UserWarning, match="standardize them") as caught:
+        fit(model, [callback], 12, x=x, y=y, batch_size=8)
+    assert len(caught) == 1
+    assert all(np.isfinite(each).all() for each in model.get_weights())
+    constant = max(callback.history["lipschitz_constant"])
+    expected = 2.0 * 0.125 / constant
+    assert callback.history["learning_rate"][-1] == pytest.approx(expected, rel=1e-5)
+    assert expected < 1e-6
+
+
 LIMITED = {"min_learning_rate": 0.1, "max_learning_rate": 0.1}
 
 
