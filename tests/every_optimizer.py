@@ -125,7 +125,7 @@ def defaults(*by_default: type[keras.optimizers.Optimizer]) -> pytest.MarkDecora
 # For tests that train models, which take long: all three share what these test, and
 # `AdaMo` has the most of its own.
 every_default = defaults(keras_lr.AdaMo)
-# One training of each, whose state is saved and read.
+# For what takes a few steps of each.
 every_stored = defaults(keras_lr.AdaMo, keras_lr.AutoAdam, keras_lr.AdaptiveRMSprop)
 
 

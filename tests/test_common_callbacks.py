@@ -313,7 +313,7 @@ def test_interrupted_fit_leaves_nothing_that_acts_in_a_plain_one(make):
     assert_left_alone(model)
 
 
-@callbacks_with_state
+@only_marthe
 def test_resume_from_a_backup_equals_the_uninterrupted_run(make, tmp_path):
     expected = train(make, epochs=4)
 
@@ -460,7 +460,7 @@ def test_multi_optimizer_has_no_one_rate_to_tune(make):
         train(make, optimizer=multi_optimizer())
 
 
-@every_callback
+@most_callbacks
 def test_schedule_in_the_optimizer_is_refused(make):
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     with pytest.raises(ValueError, match=r"float `learning_rate`.*<CosineDecay>"):

@@ -12,7 +12,6 @@ from tests.every_optimizer import (
     EXACTLY,
     assert_same,
     every_default,
-    every_stored,
     state,
     values,
 )
@@ -77,7 +76,7 @@ def test_every_way_to_compile_trains_alike(case, compile_kwargs):
     assert_same(result(train(case, **compile_kwargs)), expected(case), **CLOSE)
 
 
-@every_stored
+@every_default
 def test_loaded_model_continues_as_the_saved_one(case, tmp_path):
     model = train(case, epochs=2)
     model.save(tmp_path / "model.keras")

@@ -92,7 +92,7 @@ def test_frozen_layer_stays_as_it_is_and_the_others_train(make):
         assert len(callback.history["learning_rate"]) == EPOCHS * STEPS
 
 
-@callbacks_with_state
+@most_callbacks
 def test_new_optimizer_is_tuned_from_its_own_rate(make):
     model = compiled()
     first = model.optimizer

@@ -48,7 +48,9 @@ def test_example_is_short():
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("lower_bound", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "lower_bound", [pytest.param(0.0, marks=pytest.mark.slow), 0.5]
+)
 def test_steps_are_those_of_the_equation(example, lower_bound):
     """For (w - 3)^2: w <- w - ((w - 3)^2 - L*) / (4 (w - 3)^2) 2 (w - 3)."""
     callback, recorded = example["PolyakStepSize"](lower_bound, anneal=0.0), Recorded()
@@ -98,6 +100,7 @@ def test_batches_that_are_not_finite_are_left_out(example):
     assert np.isfinite(model.get_weights()[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_training_that_diverges_is_rolled_back(example):
     """From a rate of 10 the distance from 3 is 19 times as long after each step."""

@@ -97,7 +97,9 @@ def test_schedule_multiplies_the_rate(algorithm, variant):
 
 
 @every_algorithm
-@pytest.mark.parametrize("bias_correction", [False, True])
+@pytest.mark.parametrize(
+    "bias_correction", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_given_constants_take_the_place_of_the_gradients_norms(
     algorithm, bias_correction
 ):
@@ -206,7 +208,7 @@ def test_given_constant_that_says_nothing_is_left_out(algorithm, variant, consta
 
 @every_algorithm
 @mostly_default
-@pytest.mark.parametrize("place", [0, 6])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.slow), 6])
 @pytest.mark.parametrize(
     "bad",
     [

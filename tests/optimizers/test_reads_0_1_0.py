@@ -12,7 +12,19 @@ from tests.every_optimizer import EXACTLY, assert_same, values
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        # Both variants of one, and the default of the others.
+        pytest.param(
+            case,
+            marks=()
+            if case.startswith("AdaMo") or case.endswith("supremum")
+            else pytest.mark.slow,
+        )
+        for case in CASES
+    ],
+)
 def test_saved_model_has_its_state_and_continues_alike(case):
     expected = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))[case]
     model = keras.models.load_model(FOLDER / f"{case}.keras")
