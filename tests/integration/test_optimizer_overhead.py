@@ -56,6 +56,16 @@ def test_ratio_is_to_the_peer_of_the_same_round(benchmark_script, tmp_path, caps
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)
 
 
+@pytest.mark.slow  # A fit of two variants.
+@pytest.mark.usefixtures("few_digits")
+def test_selected_variants_are_measured_beside_their_peers(benchmark_script, tmp_path):
+    output = tmp_path / "overhead.csv"
+    selected = ["--models", "mlp", "--jit", "off", "--variants", "auto_adam"]
+    benchmark_script.main(["--quick", *selected, "--output", str(output)])
+    with output.open(newline="") as file:
+        assert [row["variant"] for row in csv.DictReader(file)] == ["adam", "auto_adam"]
+
+
 def test_each_optimizer_is_measured_as_it_comes_and_as_printed(benchmark_script):
     made = {
         name: variant.make_optimizer()

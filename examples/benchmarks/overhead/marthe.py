@@ -3,15 +3,17 @@
 The ratio of each is to plain `fit` with the same optimizer. `whole` takes the Hessian
 of the whole batch and a validation batch of the same size, at a rate that is held.
 `whole_by_hand` is the same written by hand for SGD, with no rule, no guard and no
-record: the least that it can cost. `defaults` is `MARTHE()`, `validation` the same with
-validation data, and `hd` is `HypergradientDescent()`; what guards against divergence is
-part of their time. `hd_by_hand` is what hypergradient descent has to do for this one
-optimizer, again by hand. `hd_4` is `HypergradientDescent(every=4)`.
+record: the least that it can cost. `defaults` is `MARTHE()`, `short` is
+`MARTHE(discount=0.99)`, the same without averages and brake, `validation` is `MARTHE()`
+with validation data, and `hd` is `HypergradientDescent()`; what guards against
+divergence is part of their time. `hd_by_hand` is what hypergradient descent has to do
+for this one optimizer, again by hand. `hd_4` is `HypergradientDescent(every=4)`.
 
     python examples/benchmarks/overhead/marthe.py
 
 writes `results/marthe_overhead.csv`, a row for each round, and prints the medians and
-quartiles of the ratios over the rounds, and the ratio of the whole fits. See
+quartiles of the ratios over the rounds, and the ratio of the whole fits;
+`--variants sgd_defaults sgd_short` measures these alone, beside their peer. See
 `paired_epochs.py` for how the time is taken. About an hour on two cores that do nothing
 else.
 """
@@ -160,6 +162,7 @@ def _variants(name: str, make_optimizer: Callable[..., Any]) -> dict[str, Varian
         f"{name}_again": variant(),
         f"{name}_whole": variant(_whole),
         f"{name}_defaults": variant(lambda *_: keras_lr.MARTHE()),
+        f"{name}_short": variant(lambda *_: keras_lr.MARTHE(discount=0.99)),
         f"{name}_validation": variant(_validation),
         f"{name}_hd": variant(lambda *_: keras_lr.HypergradientDescent()),
         f"{name}_hd_4": variant(lambda *_: keras_lr.HypergradientDescent(every=4)),

@@ -364,7 +364,10 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _parse(
-    doc: str | None, output: Path, arguments: Sequence[str] | None
+    doc: str | None,
+    output: Path,
+    names: Sequence[str],
+    arguments: Sequence[str] | None,
 ) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     add = parser.add_argument
@@ -372,6 +375,7 @@ def _parse(
     add("--epochs", type=int, default=1, help="in a round")
     add("--batches", type=int, help="of an epoch; default: all there")
     add("--models", nargs="+", choices=PROBLEMS, default=[*PROBLEMS])
+    add("--variants", nargs="+", choices=names, default=names)
     add("--jit", nargs="+", choices=("off", "on"), default=["off", "on"])
     add("--quick", action="store_true", help="to see that it runs")
     add("--output", type=Path, default=output)
@@ -399,7 +403,13 @@ def compare(
         file_name: Name of the CSV in `results/`, unless `--output` says another.
         arguments: Command line. Defaults to that of the process.
     """
-    options = _parse(doc, RESULTS / file_name, arguments)
+    options = _parse(doc, RESULTS / file_name, [*variants], arguments)
+    peers = {variants[name].peer for name in options.variants}
+    variants = {
+        name: variant
+        for name, variant in variants.items()
+        if name in peers.union(options.variants)
+    }
     rows: list[Row] = []
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _HEADER)
