@@ -2,11 +2,10 @@
 
     python examples/benchmarks/suite/robustness.py
 
-writes docs/images/robustness.png and the table beside it in docs/benchmarks.md from the
-runs with the same order of batches in each epoch. Rates are counted from the best
-constant one of the same problem and optimizer. Between the rates that were run, scores
-are interpolated over the logarithm of the rate; a rate is shown where at least half of
-the problems have runs on both sides of it.
+writes docs/images/robustness.png and the table beside it in docs/benchmarks.md. Rates
+are counted from the best constant one of the same problem and optimizer. Between the
+rates that were run, scores are interpolated over the logarithm of the rate; a rate is
+shown where at least half of the problems have runs on both sides of it.
 """
 
 import math
@@ -22,7 +21,7 @@ from page import DOCS, markdown, parser, rewrite, signed
 from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
 from results import (
-    SAME_BATCHES,
+    CSV,
     Cell,
     Policies,
     Table,
@@ -183,7 +182,7 @@ def page_table(table: Table) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table and the figure."""
-    command_line = parser(__doc__, SAME_BATCHES)
+    command_line = parser(__doc__, CSV)
     command_line.add_argument("--figure", type=Path, default=FIGURE)
     options = command_line.parse_args(arguments)
     table = read(options.results)
