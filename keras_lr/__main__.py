@@ -12,7 +12,7 @@ import keras
 
 from keras_lr._checks import positive_integer
 from keras_lr.comparison import ComparisonResult, Policy, compare_policies
-from keras_lr.comparison.datasets import EMBEDDED, Dataset, load_dataset
+from keras_lr.comparison.datasets import EMBEDDED, TASKS, Dataset, load_dataset
 from keras_lr.comparison.policies import (
     NAMED,
     default_names,
@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"{', '.join(EMBEDDED)}, or an .npz file with x_train, y_train, x_test, "
         "y_test, or x, y (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help="what the targets of a file are (default: names, and whole numbers that "
+        "are few, are classes)",
     )
     parser.add_argument(
         "--optimizer",
@@ -130,9 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        dataset = load_dataset(options.data, max_rows=options.max_rows)
-        data = Path(options.data).stem
-        output = options.output or _RESULTS / f"{data}_{options.optimizer}"
+        dataset = load_dataset(
+            options.data, max_rows=options.max_rows, task=options.task
+        )
+        data, task = Path(options.data).stem, options.task
+        name = f"{data}_{task}" if task else data
+        output = options.output or _RESULTS / f"{name}_{options.optimizer}"
         output.mkdir(parents=True, exist_ok=True)
         require_replaceable(output)
         result = _compare(dataset, options, output)
@@ -180,6 +189,8 @@ def _compare(
     if epochs is None:
         epochs = min(max(5, _STEPS * options.batch_size // rows[0]), 30)
     task = f"{dataset.classes} classes" if dataset.classes else "a regression"
+    if dataset.doubt:
+        task += f" ({dataset.doubt})"
     print(
         f"{dataset.name}: {task}, {rows[0]} training and {rows[1]} validation "
         f"examples, {len(policies)} policies, {options.seeds} seeds, {epochs} epochs."

@@ -184,6 +184,24 @@ def test_other_data_are_written_beside_the_first(monkeypatch, tmp_path, file):
     assert names == {"iris_momentum", f"{Path(file).stem}_adam"}
 
 
+def test_task_is_said_in_doubt_and_in_the_name_of_the_directory(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / "months.npz")
+    np.savez(path, x=np.arange(240.0).reshape(120, 2), y=1.0 + np.arange(120) % 12)
+    compared(monkeypatch, path)
+    assert "12 classes (`--task regression` if" in capsys.readouterr().out
+    compared(monkeypatch, path, "--task", "regression")
+    assert "a regression, 96 training" in capsys.readouterr().out
+    assert sorted(
+        each.name for each in (tmp_path / "keras_lr_comparison").iterdir()
+    ) == [
+        "months_momentum",
+        "months_regression_momentum",
+    ]
+
+
 def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
     capsys, file, few, finished
 ):

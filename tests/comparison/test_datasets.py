@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,89 @@ def test_many_float_values_are_a_regression(save):
     np.testing.assert_allclose(dataset.data[0][1][:, 0], expected, rtol=1e-6)
 
 
+ROWS = 600
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "doubt"),
+    [
+        (np.arange(ROWS) % 10, 10, ""),
+        # Whole numbers that count from 0 or 1, with three or with six rows each.
+        (np.arange(ROWS) % 200, None, "--task classification"),
+        (np.arange(ROWS) % 110 + 1, 110, "--task regression"),
+        # Hundred whole numbers, and the months of a year as floats.
+        (7 * (np.arange(ROWS) % 100), 100, "--task regression"),
+        (1.0 + np.arange(ROWS) % 12, 12, "--task regression"),
+        (np.arange(ROWS) / 8, None, ""),
+        (np.arange(ROWS) % 2 == 0, 2, ""),
+        ([f"name {k % 150}" for k in range(ROWS)], 150, ""),
+    ],
+)
+def test_targets_are_read_as_they_look_and_doubts_are_said(save, y, classes, doubt):
+    dataset = load_dataset(save(x=np.arange(2.0 * ROWS).reshape(ROWS, 2), y=y))
+    assert dataset.classes == classes
+    assert doubt in dataset.doubt
+    assert bool(doubt) == bool(dataset.doubt)
+
+
+def test_targets_are_read_as_the_task_says(save):
+    path = save(x=np.arange(2.0 * ROWS).reshape(ROWS, 2), y=np.arange(ROWS) % 200)
+    assert load_dataset(path, task="classification").classes == 200
+    numbers = load_dataset(path, task="regression")
+    assert numbers.classes is None
+    assert numbers.doubt == ""
+    (_, y), _ = numbers.data
+    assert y.shape == (480, 1)
+    assert y.mean() == pytest.approx(0, abs=1e-6)
+
+
+def test_split_leaves_a_fifth_of_each_class_for_the_test(save):
+    y = np.repeat([0, 1, 2], [60, 30, 10])
+    (_, train), (_, test) = load_dataset(save(x=np.eye(100), y=y)).data
+    assert np.bincount(train).tolist() == [48, 24, 8]
+    assert np.bincount(test).tolist() == [12, 6, 2]
+
+
+@pytest.mark.parametrize("y", [[0, 0, 1, 1, 2], [0, 1, 2, 2, 2], [2, 0, 0, 1], [3, 3]])
+def test_split_of_few_rows_leaves_no_class_out_of_the_training(save, y):
+    path = save(x=np.eye(len(y)), y=y)
+    if len(set(y)) < 2:
+        with pytest.raises(ValueError, match="more than one value"):
+            load_dataset(path)
+        return
+    (_, train), (_, test) = load_dataset(path).data
+    assert set(train) == set(range(len(set(y))))
+    assert len(test) == 1
+
+
+def test_split_of_embedded_data_is_that_of_0_1_0():
+    """Comparisons that were begun with it continue."""
+    (_, train), (_, test) = load_dataset("iris").data
+    order = np.random.default_rng(0).permutation(150)
+    y = np.repeat([0, 1, 2], 50)
+    np.testing.assert_array_equal(test, y[order[:30]])
+    np.testing.assert_array_equal(train, y[order[30:]])
+
+
+def test_name_of_a_file_may_have_a_tilde_and_capitals(save, tmp_path, monkeypatch):
+    Path(save(x=np.eye(10), y=np.arange(10) % 2)).rename(tmp_path / "DATA.NPZ")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert load_dataset("~/DATA.NPZ").classes == 2
+
+
+def test_array_or_text_under_the_name_of_an_archive_is_refused(tmp_path):
+    path = tmp_path / "data.npz"
+    with path.open("wb") as file:
+        np.save(file, np.eye(3))
+    message = r"cannot be read as \.npz: it is no such archive.*numpy\.savez"
+    with pytest.raises(ValueError, match=message):
+        load_dataset(str(path))
+    path.write_text("1,2,3\n4,5,6\n")
+    with pytest.raises(ValueError, match=message):
+        load_dataset(str(path))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -99,8 +183,9 @@ def test_many_float_values_are_a_regression(save):
         (
             {"x_train": np.eye(3), "y_train": [0, 1, 1], "x_test": np.eye(3)[:1]}
             | {"y_test": [5]},
-            "Every class of the test targets",
+            r"Every class of the test targets.*\[5\].*`--task regression`",
         ),
+        ({"x": np.eye(3), "y": ["a", "b", "c"]}, "two rows at least.*3 classes in 3"),
         (
             {"x_train": np.eye(3), "y_train": [0, 1, 1], "x_test": np.eye(2)}
             | {"y_test": [0, 1]},
