@@ -96,6 +96,7 @@ def trained(
     own = [] if make is None else [make(directory / "state")]
     callbacks = [backup, *own, _Says(begins, is_done)]
     x, y = data()
+    columns = [] if make is None else ["learning_rate"]
     history = model.fit(
         *(x, y),
         batch_size=BATCH_SIZE,
@@ -106,8 +107,8 @@ def trained(
     ).history
     weights = {each.path: each.numpy() for each in model.weights}
     slots = {each.path: each.numpy() for each in model.optimizer.variables}
-    # A fit that ended before it was killed trains no epoch any more.
-    logs = {f"logs/{name}": each[-1:] for name, each in history.items()}
+    # What a step recorded last is not known to a fit that resumes after it.
+    logs = {f"logs/{name}": history[name][-1:] for name in ("loss", *columns)}
     return digests(weights | slots | logs)
 
 

@@ -66,7 +66,7 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _require_rate(rate: Any, what: str) -> None:
-    if not (isinstance(rate, float | np.floating) and 0.0 <= rate < math.inf):
+    if not (isinstance(rate, int | float) and 0.0 <= rate < math.inf):
         raise UsedError(f"{what} is {rate!r}")
 
 
