@@ -63,9 +63,11 @@ def require_oracle(state: Any, journal: str) -> None:
         is_seed = state[key] is None or _is_count(state[key])
         _require(is_seed, key, state[key])
     display = state["display"]
-    times = [*display["trial_start"].values(), display["search_start"]]
+    start = display["search_start"]
+    times = [*display["trial_start"].values(), *([] if start is None else [start])]
     for time in times:
-        _require(time is None or _is_time(time), "display", time)
+        # Raises unless it is one.
+        datetime.datetime.fromisoformat(time)
     numbers = display["trial_number"].values()
     _require(all(map(_is_count, numbers)), "trial_number", display)
     for values in state.get(journal, {}).values():
@@ -112,8 +114,3 @@ def _is_finite(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_time(value: Any) -> bool:
-    datetime.datetime.fromisoformat(value)
-    return True

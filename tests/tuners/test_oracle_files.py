@@ -166,6 +166,7 @@ RANGE = "hyperparameters.space.0.config.max_value"
                 ("display", 7),
                 ("display.search_start", 7),
                 ("display.trial_start.0", "text"),
+                ("display.trial_start.0", None),
                 ("display.trial_number.0", None),
                 ("hyperparameters", 7),
                 (RANGE, -1.0),
