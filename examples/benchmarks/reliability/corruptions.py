@@ -98,7 +98,11 @@ def outcome(kind: Kind, files: dict[str, bytes], expected: Any) -> tuple[str, st
             return word, f"ValueError: {_place(error)}: {error}"
         except Exception as error:
             return "fault", f"{type(error).__name__}: {_place(error)}: {error}"
-        texts = [str(each.message) for each in caught if each.category is UserWarning]
+        texts = [
+            str(each.message).replace(f"{name}/", "").replace(name, "DIRECTORY")
+            for each in caught
+            if each.category is UserWarning
+        ]
         if texts:
             return "warned", texts[0]
         return ("same" if repr(result) == repr(expected) else "used"), ""
