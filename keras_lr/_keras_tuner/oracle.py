@@ -17,9 +17,11 @@ import contextlib
 import datetime
 import itertools
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras_tuner
@@ -30,6 +32,7 @@ from keras_tuner.src.engine.trial import Trial, TrialStatus
 
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
+from keras_lr._keras_tuner.stored_state import require_oracle, require_trial
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _JOURNAL = "trial_values"
@@ -261,12 +264,12 @@ class DurableOracle(keras_tuner.Oracle):
 
         trials = {}
         for path in tf.io.gfile.glob(f"{self._project_dir}/trial_*/trial.json"):
-            if keep_if_whole(path, Trial.from_state):
-                trial = Trial.load(path)
-                trials[trial.trial_id] = trial
-        needed = super().get_state().keys()
+            folder = os.path.basename(os.path.dirname(path))
+            trial_id = folder.removeprefix("trial_")
+            if keep_if_whole(path, partial(require_trial, trial_id=trial_id)):
+                trials[trial_id] = Trial.load(path)
         if not keep_if_whole(
-            self._get_oracle_fname(), lambda state: [state[key] for key in needed]
+            self._get_oracle_fname(), partial(require_oracle, journal=_JOURNAL)
         ):
             self._write_state_of(trials)
         super().reload()

@@ -36,7 +36,15 @@ def keep_if_whole(path: str, parse: Callable[[Any], Any]) -> bool:
     try:
         with tf.io.gfile.GFile(path, "r") as file:
             parse(json.loads(file.read()))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    # A broken file may also be nested without end, or hold a number without one.
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         tf.io.gfile.rename(path, f"{path}.corrupt", overwrite=True)
         warnings.warn(
             f"{path} cannot be read ({type(error).__name__}: {error}). It is kept as "

@@ -53,18 +53,19 @@ class RecordDirectory(RecordStore):
         """Return the record of a finished run, or `None` if it has to be trained.
 
         A run that failed, one of a policy with other arguments, and a file that cannot
-        be read, have to be trained.
+        be read or holds something else, have to be trained.
         """
         values = _read(self._path(policy.label, seed))
         if values is None or values.get("error") is not None:
             return None
         try:
             # 0.1.0 did not write the kind.
-            record = RunRecord(**{**values, "kind": kind_of(policy.name)})
-        except TypeError:
+            record = RunRecord.from_dict({**values, "kind": kind_of(policy.name)})
+        except ValueError:
             return None
         # Without the policy's lines it is that of a policy with other arguments.
-        return record if policy.code in record.code else None
+        is_of_policy = record.policy == policy.label and policy.code in record.code
+        return record if is_of_policy and record.seed == seed else None
 
     def save(self, record: RunRecord) -> None:
         """Write the record of a run."""
@@ -172,6 +173,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Return the dictionary in a file, `None` if it is absent or broken."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    # A broken file may be nested without end.
+    except (OSError, RecursionError, ValueError):
         return None
     return values if isinstance(values, dict) else None

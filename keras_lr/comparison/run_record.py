@@ -1,8 +1,9 @@
 """What one training of a comparison did."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self, get_args
 
 from keras_lr.comparison.policy import Kind
 
@@ -81,6 +82,66 @@ class RunRecord:
         values = self.logs.get(key)
         return values[-1] if values else math.nan
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make the record that `to_dict` described.
+
+        Raises:
+            ValueError: If a value is missing, unknown, or of another kind.
+        """
+        wrong = [name for name, value in values.items() if not _can_be(name, value)]
+        if wrong or not {"policy", "seed"} <= values.keys():
+            raise ValueError(f"No record: {', '.join(wrong) or 'it has no policy'}")
+        return cls(**values)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a dictionary that `json` can write."""
         return asdict(self)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int) and value >= 0
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and 0.0 <= value < math.inf
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _are_logs(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_are_numbers, value.values()))
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "policy": _is_text,
+    "seed": _is_count,
+    "monitor": _is_text,
+    "mode": lambda value: value in ("max", "min"),
+    "logs": _are_logs,
+    "learning_rates": _are_numbers,
+    "initial_loss": _is_number,
+    "diverged": lambda value: isinstance(value, bool),
+    "seconds": _is_amount,
+    "steps": _is_count,
+    "gradient_evaluations": _is_amount,
+    "error": lambda value: value is None or _is_text(value),
+    "start": lambda value: value is None or _is_amount(value),
+    "code": _is_text,
+    "kind": lambda value: value in get_args(Kind),
+    "validation_rows": _is_count,
+}
+
+
+def _can_be(name: str, value: Any) -> bool:
+    return name in _KINDS and _KINDS[name](value)

@@ -185,17 +185,48 @@ class ScheduleSearch:
             raise _not_this_search(path, f"{type(error).__name__}: {error}") from error
 
     def _set(self, arrays: dict[str, Any]) -> None:
-        self.history = {name: arrays[f"history_{name}"].tolist() for name in HISTORY}
-        number = len(self._descent.state())
-        self._descent.restore([arrays[f"descent_{i}"] for i in range(number)])
-        self._start, self._gradient = arrays["start"], arrays["gradient"]
-        pairs = zip(arrays["objectives"].tolist(), arrays["values"], strict=True)
+        steps, size = len(arrays["history_objective"]), self._training.values
+        history = {x: _numbers(arrays, f"history_{x}", (steps,)) for x in HISTORY}
+        before = [np.asarray(each) for each in self._descent.state()]
+        named = [(f"descent_{i}", each.shape) for i, each in enumerate(before)]
+        state = [_finite(arrays, name, shape) for name, shape in named]
+        # The first one is the size of the steps.
+        _finite(arrays, "descent_0", (), lowest=0.0)
+        start = _finite(arrays, "start", (size,), lowest=0.0)
+        gradient = _finite(arrays, "gradient", (size,))
+        objectives = _finite(arrays, "objectives", (len(arrays["values"]),))
+        values = _finite(arrays, "values", (len(objectives), size), lowest=0.0)
+        self._descent.restore(state)
+        self.history = {name: each.tolist() for name, each in history.items()}
+        self._start, self._gradient = start, gradient
+        pairs = zip(objectives.tolist(), values, strict=True)
         self._last, *self._best = [Candidate(*pair) for pair in pairs]
 
 
 def _objective(candidate: Candidate) -> float:
     # One that is not a number is worse than any.
     return candidate.objective if np.isfinite(candidate.objective) else np.inf
+
+
+def _numbers(arrays: dict[str, Any], name: str, shape: tuple[int, ...]) -> Any:
+    """Return an array of numbers of this shape, or raise."""
+    array = arrays[name]
+    if array.dtype.kind not in "iuf" or array.shape != shape:
+        raise ValueError(f"{name} of {array.dtype} and shape {array.shape}")
+    return array
+
+
+def _finite(
+    arrays: dict[str, Any],
+    name: str,
+    shape: tuple[int, ...],
+    lowest: float = -np.inf,
+) -> Any:
+    """Return an array of finite numbers that are not too low, or raise."""
+    array = _numbers(arrays, name, shape)
+    if not np.all(np.isfinite(array) & (array >= lowest)):
+        raise ValueError(f"{name}={array}, which is out of range")
+    return array
 
 
 def _not_this_search(path: Path, reason: str) -> ValueError:

@@ -107,9 +107,10 @@ def test_statistics_equal_brute_force_on_batched_data(kind):
         ("mixed_float16", 2e-3),
         pytest.param("mixed_bfloat16", 1.6e-2, marks=pytest.mark.slow),
         pytest.param("bfloat16", 1.6e-2, marks=pytest.mark.slow),
+        ("float64", 1e-5),
     ],
 )
-def test_statistics_equal_brute_force_in_low_precision(policy, rtol, bound):
+def test_statistics_equal_brute_force_in_any_precision(policy, rtol, bound):
     keras.config.set_dtype_policy(policy)
     x, y = small_problem.data()
     model, callback = compiled(), LipschitzLR(bound=bound, **FROZEN)

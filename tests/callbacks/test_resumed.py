@@ -20,6 +20,9 @@ KINDS = {
     "LearningRateWalk": lambda folder: keras_lr.LearningRateWalk(
         1.1, every=6, anneal=0.4, backup_dir=folder / "state"
     ),
+    "smoothed": lambda folder: keras_lr.LearningRateWalk(
+        every=6, smoothing=0.5, backup_dir=folder / "state"
+    ),
 }
 
 
@@ -123,6 +126,34 @@ def test_kill_between_the_two_backups_loses_nothing(kind, tmp_path):
     pairs = zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True)
     for weight, value in pairs:
         np.testing.assert_allclose(weight, value, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("guard_floor", np.nan, "The guard against divergence begins anew"),
+        pytest.param(
+            *("guard_floor", 1e30, "The guard against divergence begins anew"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("guard_good_0", np.nan, "The guard against divergence begins anew"),
+            marks=pytest.mark.slow,
+        ),
+        ("average_1", np.inf, r"a number in average_1, which is out of range"),
+    ],
+)
+def test_number_that_cannot_be_is_not_resumed_from(name, value, message, tmp_path):
+    """A whole file, in which one array holds other numbers."""
+    Training(tmp_path, "smoothed").kill(2, 3)
+    path = tmp_path / "state" / "keras_lr_walk.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {name: np.full_like(arrays[name], value)})
+    resumed = Training(tmp_path, "smoothed")
+    with pytest.warns(UserWarning, match=message):
+        resumed.run()
+    assert all(np.isfinite(each).all() for each in resumed.model.get_weights())
+    assert 0.0 < float(resumed.model.optimizer.learning_rate) < 1.0
 
 
 def test_directory_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path):

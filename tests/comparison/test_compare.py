@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import keras
@@ -108,6 +109,42 @@ def test_failed_runs_are_tried_again(tmp_path):
 def test_broken_record_is_trained_again(finished):
     first, _ = (finished / "runs").glob("fast*.json")
     first.write_text('{"policy": "fast')
+    build_model = problem.Counting(problem.build_model)
+    compare([FAST], build_model, directory=finished)
+    assert build_model.calls == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"logs": "text"},
+        {"logs": {"loss": [None]}},
+        {"logs": None},
+        {"seconds": "text"},
+        {"code": 7},
+        {"start": -1.0},
+        {"start": float("nan")},
+        {"steps": 1e30},
+        {"mode": "best"},
+        {"diverged": []},
+        {"unknown": 1},
+        {"policy": "another"},
+        {"seed": 5},
+    ],
+    ids=str,
+)
+def test_record_that_cannot_be_is_trained_again(finished, change):
+    """A whole file, in which a value is another one or of another kind."""
+    first, _ = (finished / "runs").glob("fast*.json")
+    first.write_text(json.dumps(json.loads(first.read_text()) | change))
+    build_model = problem.Counting(problem.build_model)
+    compare([FAST], build_model, directory=finished)
+    assert build_model.calls == 1
+
+
+def test_record_that_is_nested_without_end_is_trained_again(finished):
+    first, _ = (finished / "runs").glob("fast*.json")
+    first.write_text("[" * 100_000)
     build_model = problem.Counting(problem.build_model)
     compare([FAST], build_model, directory=finished)
     assert build_model.calls == 1

@@ -229,6 +229,28 @@ def test_file_with_wrong_arrays_is_refused_by_name(tmp_path, name):
         ScheduleSearch(Bowl(), descent(), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("history_seconds", "text"),
+        ("gradient", np.array([0.0, np.nan])),
+        ("start", np.array([0.125, -1.0])),
+        ("values", np.full((3, 2), np.inf)),
+        ("objectives", np.array([1.0, np.nan, 1.0])),
+        ("values", np.zeros((3, 1))),
+        ("descent_0", -1.0),
+        ("descent_1", "None"),
+    ],
+)
+def test_number_that_cannot_be_is_refused_by_name(tmp_path, name, value):
+    """A whole file, of whose numbers one is another."""
+    run(Bowl(), 2, tmp_path)
+    path = tmp_path / "keras_lr_schedule.npz"
+    np.savez(path, **{**np.load(path), name: np.asarray(value)})
+    with pytest.raises(ValueError, match=rf"keras_lr_schedule.npz with .*{name}"):
+        ScheduleSearch(Bowl(), descent(), tmp_path)
+
+
 def test_directory_that_is_a_file_is_refused_before_the_first_training(tmp_path):
     path = tmp_path / "file"
     path.write_text("")

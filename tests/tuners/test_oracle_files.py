@@ -118,6 +118,89 @@ def test_broken_file_is_set_aside_with_a_warning(tmp_path, whole, name, content)
     assert sorted(tuner.oracle.end_order) == ["0", "1", "2", "3", "4"]
 
 
+def put(state, place, value):
+    """Set a value in a tree, by the keys that lead to it."""
+    *path, last = place.split(".")
+    for key in path:
+        state = state[int(key) if isinstance(state, list) else key]
+    state[int(last) if isinstance(state, list) else last] = value
+
+
+OBSERVATION = "metrics.metrics.score.observations.0"
+RANGE = "hyperparameters.space.0.config.max_value"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        *(
+            ("trial_1/trial.json", place, value)
+            for place, value in (
+                ("trial_id", "2"),
+                ("hyperparameters.values.learning_rate", float("nan")),
+                ("hyperparameters.values.learning_rate", -1.0),
+                ("hyperparameters.values.learning_rate", 1e30),
+                ("hyperparameters.values.zooming/seed", []),
+                (RANGE, float("inf")),
+                (f"{OBSERVATION}.value", [{}]),
+                (f"{OBSERVATION}.value", []),
+                (f"{OBSERVATION}.step", "text"),
+                ("score", float("nan")),
+                ("score", {}),
+                ("best_step", "text"),
+                ("status", "text"),
+                ("message", 7),
+            )
+        ),
+        *(
+            ("oracle.json", place, value)
+            for place, value in (
+                ("start_order", 7),
+                ("end_order", [7]),
+                ("ongoing_trials", 7),
+                ("ongoing_trials.tuner0", 7),
+                ("tried_so_far", 7),
+                ("run_times", []),
+                ("seed", "text"),
+                ("seed_state", float("nan")),
+                ("display", 7),
+                ("display.search_start", 7),
+                ("display.trial_start.0", "text"),
+                ("display.trial_start.0", None),
+                ("display.trial_number.0", None),
+                ("hyperparameters", 7),
+                (RANGE, -1.0),
+                ("trial_values", 7),
+                ("trial_values.1", None),
+                ("trial_values.1.learning_rate", float("nan")),
+            )
+        ),
+    ],
+)
+def test_file_with_a_value_that_cannot_be_is_set_aside(
+    tmp_path, whole, name, place, value
+):
+    """A whole file, in which a value is another one or of another kind."""
+    killed_in_trial(tmp_path, 3)
+    path = project(tmp_path) / name
+    state = json.loads(path.read_text())
+    put(state, place, value)
+    path.write_text(json.dumps(state))
+    with pytest.warns(UserWarning, match=rf"{path.name} cannot be read"):
+        tuner = run(tmp_path)
+    assert outcome(tuner) == whole
+
+
+@pytest.mark.parametrize("name", ["trial_1/trial.json", "oracle.json"])
+def test_file_that_is_nested_without_end_is_set_aside(tmp_path, whole, name):
+    killed_in_trial(tmp_path, 3)
+    path = project(tmp_path) / name
+    path.write_text("[" * 100_000)
+    with pytest.warns(UserWarning, match=rf"{path.name} cannot be read"):
+        tuner = run(tmp_path)
+    assert outcome(tuner) == whole
+
+
 def test_no_half_written_file_is_left(tmp_path):
     killed_in_trial(tmp_path, 3)
     assert list(project(tmp_path).rglob("*.partial")) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lr import _keras
@@ -181,6 +182,13 @@ class AroundStep:
         """
         hyperparameters = [self.rate.rate, *self.others]
         return {each.name: each.value for each in hyperparameters}
+
+    def accepts(self, name: str, array: np.ndarray) -> bool:
+        """Return whether what a file holds for a variable can be its value.
+
+        Hyperparameters are checked elsewhere.
+        """
+        return True
 
 
 def summed(gradients: Gradients, scale: Tensor | None) -> Gradients:

@@ -132,10 +132,15 @@ class Copies:
 
         Raises:
             KeyError: If an array is missing.
-            ValueError: If an array has another shape.
+            ValueError: If an array has another shape, or the good copy holds a number
+                that is not finite.
         """
         every = self._variables()
-        self._set_good(_tensors(named, "good", every))
+        good = _tensors(named, "good", every)
+        stored = [named[f"{PREFIX}good_{index}"] for index in range(len(every))]
+        if not all(np.isfinite(each).all() for each in stored):
+            raise ValueError("The good copy must be finite.")
+        self._set_good(good)
         self._candidate = None
         if f"{PREFIX}candidate_0" in named:
             self._candidate = _tensors(named, "candidate", every)

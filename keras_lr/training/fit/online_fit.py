@@ -29,6 +29,7 @@ from keras_lr.training.fit.divergence import COLUMNS as GUARD_COLUMNS
 from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
+from keras_lr.training.fit.hyperparameter import ROUNDING
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
 
 # Steps from one look at their losses to the next: each waits for the device, and a few
@@ -263,7 +264,7 @@ class OnlineFit(Fit):
     ) -> None:
         try:
             guard.set_arrays(arrays)
-            self.rate.rate.floor.assign(arrays[_FLOOR])
+            self._set_floor(float(arrays[_FLOOR]))
         # A broken file holds anything.
         except Exception:
             guard.start()
@@ -273,6 +274,12 @@ class OnlineFit(Fit):
                 stacklevel=2,
             )
 
+    def _set_floor(self, floor: float) -> None:
+        # The rate never falls below it.
+        if not 0.0 <= floor <= _keras.to_float(self.rate.rate.value) * (1 + ROUNDING):
+            raise ValueError(f"floor={floor}")
+        self.rate.rate.floor.assign(floor)
+
     def _updates(self) -> int:
         return int(_keras.to_float(self._optimizer.iterations))
 
@@ -280,7 +287,7 @@ class OnlineFit(Fit):
         """Return whether what is read for a variable can be its value."""
         variable = self.around_step.variables()[name]
         hyperparameters = [self.rate.rate, *self._others]
-        return all(
+        return self.around_step.accepts(name, array) and all(
             each.accepts(float(array))
             for each in hyperparameters
             if each.value is variable

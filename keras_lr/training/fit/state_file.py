@@ -170,7 +170,7 @@ def read(
         elif not _fit_together(wanted, own):
             reasons.append("it belongs to another model or optimizer")
         elif strange := [n for n in wanted if not accepts(n, own[n])]:
-            values = ", ".join(f"{name}={own[name]}" for name in strange)
+            values = ", ".join(_shown(name, own[name]) for name in strange)
             reasons.append(f"it holds {values}, which is out of range")
         else:
             for name, variable in wanted.items():
@@ -218,6 +218,10 @@ def _fit_together(
     shapes = {name: tuple(each.shape) for name, each in variables.items()}
     are_numbers = all(x.dtype.kind in "biuf" for x in arrays.values())
     return are_numbers and shapes == {name: x.shape for name, x in arrays.items()}
+
+
+def _shown(name: str, value: np.ndarray) -> str:
+    return f"{name}={value}" if value.size == 1 else f"a number in {name}"
 
 
 def _put_aside(path: Path) -> str:

@@ -87,6 +87,8 @@ class HeadMonitor:
     def observe(self, inputs: Tensor, outputs: Tensor, data: Any) -> Tensor:
         """Count what goes through the head; return the data's part of the batch's L.
 
+        It is float32, whatever the precision of the layer.
+
         Args:
             inputs: Inputs of the head's layer.
             outputs: Outputs of the head's layer.
@@ -127,7 +129,7 @@ class HeadMonitor:
         _raise_to(self._activation_norm, ops.sqrt(sums.squared_inputs))
         _raise_to(self._rows, sums.rows)
         _raise_to(self._constant, numerator)
-        return batch_constant
+        return ops.cast(batch_constant, "float32")
 
     def _valid_rows(self, mask: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
         ignored = self._loss.ignore_class

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lr._checks import LEARNING_RATE
@@ -97,6 +98,10 @@ class WalkStep(AroundStep):
         for each in self._walked:
             named |= each.variables()
         return named | (self._average.variables() if self._average else {})
+
+    def accepts(self, name: str, array: np.ndarray) -> bool:
+        """Return whether an array of a file is finite, as all that is counted."""
+        return bool(np.isfinite(array).all())
 
     def start(self) -> None:
         """Set the state to what it is before the first step, on the host."""
