@@ -79,8 +79,6 @@ def is_comparison(block):
     return "build_model" in block
 
 
-# Of the seeds 0 to 11, eight are rolled back once, after 374 to 659 steps.
-@pytest.mark.filterwarnings("ignore:.*LearningRateWalk.*training diverges:UserWarning")
 @pytest.mark.parametrize("seeds", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_readme_trains_a_good_model(seeds):
     accuracies = []
@@ -88,7 +86,7 @@ def test_readme_trains_a_good_model(seeds):
         keras.utils.set_random_seed(seed)
         model = run(code_blocks(README))["model"]
         accuracies.append(model.history.history["accuracy"][-1])
-    # From 0.992 to 0.999 for the seeds 0 to 11, with a median of 0.998.
+    # 0.997 or 0.998 in four trainings without a seed.
     assert statistics.median(accuracies) > 0.98
 
 

@@ -1,8 +1,8 @@
-"""The README's example, a hundred times: is it rolled back, and do batches explode?
+"""The walk on a small network, a hundred times: rolled back? do batches explode?
 
     python examples/benchmarks/walk/readme_example.py
 
-trains the README's network for its twenty epochs, with other weights and other batches
+trains the network of the README for its twenty epochs, with other weights and batches
 in each run, and batches that are new in each epoch. Writes
 `results/walk_readme_example.csv`, adds the runs that are missing, and prints a summary.
 A spike is a batch after the first epoch whose loss is above that of the first batch.
