@@ -268,8 +268,8 @@ class LearningRateCallback(keras.callbacks.Callback):
     ) -> None:
         """Install the step again if another callback removed it or compiled."""
         fit, is_installed = self._fit, step_hook.is_installed(self.model, self)
-        # Looked at once in an epoch, and where it decides what is traced.
-        looks = batch == 0 or not is_installed
+        # Looked at once in an epoch, and where it decides what the next step does.
+        looks = batch == 0 or not is_installed or self.model.run_eagerly
         if fit is not None and looks and fit.trains != what_trains(self.model):
             self._begin_anew(fit)
         elif not is_installed:

@@ -161,3 +161,19 @@ def test_next_fit_is_a_training_of_its_own(make):
     _, _, callback = kernels_of(model, make, recompile)
     fit(model, [callback], 2)
     assert int(model.optimizer.iterations) == (EPOCHS - EPOCH + 2) * STEPS
+
+
+def test_layer_that_is_frozen_in_mid_epoch_stays_as_it_is_where_steps_run_eagerly():
+    model, kernels = compiled(run_eagerly=True), []
+
+    class Freeze(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kernel = self.model.layers[0].kernel
+            kernels.append(keras.ops.convert_to_numpy(kernel.value))
+            if len(kernels) == 2:
+                freeze(self.model)
+
+    with noticed():
+        fit(model, [keras_lr.HypergradientDescent(), Freeze()], 1)
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert np.array_equal(kernels[1], kernels[-1])

@@ -242,6 +242,15 @@ def own_step():
     return model
 
 
+def test_rate_of_0_and_data_with_a_nan_are_refused():
+    with pytest.raises(ValueError, match=r"positive and finite.*learning_rate=0\.0"):
+        optimize(lambda: build_model(lambda: optimizers.SGD(0.0)))
+    (x, y), _ = split()
+    x[2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"`validation_data` must be finite"):
+        keras_lr.optimize_schedule(build_model, split()[0], (x, y), steps=STEPS)
+
+
 def with_optimizer(make):
     return lambda: build_model(make)
 
