@@ -77,7 +77,6 @@ every_callback = callbacks("LipschitzLR-batch", "MARTHE", "PolyakStepSize")
 # `MARTHE` takes seconds to trace, and an own rule has no code that could fail: where
 # the class that all share is tested, the fastest callback stands for them by default.
 most_callbacks = callbacks("LipschitzLR-batch")
-callbacks_with_state = callbacks("LipschitzLR-batch", "MARTHE")
 only_marthe = callbacks("MARTHE")
 
 # A rounding of the weights' last bits, over 18 steps in another order of summation.
@@ -467,7 +466,7 @@ def test_schedule_in_the_optimizer_is_refused(make):
         train(make, optimizer=keras.optimizers.SGD(schedule))
 
 
-@every_callback
+@most_callbacks
 def test_callable_learning_rate_is_refused(make):
     def half():
         return 0.5

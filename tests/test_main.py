@@ -116,6 +116,7 @@ def test_robustness_has_five_starts_of_each_method(file, monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.slow  # The library is tested by default.
 def test_same_command_continues_where_it_was_interrupted(file, few, finished):
     (record,) = (finished / "runs").glob("constant*.json")
     record.unlink()

@@ -145,7 +145,17 @@ def test_every_slot_but_counters_and_the_rate_is_state(name):
     assert "iteration" in [v.name for v in others]
 
 
-@every_optimizer
+# With the step of each compared above, a few stand for what is found of them.
+TYPICAL = ("SGD", "SGD-momentum", "Adam", "AutoAdam", "Lion")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in TYPICAL else pytest.mark.slow)
+        for name in AVAILABLE
+    ],
+)
 def test_every_known_optimizer_is_found_to_be_pure(name):
     variables, optimizer = weights(), make(name)
     optimizer.build(variables)

@@ -47,7 +47,9 @@ def sequence_data():
 @pytest.mark.parametrize(
     ("make", "data", "place"),
     [
-        (images, image_data, "LRNGrad at '.*normalized"),
+        pytest.param(
+            *(images, image_data, "LRNGrad at '.*normalized"), marks=pytest.mark.slow
+        ),
         (sequences, sequence_data, "a function of TensorFlow's at '.*ctc"),
     ],
     ids=["normalization", "ctc"],

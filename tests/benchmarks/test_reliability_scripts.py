@@ -72,7 +72,9 @@ def test_count_that_is_killed_continues_where_it_was(
     monkeypatch.setitem(kills.CASES, "counts", case)
     uncut = kills.Whole({"number": "40", "forgot": "False"}, 40, 0.3)
     row = kills.chain("counts", seed, 2, uncut)
-    assert (row["kills"], row["is_equal"], row["differing"]) == (2, 1, "")
+    assert (row["is_equal"], row["differing"]) == (1, "")
+    # The second one may come after the end.
+    assert row["kills"] in (1, 2)
     # What was counted, and not noted, when it was killed.
     assert -2 <= row["done_again"] <= 2
 

@@ -14,7 +14,7 @@ import pytest
 
 import keras_lr
 from tests.small_problem import STEPS, compiled, fit
-from tests.test_common_callbacks import callbacks_with_state, most_callbacks
+from tests.test_common_callbacks import most_callbacks
 
 EPOCHS, EPOCH = 4, 2
 NOTICE = "begins anew with the optimizer and the weights"
@@ -79,7 +79,7 @@ def kernels_of(model, make, act, **where):
     return snapshot.kernels, history.history, callback
 
 
-@callbacks_with_state
+@most_callbacks
 def test_frozen_layer_stays_as_it_is_and_the_others_train(make):
     model = compiled()
     kernels, logs, callback = kernels_of(model, make, freeze)

@@ -131,7 +131,10 @@ def test_kill_between_the_two_backups_loses_nothing(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("guard_floor", np.nan, "The guard against divergence begins anew"),
+        pytest.param(
+            *("guard_floor", np.nan, "The guard against divergence begins anew"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("guard_floor", 1e30, "The guard against divergence begins anew"),
             marks=pytest.mark.slow,

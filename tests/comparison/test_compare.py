@@ -114,23 +114,26 @@ def test_broken_record_is_trained_again(finished):
     assert build_model.calls == 1
 
 
+CHANGES = [
+    {"logs": {"loss": [None]}},
+    {"seed": 5},
+    {"logs": "text"},
+    {"logs": None},
+    {"seconds": "text"},
+    {"code": 7},
+    {"start": -1.0},
+    {"start": float("nan")},
+    {"steps": 1e30},
+    {"mode": "best"},
+    {"diverged": []},
+    {"unknown": 1},
+    {"policy": "another"},
+]
+
+
 @pytest.mark.parametrize(
     "change",
-    [
-        {"logs": "text"},
-        {"logs": {"loss": [None]}},
-        {"logs": None},
-        {"seconds": "text"},
-        {"code": 7},
-        {"start": -1.0},
-        {"start": float("nan")},
-        {"steps": 1e30},
-        {"mode": "best"},
-        {"diverged": []},
-        {"unknown": 1},
-        {"policy": "another"},
-        {"seed": 5},
-    ],
+    [*CHANGES[:2], *(pytest.param(x, marks=pytest.mark.slow) for x in CHANGES[2:])],
     ids=str,
 )
 def test_record_that_cannot_be_is_trained_again(finished, change):

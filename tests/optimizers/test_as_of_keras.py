@@ -9,6 +9,7 @@ import pytest
 from tests.every_optimizer import (
     EXACTLY,
     assert_same,
+    every_default,
     every_optimizer,
     gradients,
     step,
@@ -79,7 +80,7 @@ def test_callable_learning_rate_is_asked_in_each_step(case):
 
 
 @only_tensorflow
-@every_optimizer
+@every_default
 def test_fit_ends_with_the_averages_of_the_weights(case):
     model = compiled(optimizer=case(use_ema=True, ema_momentum=0.5), run_eagerly=True)
     averages = []
