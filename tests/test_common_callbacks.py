@@ -475,7 +475,7 @@ def test_callable_learning_rate_is_refused(make):
         train(make, optimizer=keras.optimizers.SGD(half))
 
 
-@every_callback
+@most_callbacks
 @pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
 def test_rate_that_cannot_train_is_refused(make, rate):
     model = compiled(optimizer=keras.optimizers.SGD(0.1))

@@ -203,6 +203,7 @@ def test_task_is_said_in_doubt_and_in_the_name_of_the_directory(
     ]
 
 
+@pytest.mark.slow  # The library is tested by default.
 def test_output_of_another_comparison_gets_one_line_and_exit_code_2(
     capsys, file, few, finished
 ):

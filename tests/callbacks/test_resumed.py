@@ -131,21 +131,13 @@ def test_kill_between_the_two_backups_loses_nothing(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        pytest.param(
-            *("guard_floor", np.nan, "The guard against divergence begins anew"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            *("guard_floor", 1e30, "The guard against divergence begins anew"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            *("guard_good_0", np.nan, "The guard against divergence begins anew"),
-            marks=pytest.mark.slow,
-        ),
+        ("guard_floor", np.nan, "The guard against divergence begins anew"),
+        ("guard_floor", 1e30, "The guard against divergence begins anew"),
+        ("guard_good_0", np.nan, "The guard against divergence begins anew"),
         ("average_1", np.inf, r"a number in average_1, which is out of range"),
     ],
 )
+@pytest.mark.slow  # Four fits each.
 def test_number_that_cannot_be_is_not_resumed_from(name, value, message, tmp_path):
     """A whole file, in which one array holds other numbers."""
     Training(tmp_path, "smoothed").kill(2, 3)
