@@ -5,6 +5,7 @@ Plain Keras trains on as before after a change of `trainable`, and fails after
 """
 
 import contextlib
+import functools
 import itertools
 import warnings
 
@@ -177,3 +178,15 @@ def test_layer_that_is_frozen_in_mid_epoch_stays_as_it_is_where_steps_run_eagerl
         fit(model, [keras_lr.HypergradientDescent(), Freeze()], 1)
     assert not np.array_equal(kernels[0], kernels[1])
     assert np.array_equal(kernels[1], kernels[-1])
+
+
+def test_annealed_rate_is_not_taken_for_the_rate():
+    """The last epoch of four is trained at five eighths of it and less."""
+    model = compiled()
+    held = functools.partial(
+        keras_lr.HypergradientDescent, hyper_learning_rate=0.0, anneal=0.4
+    )
+    _, _, callback = kernels_of(model, held, freeze, epoch=EPOCHS - 1)
+    first = callback.history["learning_rate"][0]
+    assert callback.history["learning_rate"][-1] < 0.2 * first
+    assert float(model.optimizer.learning_rate) == pytest.approx(first, rel=1e-6)

@@ -96,6 +96,8 @@ ROWS = 600
         # Whole numbers that count from 0 or 1, with three or with six rows each.
         (np.arange(ROWS) % 200, None, "--task classification"),
         (np.arange(ROWS) % 110 + 1, 110, "--task regression"),
+        # As many rows of numbers that do not count.
+        (7 * (np.arange(ROWS) % 110), None, "--task classification"),
         # Hundred whole numbers, and the months of a year as floats.
         (7 * (np.arange(ROWS) % 100), 100, "--task regression"),
         (1.0 + np.arange(ROWS) % 12, 12, "--task regression"),

@@ -20,7 +20,7 @@ def accuracy(rate: float) -> float:
     return 0.9 - 0.2 * abs(math.log10(rate / BEST))
 
 
-class FakeZooming(keras_lr.Zooming):
+class _FakeTrainings:
     """`results` maps the learning rate to what a training returns, or raises."""
 
     def __init__(self, results=accuracy, **kwargs):
@@ -40,6 +40,14 @@ class FakeZooming(keras_lr.Zooming):
         result = self.results(rate)
         name = self.oracle.objective.name
         return result if isinstance(result, dict) else {name: result}
+
+
+class FakeZooming(_FakeTrainings, keras_lr.Zooming):
+    """A search whose trainings are a function of the rate."""
+
+
+class FakeBLiE(_FakeTrainings, keras_lr.BLiE):
+    """The same by BLiE."""
 
 
 def oracle(cls=keras_lr.ZoomingOracle, **kwargs):

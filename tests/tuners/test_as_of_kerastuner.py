@@ -3,28 +3,9 @@
 A chief and workers over gRPC are in `tests/integration/test_zooming_faults.py`.
 """
 
-import keras_tuner
 import pytest
 
-import keras_lr
-from tests.tuners.fake_search import FakeZooming, accuracy, space
-
-
-class FakeBLiE(keras_lr.BLiE):
-    """`results` maps the learning rate to what a training returns, or raises."""
-
-    def __init__(self, results=accuracy, **kwargs):
-        self.results, self.rates = results, []
-        settings = {
-            "objective": keras_tuner.Objective("score", "max"),
-            "max_trials": 5,
-            "seed": 0,
-            "hyperparameters": space(),
-        }
-        super().__init__(**(settings | kwargs))
-
-    run_trial = FakeZooming.run_trial
-
+from tests.tuners.fake_search import FakeBLiE, FakeZooming, accuracy
 
 every_tuner = pytest.mark.parametrize("cls", [FakeZooming, FakeBLiE])
 

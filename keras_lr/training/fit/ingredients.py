@@ -42,9 +42,10 @@ def ingredients(
 
 
 def what_trains(model: keras.Model) -> list[int]:
-    """Return the identity of the optimizers that own a rate, and of the weights.
+    """Return the ids of the optimizers that own a rate, and of the trained weights.
 
-    An object that is held elsewhere keeps its own.
+    Two results can be compared as long as something holds the objects of the first, as
+    a fit does: else an id may be that of another object.
     """
     optimizers = _keras.leaf_optimizers(model.optimizer)
     return [id(each) for each in (*optimizers, *model.trainable_variables)]
