@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_lr import _keras
 from keras_lr._keras import replicas, step_hook
+from keras_lr._sole_writer import SoleWriter
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules.divergence import FEW
 from keras_lr.training.derivatives.batches import leaves
@@ -96,7 +97,7 @@ class OnlineFit(Fit):
             )
         self._has_loss = False
         self._batches_fetched = 0
-        self._stamp: tuple[int, int] | None = None
+        self._writer = SoleWriter(state_file.ONE_WRITER)
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
         """Return the training step with the method around the optimizer's step."""
@@ -135,7 +136,7 @@ class OnlineFit(Fit):
         for each in self._others:
             each.read_from(self._optimizer)
         self.around_step.start()
-        self._stamp, self._has_said_shared = None, False
+        self._writer.start_over()
         self._steps = self._failed = 0
         self._has_spoken = False
         self._notice: str | None = None
@@ -232,12 +233,8 @@ class OnlineFit(Fit):
             floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
         path, variables = self._file(directory), self.around_step.variables()
-        is_shared = self._stamp not in (None, state_file.stamp(path))
-        if is_shared and not self._has_said_shared:
-            self._has_said_shared = True
-            state_file.warn_of_another(path)
-        state_file.write(path, variables, epoch, copies, updates=self._updates())
-        self._stamp = state_file.stamp(path)
+        with self._writer.writing(path):
+            state_file.write(path, variables, epoch, copies, updates=self._updates())
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
