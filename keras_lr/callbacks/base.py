@@ -50,7 +50,7 @@ class LearningRateCallback(keras.callbacks.Callback):
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
-        *("_written", "_setters", "_may_end_early", "_said"),
+        *("_written", "_setters", "_may_end_early", "_said", "_last_numbers"),
     )
     """Attributes that a fit changes, and on which how it is made does not depend."""
 
@@ -79,6 +79,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._rates_used: dict[str, float] | None = None
         self.history: dict[str, list[float]] = {}
         self.restarts: list[int] = []
+        # Each column, how long it was at the last look, and its last number then.
+        self._last_numbers: dict[str, tuple[list[float], int, float]] = {}
 
     def _make_fit(self) -> Fit:
         """Check the built model and return what lives for this fit.
@@ -334,8 +336,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
             for name in self._columns_to_log():
-                known = (x for x in reversed(self.history[name]) if not math.isnan(x))
-                logs[name] = next(known, math.nan)
+                logs[name] = self._last_number(name)
             logs.update(self._rates_used or current)
         if self.verbose > 0:
             rates = ", ".join(f"{rate:.6g}" for rate in dict.fromkeys(current.values()))
@@ -343,6 +344,20 @@ class LearningRateCallback(keras.callbacks.Callback):
                 f"\nEpoch {epoch + 1}: {type(self).__name__} setting learning rate to "
                 f"{rates}."
             )
+
+    def _last_number(self, name: str) -> float:
+        """Return the last entry of a column that is not NaN; NaN if there is none."""
+        column = self.history[name]
+        before, length, last = self._last_numbers.get(name, (column, 0, math.nan))
+        if before is not column or length > len(column):
+            length, last = 0, math.nan
+        # Only what came since the last look: in its annealed part a fit may record
+        # nothing but NaN, and would be searched through in each epoch. A late number
+        # may have replaced the last entry.
+        new = column[max(length - 1, 0) :]
+        last = next((x for x in reversed(new) if not math.isnan(x)), last)
+        self._last_numbers[name] = column, len(column), last
+        return last
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the model's own training step."""
@@ -441,6 +456,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         twin.history = copy.deepcopy(self.history, memo)
         twin.restarts = list(self.restarts)
         twin._said = set(self._said)
+        twin._last_numbers = {}
         twin._fit = twin._unfinished = None
         twin._rates_used = None
         twin.params = None
