@@ -31,6 +31,7 @@ from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.hyperparameter import ROUNDING
+from keras_lr.training.fit.ingredients import what_trains
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
 
 # Steps from one look at their losses to the next: each waits for the device, and a few
@@ -77,6 +78,7 @@ class OnlineFit(Fit):
         _keras.require_trainable_weights(model, owner)
         self.model = model
         self.around_step = around_step
+        self._owner = owner
         self._optimizer = _keras.require_single_update(model.optimizer, owner)
         _keras.build_optimizer(model)
         self._others = around_step.others
@@ -103,6 +105,7 @@ class OnlineFit(Fit):
         """Return the training step with the method around the optimizer's step."""
 
         def moving_step(data: Any) -> Any:
+            self._require_same_weights()
             looks = {} if self._guard is None else self._guard.look(data)
             with self._intercepting(data) as row:
                 logs = step(data)
@@ -111,6 +114,18 @@ class OnlineFit(Fit):
             return logs
 
         return moving_step
+
+    def _require_same_weights(self) -> None:
+        """Raise if weights were frozen where only the step itself can notice it."""
+        # It runs where the step runs eagerly, or is traced.
+        if self.trains and self.trains != what_trains(self.model):
+            raise ValueError(
+                "The weights that are trained must not change between the start of a "
+                f"batch, as `{self._owner}` sees it, and its step. Received: model="
+                f"{self.model.name!r}, of which layers were frozen or unfrozen there, "
+                "or which was compiled. Do it in `on_epoch_begin` or "
+                f"`on_train_batch_end`, or list the callback before `{self._owner}`."
+            )
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Set the state to what it is before the first step."""
