@@ -201,8 +201,10 @@ class OnlineFit(Fit):
         if self._guard.is_off:
             outcome += (
                 f". It has diverged {MOST_RESTARTS + 1} times now without getting any "
-                "further, so the learning rate is not the reason, and it is not rolled "
-                "back any more"
+                "further, and is not rolled back any more. Either the learning rate is "
+                "not the reason, or all that are tried, down to a thousandth of the "
+                "first one, are too high: standardize inputs and targets that are not "
+                "scaled, and compile with a lower rate"
             )
         return outcome
 
