@@ -28,6 +28,11 @@ from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.runner import Data, RunSettings
 
 _MOST_BYTES = 200
+# What each version has noted about a comparison; a file without it is a broken one.
+_OF_0_1_0 = {
+    *("epochs", "batch_size", "monitor", "mode"),
+    *("data", "weights", "loss", "optimizer"),
+}
 _ONE_WRITER = (
     "Another comparison there trains the same runs: nothing is lost, but all is done "
     "twice. Give each comparison a `directory` of its own, or other policies."
@@ -123,7 +128,8 @@ def _require_same(
     expected: Mapping[str, Any],
 ) -> None:
     """Raise if the records are another comparison's, warn if they may be."""
-    known = expected if written is None else expected.keys() & written.keys()
+    is_whole = written is not None and written.keys() >= _OF_0_1_0
+    known = expected.keys() & written.keys() if written and is_whole else expected
     keys = [key for key in expected if key in known]
     differing = [key for key in keys if (written or {}).get(key) != expected[key]]
     if differing:

@@ -11,7 +11,9 @@ from keras_lr.comparison.policies import NAMED, NamedPolicy, adamo, walk
 from keras_lr.comparison.records import open_store
 from keras_lr.comparison.run_record import RunRecord
 from tests.comparison import linear_problem as problem
+from tests.data.v0_1_0 import write_comparison as old
 
+OF_0_1_0 = old.DIRECTORY / "runs" / "comparison.json"
 SLOW, FAST = Policy("slow", 0.125), Policy("fast", 0.25)
 
 
@@ -311,3 +313,20 @@ def test_record_that_comes_while_its_run_is_trained_is_noticed(tmp_path):
     later = open_store(tmp_path, lambda: {"epochs": 2})
     later.load(FAST, 0)
     later.save(record)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"epochs": 2}', "[]", "{", "null"])
+def test_file_that_does_not_say_what_was_compared_is_refused(content, tmp_path):
+    """Not even 0.1.0 wrote less than eight entries; its records are used."""
+    expected = json.loads(OF_0_1_0.read_text()) | {"layers": "new"}
+    open_store(tmp_path, lambda: expected)
+    (tmp_path / "runs" / "comparison.json").write_text(content)
+    with pytest.raises(ValueError, match=r"records differ in: .*data, weights"):
+        open_store(tmp_path, lambda: expected)
+
+
+def test_file_of_0_1_0_is_enough(tmp_path):
+    written = json.loads(OF_0_1_0.read_text())
+    open_store(tmp_path, lambda: written)
+    with pytest.warns(UserWarning, match="did not note: layers"):
+        open_store(tmp_path, lambda: written | {"layers": "new"})
