@@ -267,7 +267,7 @@ class LearningRateCallback(keras.callbacks.Callback):
                 "last fit, which this one continues, and will do so again. If they are "
                 "pieces of one training, pass `total_epochs`, the number of epochs of "
                 "all fits together, and the same callback to each of them. If there is "
-                f"no last one, pass `anneal=0.0` to `{name}`.",
+                f"no last fit, pass `anneal=0.0` to `{name}`.",
                 stacklevel=2,
             )
 
