@@ -56,6 +56,7 @@ def test_rate_that_is_passed_is_that_of_a_fit_with_ours(trained, kind):
     assert rates[0] == pytest.approx(RATE, rel=0.02)
 
 
+@pytest.mark.slow
 def test_lipschitz_constant_sets_the_rate_whatever_the_file_has(trained):
     histories = []
     for rate in (None, rate_of(trained[0])):

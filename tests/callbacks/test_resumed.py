@@ -180,9 +180,11 @@ def marthe_fit():
         pytest.param(
             *("learning_rate_4", np.nan), marks=pytest.mark.slow
         ),  # The last hypergradient.
-        ("learning_rate_5", np.nan),  # The scale of Z.
+        pytest.param(
+            "learning_rate_5", np.nan, marks=pytest.mark.slow
+        ),  # The scale of Z.
         pytest.param(*("square_mean", np.nan), marks=pytest.mark.slow),
-        ("square_steps", -1.0),
+        pytest.param("square_steps", -1.0, marks=pytest.mark.slow),
     ],
 )
 def test_scalar_that_no_rule_has_is_not_resumed_from(name, value, tmp_path):
