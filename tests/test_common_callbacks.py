@@ -3,9 +3,12 @@
 A new callback enters `CALLBACKS` and passes.
 """
 
+import contextlib
 import copy
 import functools
+import re
 import runpy
+import warnings
 from pathlib import Path
 
 import keras
@@ -548,3 +551,109 @@ def test_piece_of_a_training_is_not_annealed_and_asks_for_the_length_once():
     fit(model, [callback], 2)
     rates = callback.history["learning_rate"]
     assert rates[-1] < 0.6 * max(rates)
+
+
+PIECES = r"`LipschitzLR` has lowered .* to zero .* pass `total_epochs`, .*`anneal=0.0`"
+
+
+@contextlib.contextmanager
+def asked(expected):
+    """Require so many warnings that ask for the length of the training."""
+    # `pytest.warns` warns again of what TensorFlow's variables warn of, elsewhere.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    number = sum(bool(re.match(PIECES, str(each.message))) for each in caught)
+    assert number == expected
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [pytest.param(True, marks=pytest.mark.slow), False],
+    ids=["initial_epoch", "epochs=2"],
+)
+def test_pieces_that_are_annealed_one_by_one_are_noticed_once(counts):
+    """At the second one where epochs go on counting, at the third one where not."""
+    model, callback = compiled(jit_compile=False), keras_lr.LipschitzLR()
+    starts = [2 * number if counts else 0 for number in range(4)]
+    quiet = 1 if counts else 2
+    with asked(0):
+        for start in starts[:quiet]:
+            fit(model, [callback], start + 2, initial_epoch=start)
+    with asked(1):
+        for start in starts[quiet:]:
+            fit(model, [callback], start + 2, initial_epoch=start)
+
+
+def set_weights_back(model, initial):
+    """Set the weights back, as between the parts of a cross-validation."""
+    model.set_weights(initial)
+
+
+def compile_again(model, initial):
+    optimizer = keras.optimizers.SGD(0.05)
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=False)
+
+
+def freeze_a_layer(model, initial):
+    model.layers[0].trainable = not model.layers[0].trainable
+
+
+def train_with_something_else(model, initial):
+    fit(model, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("between", "counts"),
+    [
+        (set_weights_back, False),
+        pytest.param(compile_again, True, marks=pytest.mark.slow),
+        pytest.param(compile_again, False, marks=pytest.mark.slow),
+        pytest.param(freeze_a_layer, True, marks=pytest.mark.slow),
+        pytest.param(train_with_something_else, False, marks=pytest.mark.slow),
+    ],
+)
+def test_trainings_of_their_own_are_no_pieces(between, counts):
+    model, callback = compiled(jit_compile=False), keras_lr.LipschitzLR()
+    initial = model.get_weights()
+    with asked(0):
+        for number in range(3):
+            start = 2 * number if counts else 0
+            fit(model, [callback], start + 2, initial_epoch=start)
+            between(model, initial)
+
+
+@pytest.mark.slow
+def test_models_and_callbacks_that_are_new_are_no_pieces():
+    shared, one = keras_lr.LipschitzLR(), compiled(jit_compile=False)
+    with asked(0):
+        for _ in range(3):
+            fit(compiled(jit_compile=False), [shared], 2)
+        for number in range(3):
+            callback = keras_lr.LipschitzLR()
+            fit(one, [callback], 2 * number + 2, initial_epoch=2 * number)
+
+
+@pytest.mark.slow
+def test_fits_that_do_not_end_at_zero_are_no_pieces():
+    """Because they end early, because of `anneal`, or because the length is known."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    with asked(0):
+        for arguments in ({}, {"anneal": 0.0}, {"total_epochs": 30}):
+            model = compiled(jit_compile=False)
+            callbacks = [keras_lr.LipschitzLR(**arguments)]
+            for _ in range(3):
+                fit(model, callbacks if arguments else [*callbacks, Stop()], 3)
+
+
+@pytest.mark.slow
+def test_restored_training_is_no_piece(tmp_path):
+    model, callback = compiled(jit_compile=False), keras_lr.LipschitzLR()
+    with asked(0):
+        for epochs in (2, 4, 6):
+            backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+            fit(model, [backup, callback], epochs)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_lr
 from keras_lr import _keras
 from tests import small_problem
 from tests.every_optimizer import (
@@ -328,3 +329,29 @@ def test_learning_rate_set_between_fits_multiplies(case):
     model.optimizer.learning_rate = 0.25
     rates, _ = recorded(model, 3)
     np.testing.assert_array_equal(rates, plain_rates(case)[2:] * 0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("optimizer", "share"),
+    [(keras_lr.AutoAdam, 1.0), (keras_lr.AdaptiveRMSprop, 0.5)],
+)
+def test_rate_of_a_float8_layer_is_that_of_its_weights(optimizer, share):
+    """Keras trains scales and histories of 3 x 1025 numbers beside the weights.
+
+    After one step the rate is the root of the mean of g^2 by the norm of g, one by the
+    root of the number of weights.
+    """
+    hidden = keras.layers.Dense(32, dtype="float8_from_float32")
+    layers = [hidden, keras.layers.Dense(CLASSES, "softmax")]
+    model = keras.Sequential([keras.Input((16,)), *layers])
+    model.compile(optimizer(), LOSS)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 16)).astype("float32")
+    model.fit(x, rng.integers(0, CLASSES, 32), epochs=1, batch_size=32, verbose=0)
+    weights = 16 * 32 + 32 + 32 * CLASSES + CLASSES
+    assert sum(w.size for w in model.get_weights()) == weights + 3 * 1025
+    rate = model.optimizer.effective_learning_rate
+    assert rate == pytest.approx(share / weights**0.5, rel=1e-4)
+    # Each history has seen the batch.
+    assert all(float(np.max(x)) > 0.0 for x in (hidden.inputs_amax_history.numpy(),))

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -33,10 +34,16 @@ from keras_tuner.src.engine.trial import Trial, TrialStatus
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
 from keras_lr._keras_tuner.stored_state import require_oracle, require_trial
+from keras_lr._sole_writer import SoleWriter
 
 FINISHED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 _JOURNAL = "trial_values"
 _OBJECTIVE = "objective"
+_ONE_WRITER = (
+    "Another search there makes trials of the same numbers, and only what wrote last "
+    "can be resumed. Give each search a `project_name` of its own. To let several "
+    "processes work on one search, start a chief and workers as KerasTuner documents."
+)
 
 
 def trial_number(trial_id: str) -> int | None:
@@ -89,6 +96,7 @@ class DurableOracle(keras_tuner.Oracle):
         self._last_heard: dict[str, float] = {}
         self._began: dict[str, float] = {}
         self._longest = 0.0
+        self._writer = SoleWriter(_ONE_WRITER)
 
     def as_shown(self, trial: Any) -> Any:
         """Return a trial to print: it may leave out values that are not searched."""
@@ -251,8 +259,15 @@ class DurableOracle(keras_tuner.Oracle):
         return not is_finite or trial.score == metrics.get_best_value(name)
 
     def save(self) -> None:
-        """Write `oracle.json`."""
-        write_json(self._get_oracle_fname(), self.get_state())
+        """Write `oracle.json`. Only the process that gives the trials out does so."""
+        with _releasing_lock(self):
+            self._write_state()
+
+    @keras_tuner.synchronized
+    def _write_state(self) -> None:
+        path = self._get_oracle_fname()
+        with self._writer.writing(Path(path)):
+            write_json(path, self.get_state())
 
     def _save_trial(self, trial: Any) -> None:
         path = f"{self._get_trial_dir(trial.trial_id)}/trial.json"
@@ -262,6 +277,7 @@ class DurableOracle(keras_tuner.Oracle):
         """Read the files of a search, and correct what they disagree on."""
         import tensorflow as tf
 
+        self._writer.start_over()
         trials = {}
         for path in tf.io.gfile.glob(f"{self._project_dir}/trial_*/trial.json"):
             folder = os.path.basename(os.path.dirname(path))

@@ -16,7 +16,7 @@ from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.ingredients import ingredients, what_trains
-from keras_lr.training.fit.unfinished import UnfinishedTraining
+from keras_lr.training.fit.unfinished import AnnealedTraining, UnfinishedTraining
 
 # Part of the rate that a training starts from below which an automatic rate does not
 # fall: a rate that cannot train says nothing about a higher one any more.
@@ -49,8 +49,8 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
-        *("history", "restarts", "_unfinished", "_has_asked", "_offset"),
-        *("_written", "_setters", "_may_end_early", "_said"),
+        *("history", "restarts", "_unfinished", "_annealed", "_has_asked", "_offset"),
+        *("_written", "_setters", "_may_end_early", "_said", "_last_numbers"),
     )
     """Attributes that a fit changes, and on which how it is made does not depend."""
 
@@ -70,6 +70,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._fit: Any = None
         self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
+        self._annealed: AnnealedTraining | None = None
         self._has_asked = False
         # Others in the list that set the rate, and those that end a fit early.
         self._setters: list[str] = []
@@ -79,6 +80,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._rates_used: dict[str, float] | None = None
         self.history: dict[str, list[float]] = {}
         self.restarts: list[int] = []
+        # Each column, how long it was at the last look, and its last number then.
+        self._last_numbers: dict[str, tuple[list[float], int, float]] = {}
 
     def _make_fit(self) -> Fit:
         """Check the built model and return what lives for this fit.
@@ -222,6 +225,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._warn_of_early_end(fit)
             self._start(fit, epoch)
             self._ask_for_length(fit, epoch)
+            self._look_for_pieces(epoch)
         fit.start_epoch(epoch + self._offset, self._length)
 
     def _ask_for_length(self, fit: Fit, epoch: int) -> None:
@@ -239,6 +243,31 @@ class LearningRateCallback(keras.callbacks.Callback):
                 "this fit of one epoch continues, so it does not anneal the learning "
                 "rate to zero. Pass `total_epochs`, the number of epochs of all fits "
                 "together, and the same callback to each of them.",
+                stacklevel=2,
+            )
+
+    def _look_for_pieces(self, epoch: int) -> None:
+        """Warn if fits that are annealed one by one seem to be pieces of a training.
+
+        They are if a fit begins at the epoch where the last one ended, or if it is the
+        third in a row that continues with the weights of the one before.
+        """
+        last = self._annealed
+        if last is None or self.total_epochs is not None:
+            return
+        if self._is_restored(epoch) or not last.is_continued_by(self.model):
+            self._annealed = None
+            return
+        is_piece = epoch == last.epochs if epoch > 0 else last.fits > 1
+        if is_piece and not self._has_asked:
+            self._has_asked = True
+            name = type(self).__name__
+            warnings.warn(
+                f"`{name}` has lowered the learning rate to zero at the end of the "
+                "last fit, which this one continues, and will do so again. If they are "
+                "pieces of one training, pass `total_epochs`, the number of epochs of "
+                "all fits together, and the same callback to each of them. If there is "
+                f"no last fit, pass `anneal=0.0` to `{name}`.",
                 stacklevel=2,
             )
 
@@ -334,8 +363,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
             for name in self._columns_to_log():
-                known = (x for x in reversed(self.history[name]) if not math.isnan(x))
-                logs[name] = next(known, math.nan)
+                logs[name] = self._last_number(name)
             logs.update(self._rates_used or current)
         if self.verbose > 0:
             rates = ", ".join(f"{rate:.6g}" for rate in dict.fromkeys(current.values()))
@@ -343,6 +371,20 @@ class LearningRateCallback(keras.callbacks.Callback):
                 f"\nEpoch {epoch + 1}: {type(self).__name__} setting learning rate to "
                 f"{rates}."
             )
+
+    def _last_number(self, name: str) -> float:
+        """Return the last entry of a column that is not NaN; NaN if there is none."""
+        column = self.history[name]
+        before, length, last = self._last_numbers.get(name, (column, 0, math.nan))
+        if before is not column or length > len(column):
+            length, last = 0, math.nan
+        # Only what came since the last look: in its annealed part a fit may record
+        # nothing but NaN, and would be searched through in each epoch. A late number
+        # may have replaced the last entry.
+        new = column[max(length - 1, 0) :]
+        last = next((x for x in reversed(new) if not math.isnan(x)), last)
+        self._last_numbers[name] = column, len(column), last
+        return last
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Restore the model's own training step."""
@@ -354,6 +396,11 @@ class LearningRateCallback(keras.callbacks.Callback):
             if epochs < total:
                 self._unfinished = UnfinishedTraining(self.model, fit, epochs)
         self._end_fit()
+        is_annealed = fit is not None and total is None and fit.rate.is_annealed
+        before, self._annealed = self._annealed, None
+        if is_annealed and epoch is not None and epoch + 1 >= self._length.epochs:
+            fits = 1 if before is None else before.fits + 1
+            self._annealed = AnnealedTraining(self.model, epoch + 1, fits)
 
     def _end_fit(self) -> None:
         if self._fit is not None:
@@ -441,7 +488,8 @@ class LearningRateCallback(keras.callbacks.Callback):
         twin.history = copy.deepcopy(self.history, memo)
         twin.restarts = list(self.restarts)
         twin._said = set(self._said)
-        twin._fit = twin._unfinished = None
+        twin._last_numbers = {}
+        twin._fit = twin._unfinished = twin._annealed = None
         twin._rates_used = None
         twin.params = None
         keras.callbacks.Callback.set_model(twin, None)

@@ -115,7 +115,7 @@ class LipschitzLR(LearningRateCallback):
 
     history_unit = "epoch"
 
-    changing = (*LearningRateCallback.changing, "_held", "_has_warned")
+    changing = (*LearningRateCallback.changing, "_held", "_has_warned", "_has_looked")
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class LipschitzLR(LearningRateCallback):
         self.constant = constant
         self.tikhonov = tikhonov
         self._held = 0.0
-        self._has_warned = False
+        self._has_warned = self._has_looked = False
         self._reset()
 
     def _columns(self) -> Sequence[str]:
@@ -185,7 +185,17 @@ class LipschitzLR(LearningRateCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Read loss, head and regularizers, and wrap the training step."""
         super().on_train_begin(logs)
+        self._has_looked = False
         warn_unless_gradient_descent(self.model.optimizer, type(self).__name__)
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Look at the constant of the first step, before more time is lost."""
+        super().on_train_batch_end(batch, logs)
+        if not self._has_looked and self._fit is not None:
+            self._has_looked = True
+            self._warn_unless_low(self._fit.inverse.constant)
 
     def _start(self, fit: LipschitzFit, epoch: int) -> None:
         super()._start(fit, epoch)
@@ -203,7 +213,7 @@ class LipschitzLR(LearningRateCallback):
         for constant in rows.get("lipschitz_constant", ()):
             self._warn_unless_usable(constant)
 
-    def _warn_unless_usable(self, constant: float) -> None:
+    def _warn_unless_low(self, constant: float) -> None:
         if _SMALL * constant > self.factor and constant < math.inf:
             self._say_once(
                 "`LipschitzLR` measures a Lipschitz constant of the loss whose inverse "
@@ -212,6 +222,9 @@ class LipschitzLR(LearningRateCallback):
                 "scaled are the usual reason: standardize them, or put a normalization "
                 "layer before the last layer."
             )
+
+    def _warn_unless_usable(self, constant: float) -> None:
+        self._warn_unless_low(constant)
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
             warnings.warn(

@@ -8,6 +8,7 @@ of another comparison are refused rather than mixed in.
 import hashlib
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,12 +21,22 @@ from keras_lr._keras.identity import (
     given_weights_digest,
     model_digests,
 )
+from keras_lr._sole_writer import SoleWriter
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import Policy
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.runner import Data, RunSettings
 
 _MOST_BYTES = 200
+# What each version has noted about a comparison; a file without it is a broken one.
+_OF_0_1_0 = {
+    *("epochs", "batch_size", "monitor", "mode"),
+    *("data", "weights", "loss", "optimizer"),
+}
+_ONE_WRITER = (
+    "Another comparison there trains the same runs: nothing is lost, but all is done "
+    "twice. Give each comparison a `directory` of its own, or other policies."
+)
 
 
 class RecordStore:
@@ -48,6 +59,7 @@ class RecordDirectory(RecordStore):
 
     def __init__(self, runs: Path) -> None:
         self._runs = runs
+        self._writer = SoleWriter(_ONE_WRITER)
 
     def load(self, policy: Policy, seed: int) -> RunRecord | None:
         """Return the record of a finished run, or `None` if it has to be trained.
@@ -55,7 +67,9 @@ class RecordDirectory(RecordStore):
         A run that failed, one of a policy with other arguments, and a file that cannot
         be read or holds something else, have to be trained.
         """
-        values = _read(self._path(policy.label, seed))
+        path = self._path(policy.label, seed)
+        self._writer.look_at(path)
+        values = _read(path)
         if values is None or values.get("error") is not None:
             return None
         try:
@@ -68,8 +82,10 @@ class RecordDirectory(RecordStore):
         return record if is_of_policy and record.seed == seed else None
 
     def save(self, record: RunRecord) -> None:
-        """Write the record of a run."""
-        _write(self._path(record.policy, record.seed), record.to_dict())
+        """Write the record of a run. Warn if another one came meanwhile."""
+        path = self._path(record.policy, record.seed)
+        with self._writer.writing(path):
+            _write(path, record.to_dict())
 
     def _path(self, label: str, seed: int) -> Path:
         safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in label)[:60]
@@ -112,7 +128,8 @@ def _require_same(
     expected: Mapping[str, Any],
 ) -> None:
     """Raise if the records are another comparison's, warn if they may be."""
-    known = expected if written is None else expected.keys() & written.keys()
+    is_whole = written is not None and written.keys() >= _OF_0_1_0
+    known = expected.keys() & written.keys() if written and is_whole else expected
     keys = [key for key in expected if key in known]
     differing = [key for key in keys if (written or {}).get(key) != expected[key]]
     if differing:
@@ -164,7 +181,7 @@ def _without_names(config: Any) -> Any:
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
     temporary.write_text(json.dumps(values), encoding="utf-8")
     temporary.replace(path)
 

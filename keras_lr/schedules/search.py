@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lr._sole_writer import SoleWriter
 from keras_lr._typing import FloatArray
 from keras_lr.rules import lrs_opt
 from keras_lr.schedules.descent import Descent
@@ -63,8 +64,7 @@ class ScheduleSearch:
         self.history: dict[str, list[float]] = {name: [] for name in HISTORY}
         self._last = Candidate(np.inf, self._start)
         self._best: list[Candidate] = []
-        self._stamp: tuple[int, int] | None = None
-        self._has_said_shared = False
+        self._writer = SoleWriter(state_file.ONE_WRITER)
         if self._path is not None:
             state_file.require_writable(self._path.parent)
             if self._path.exists():
@@ -157,12 +157,8 @@ class ScheduleSearch:
             "values": np.array([each.values for each in [self._last, *self._best]]),
             "objectives": np.array([x.objective for x in [self._last, *self._best]]),
         }
-        is_shared = self._stamp not in (None, state_file.stamp(self._path))
-        if is_shared and not self._has_said_shared:
-            self._has_said_shared = True
-            state_file.warn_of_another(self._path)
-        state_file.write_arrays(self._path, arrays)
-        self._stamp = state_file.stamp(self._path)
+        with self._writer.writing(self._path):
+            state_file.write_arrays(self._path, arrays)
 
     def _read(self, path: Path) -> None:
         try:

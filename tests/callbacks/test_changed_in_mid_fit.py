@@ -12,9 +12,10 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_lr
-from tests.small_problem import STEPS, compiled, fit
+from tests.small_problem import BATCH, STEPS, compiled, data, fit
 from tests.test_common_callbacks import most_callbacks
 
 EPOCHS, EPOCH = 4, 2
@@ -178,6 +179,64 @@ def test_layer_that_is_frozen_in_mid_epoch_stays_as_it_is_where_steps_run_eagerl
         fit(model, [keras_lr.HypergradientDescent(), Freeze()], 1)
     assert not np.array_equal(kernels[0], kernels[1])
     assert np.array_equal(kernels[1], kernels[-1])
+
+
+class FreezeAtBatch(keras.callbacks.Callback):
+    """Freezes at the start of a batch, of those that are counted from 1."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number, self.batches = number, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batches += 1
+        if self.batches == self.number:
+            freeze(self.model)
+
+
+# The step is traced in the first batch. Later ones use the trace, with all weights.
+WHERE_A_STEP_IS_MADE = pytest.mark.parametrize(
+    ("is_eager", "number"),
+    [(True, 3), (False, 1)],
+    ids=["eager", "traced"],
+)
+
+
+@WHERE_A_STEP_IS_MADE
+def test_layer_that_is_frozen_right_before_a_step_is_refused(is_eager, number):
+    model = compiled(run_eagerly=is_eager)
+    callbacks = [keras_lr.HypergradientDescent(), FreezeAtBatch(number)]
+    with pytest.raises(ValueError, match="list the callback before `Hypergradient"):
+        fit(model, callbacks, 2)
+
+
+@pytest.mark.slow
+@WHERE_A_STEP_IS_MADE
+def test_layer_may_be_frozen_there_by_a_callback_before(is_eager, number):
+    model = compiled(run_eagerly=is_eager)
+    kernel = keras.ops.convert_to_numpy(model.layers[0].kernel.value)
+    with noticed():
+        fit(model, [FreezeAtBatch(number), keras_lr.HypergradientDescent()], 1)
+    moved = model.layers[0].kernel.numpy() - kernel
+    # It is noticed before that very step.
+    assert np.abs(moved).max() > 0 if number > 1 else not moved.any()
+
+
+@pytest.mark.slow
+def test_last_batch_after_a_freeze_in_mid_epoch_is_like_the_others():
+    """It has two rows of four, and is not traced for itself."""
+    model, batches = compiled(), tf.data.Dataset.from_tensor_slices(data())
+
+    class Freeze(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == STEPS - 2:
+                freeze(self.model)
+
+    callback = keras_lr.HypergradientDescent()
+    with noticed():
+        fit(model, [callback, Freeze()], 2, x=batches.batch(BATCH))
+    assert len(callback.history["loss"]) == 2 * STEPS
+    assert np.isfinite(callback.history["loss"]).all()
 
 
 def test_annealed_rate_is_not_taken_for_the_rate():

@@ -249,3 +249,23 @@ def test_guard_resumes_under_suspicion(tmp_path, kind):
 @GUARDED
 def test_sixteen_resumed_trainings_equal_the_uninterrupted_ones(tmp_path, kind, seed):
     assert_resumes(tmp_path, kind, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "units"),
+    [("MARTHE", 0), ("MARTHE", 16), ("LearningRateWalk", 0)],
+    ids=["MARTHE-linear", "MARTHE-network", "walk-linear"],
+)
+def test_targets_that_are_not_scaled_are_learned(kind, units):
+    """Around 2e5, with a standard deviation of 1e5: the loss begins at 5e10."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 8)).astype("float32")
+    y = 2e5 + 1e5 * x[:, 0] + 1e4 * rng.normal(size=400)
+    hidden = [keras.layers.Dense(units, "relu")] if units else []
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(), "mse", metrics=["r2_score"])
+    data = x, y.astype("float32")[:, None]
+    # The network is rolled back from the rate that the first steps climb to.
+    said(model, getattr(keras_lr, kind)(), data=data, epochs=20)
+    assert model.evaluate(*data, verbose=0, return_dict=True)["r2_score"] > 0.9

@@ -649,9 +649,16 @@ def test_targets_that_are_not_scaled_are_said_and_do_no_damage():
     head = keras.layers.Dense(1, kernel_initializer=kernel)
     model = keras.Sequential([keras.Input((8,)), hidden, head])
     model.compile(keras.optimizers.SGD(momentum=0.875), "mse")
-    callback = LipschitzLR(anneal=0.0)
+    callback, number = LipschitzLR(anneal=0.0), []
+
+    def count(batch, logs):
+        number.append(len(caught))
+
+    # Nobody knows the constant before the first step has measured it.
+    counting = keras.callbacks.LambdaCallback(on_train_batch_end=count)
     with pytest.warns(UserWarning, match="standardize them") as caught:
-        fit(model, [callback], 12, x=x, y=y, batch_size=8)
+        fit(model, [callback, counting], 12, x=x, y=y, batch_size=8)
+    assert set(number) == {1}
     assert len(caught) == 1
     assert all(np.isfinite(each).all() for each in model.get_weights())
     constant = max(callback.history["lipschitz_constant"])

@@ -220,3 +220,38 @@ def test_step_reads_what_its_own_pass_has_left(make):
     assert expected[0] > 0.0
     # One of them builds the model, before the first step.
     assert passes in (expected_passes, expected_passes + 1)
+
+
+class Measures(Remembers):
+    """Reads in `compute_metrics` what its `call` has left."""
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        return logs | {"size": ops.sum(ops.abs(self.hidden))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: keras_lr.LearningRateWalk(1.1), id="walk"),
+        pytest.param(keras_lr.MARTHE, id="MARTHE"),
+        pytest.param(lambda: keras_lr.MARTHE(data(1)), id="MARTHE-validation"),
+    ],
+)
+def test_traced_step_reads_what_its_own_pass_has_left(make):
+    """It was a tensor of another graph, or that of another batch."""
+    ends = []
+    for callbacks in ([make()], []):
+        keras.utils.set_random_seed(0)
+        model = Measures()
+        # A rate at which the weights stay where they are.
+        model.compile(keras.optimizers.SGD(1e-7), "sparse_categorical_crossentropy")
+        logs = fit(model, callbacks, 2).history
+        ends.append((int(model.passes), logs))
+    (passes, logs), (expected_passes, expected) = ends
+    assert expected["penalty"][0] > 0.0
+    for name in ("penalty", "hidden", "size"):
+        assert logs[name] == pytest.approx(expected[name], rel=1e-4)
+    # One of them builds the model, before the first step.
+    assert passes in (expected_passes, expected_passes + 1)

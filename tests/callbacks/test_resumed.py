@@ -20,6 +20,7 @@ KINDS = {
     "LearningRateWalk": lambda folder: keras_lr.LearningRateWalk(
         1.1, every=6, anneal=0.4, backup_dir=folder / "state"
     ),
+    "MARTHE": lambda folder: keras_lr.MARTHE(backup_dir=folder / "state"),
     "smoothed": lambda folder: keras_lr.LearningRateWalk(
         every=6, smoothing=0.5, backup_dir=folder / "state"
     ),
@@ -149,6 +150,66 @@ def test_number_that_cannot_be_is_not_resumed_from(name, value, message, tmp_pat
         resumed.run()
     assert all(np.isfinite(each).all() for each in resumed.model.get_weights())
     assert 0.0 < float(resumed.model.optimizer.learning_rate) < 1.0
+
+
+def written_with(arrays, path):
+    """Write the state of `MARTHE` at its start, with other numbers in some arrays."""
+    fit = marthe_fit()
+    fit.write(path.parent, 0)
+    state = dict(np.load(path))
+    np.savez(path, **state | {n: np.full_like(state[n], x) for n, x in arrays.items()})
+
+
+def marthe_fit():
+    callback = keras_lr.MARTHE()
+    callback.set_model(compiled())
+    made = callback._make_fit()
+    made.start()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate_1", np.nan),  # beta, after which the rate would not move.
+        pytest.param(*("learning_rate_1", -1.0), marks=pytest.mark.slow),
+        pytest.param(*("learning_rate_2", np.nan), marks=pytest.mark.slow),  # mu
+        pytest.param(
+            *("learning_rate_3", np.inf), marks=pytest.mark.slow
+        ),  # The steps that Z looks back.
+        pytest.param(
+            *("learning_rate_4", np.nan), marks=pytest.mark.slow
+        ),  # The last hypergradient.
+        pytest.param(
+            "learning_rate_5", np.nan, marks=pytest.mark.slow
+        ),  # The scale of Z.
+        pytest.param(*("square_mean", np.nan), marks=pytest.mark.slow),
+        pytest.param("square_steps", -1.0, marks=pytest.mark.slow),
+    ],
+)
+def test_scalar_that_no_rule_has_is_not_resumed_from(name, value, tmp_path):
+    path = tmp_path / "keras_lr_hypergradient.npz"
+    written_with({name: value}, path)
+    with pytest.warns(UserWarning, match=rf"holds {name}={value}, which is out of"):
+        marthe_fit().read(tmp_path, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["learning_rate_7", "learning_rate_average_0"])
+def test_tangent_that_is_not_finite_begins_anew(name, tmp_path):
+    """A training may write such a file itself. It costs one hypergradient."""
+    Training(tmp_path, "MARTHE").kill(2, 3)
+    path = tmp_path / "state" / "keras_lr_hypergradient.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {name: np.full_like(arrays[name], np.nan)})
+    resumed = Training(tmp_path, "MARTHE")
+    resumed.run()
+    history = resumed.callback.history
+    # Without validation data the last one is not known.
+    assert np.isfinite(history["hypergradient"][1:-1]).all()
+    rates = history["learning_rate"]
+    assert np.isfinite(rates).all()
+    assert len({f"{each:.5g}" for each in rates[1:6]}) > 1
 
 
 def test_directory_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path):

@@ -8,8 +8,12 @@ import pytest
 from keras_lr.comparison import Policy, compare_policies
 from keras_lr.comparison.compare import expand_policies
 from keras_lr.comparison.policies import NAMED, NamedPolicy, adamo, walk
+from keras_lr.comparison.records import open_store
+from keras_lr.comparison.run_record import RunRecord
 from tests.comparison import linear_problem as problem
+from tests.data.v0_1_0 import write_comparison as old
 
+OF_0_1_0 = old.DIRECTORY / "runs" / "comparison.json"
 SLOW, FAST = Policy("slow", 0.125), Policy("fast", 0.25)
 
 
@@ -276,3 +280,53 @@ def test_arguments_that_cannot_work_are_refused_before_training(change, message)
 def test_build_model_must_be_a_function_that_returns_a_model(build_model):
     with pytest.raises(TypeError, match="`build_model` must"):
         compare_policies(build_model, problem.DATA)
+
+
+@pytest.mark.slow
+def test_second_comparison_in_a_directory_is_noticed_once(tmp_path):
+    """Both train the same two runs; the second one is done with both before."""
+
+    def meanwhile():
+        def compare_too(logs=None):
+            if not (tmp_path / "second").exists():
+                (tmp_path / "second").mkdir()
+                compare([policy], directory=tmp_path)
+
+        return [keras.callbacks.LambdaCallback(on_train_begin=compare_too)]
+
+    policy = Policy("fast", 0.25, callbacks=meanwhile)
+    with pytest.warns(UserWarning, match="Something else writes fast") as caught:
+        result = compare([policy], directory=tmp_path)
+    assert sum("Something else" in str(each.message) for each in caught) == 1
+    assert result.table[0].runs == 2
+
+
+def test_record_that_comes_while_its_run_is_trained_is_noticed(tmp_path):
+    first, second = (open_store(tmp_path, lambda: {"epochs": 2}) for _ in range(2))
+    record = RunRecord(FAST.label, 0, monitor="val_loss", mode="min")
+    for store in (first, second):
+        assert store.load(FAST, 0) is None
+    first.save(record)
+    with pytest.warns(UserWarning, match=r"Something else writes fast.*done twice"):
+        second.save(record)
+    # Killed or not, a later comparison does not know who wrote the records.
+    later = open_store(tmp_path, lambda: {"epochs": 2})
+    later.load(FAST, 0)
+    later.save(record)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"epochs": 2}', "[]", "{", "null"])
+def test_file_that_does_not_say_what_was_compared_is_refused(content, tmp_path):
+    """Not even 0.1.0 wrote less than eight entries; its records are used."""
+    expected = json.loads(OF_0_1_0.read_text()) | {"layers": "new"}
+    open_store(tmp_path, lambda: expected)
+    (tmp_path / "runs" / "comparison.json").write_text(content)
+    with pytest.raises(ValueError, match=r"records differ in: .*data, weights"):
+        open_store(tmp_path, lambda: expected)
+
+
+def test_file_of_0_1_0_is_enough(tmp_path):
+    written = json.loads(OF_0_1_0.read_text())
+    open_store(tmp_path, lambda: written)
+    with pytest.warns(UserWarning, match="did not note: layers"):
+        open_store(tmp_path, lambda: written | {"layers": "new"})

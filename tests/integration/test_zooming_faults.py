@@ -61,6 +61,8 @@ class Process:
             self.process.kill()
         assert code == 0, self.said
         assert "finished" in self.said
+        # Neither what a kill has left nor a chief's workers are another search.
+        assert "Something else writes" not in self.said
 
     @property
     def said(self):

@@ -103,3 +103,15 @@ def test_no_two_trials_have_the_same_rate_and_seed(cls, tmp_path):
     values = [each.hyperparameters.values for each in tuner.oracle.trials.values()]
     drawn = [tuple(sorted(each.items())) for each in values]
     assert len(set(drawn)) == len(drawn) > 3
+
+
+@every_tuner
+def test_results_of_a_search_with_a_failed_trial_are_shown(cls, tmp_path, capsys):
+    """Its score is NaN, which equals nothing: its rate was "not in list"."""
+    tuner = searched(cls, tmp_path, fails(1), max_trials=5, max_retries_per_trial=0)
+    failed = [x for x in tuner.oracle.trials.values() if x.status == "FAILED"]
+    assert len(failed) == 1
+    tuner.results_summary()
+    printed = capsys.readouterr().out
+    assert f"Recommended learning rate: {tuner.best_arm().learning_rate:.3g}" in printed
+    assert "RuntimeError: no memory" in printed

@@ -9,7 +9,7 @@ import shutil
 import keras_tuner
 import pytest
 
-from tests.tuners.fake_search import FakeZooming, accuracy
+from tests.tuners.fake_search import FakeBLiE, FakeZooming, accuracy
 
 
 class Killed(BaseException):
@@ -286,3 +286,52 @@ def test_folder_of_a_trial_without_a_number_is_read(tmp_path):
     assert [each.trial_id for each in tuner.oracle.trainings()] == [
         *("0", "1", "3", "copy")
     ]
+
+
+def search_during_a_trial(directory, cls, intrude):
+    """Search; in each of the last two trials something else happens besides."""
+    rates = []
+
+    def results(rate):
+        rates.append(rate)
+        if len(rates) >= 3:
+            intrude()
+        return accuracy(rate)
+
+    tuner = cls(results, directory=directory, max_trials=4)
+    tuner.search(verbose=0)
+    return rates
+
+
+@pytest.mark.parametrize("cls", [FakeZooming, FakeBLiE])
+def test_second_search_in_a_directory_is_noticed_once(tmp_path, cls):
+    def second_search():
+        cls(directory=tmp_path, max_trials=6).search(verbose=0)
+
+    # The second one finds the first one's files, as after a kill, and says nothing.
+    with pytest.warns(UserWarning, match="Something else writes oracle.json") as caught:
+        rates = search_during_a_trial(tmp_path, cls, second_search)
+    assert sum("Something else" in str(each.message) for each in caught) == 1
+    assert len(rates) == 4
+
+
+def test_search_that_is_only_looked_at_meanwhile_is_not_noticed(tmp_path):
+    def look():
+        FakeZooming(directory=tmp_path).results_summary()
+
+    assert len(search_during_a_trial(tmp_path, FakeZooming, look)) == 4
+
+
+def test_worker_of_a_chief_does_not_write_what_the_chief_does(tmp_path, monkeypatch):
+    """What a worker's process does with the files, while it waits for the chief."""
+
+    def open_as_worker():
+        with monkeypatch.context() as patch:
+            for name, value in {"IP": "127.0.0.1", "PORT": "9"}.items():
+                patch.setenv(f"KERASTUNER_ORACLE_{name}", value)
+            patch.setenv("KERASTUNER_TUNER_ID", "worker")
+            worker = FakeZooming(directory=tmp_path)
+            assert worker.is_worker
+            worker.on_search_begin()
+
+    assert len(search_during_a_trial(tmp_path, FakeZooming, open_as_worker)) == 4

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_lr import _keras
 from keras_lr._keras import replicas, step_hook
+from keras_lr._sole_writer import SoleWriter
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules.divergence import FEW
 from keras_lr.training.derivatives.batches import leaves
@@ -30,6 +31,7 @@ from keras_lr.training.fit.divergence import MOST_RESTARTS, DivergenceGuard
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.hyperparameter import ROUNDING
+from keras_lr.training.fit.ingredients import what_trains
 from keras_lr.training.fit.step_log import CAPACITY, StepLog
 
 # Steps from one look at their losses to the next: each waits for the device, and a few
@@ -76,6 +78,7 @@ class OnlineFit(Fit):
         _keras.require_trainable_weights(model, owner)
         self.model = model
         self.around_step = around_step
+        self._owner = owner
         self._optimizer = _keras.require_single_update(model.optimizer, owner)
         _keras.build_optimizer(model)
         self._others = around_step.others
@@ -96,12 +99,13 @@ class OnlineFit(Fit):
             )
         self._has_loss = False
         self._batches_fetched = 0
-        self._stamp: tuple[int, int] | None = None
+        self._writer = SoleWriter(state_file.ONE_WRITER)
 
     def wrapped(self, step: step_hook.Step) -> step_hook.Step:
         """Return the training step with the method around the optimizer's step."""
 
         def moving_step(data: Any) -> Any:
+            self._require_same_weights()
             looks = {} if self._guard is None else self._guard.look(data)
             with self._intercepting(data) as row:
                 logs = step(data)
@@ -110,6 +114,18 @@ class OnlineFit(Fit):
             return logs
 
         return moving_step
+
+    def _require_same_weights(self) -> None:
+        """Raise if weights were frozen where only the step itself can notice it."""
+        # It runs where the step runs eagerly, or is traced.
+        if self.trains and self.trains != what_trains(self.model):
+            raise ValueError(
+                "The weights that are trained must not change between the start of a "
+                f"batch, as `{self._owner}` sees it, and its step. Received: model="
+                f"{self.model.name!r}, of which layers were frozen or unfrozen there, "
+                "or which was compiled. Do it in `on_epoch_begin` or "
+                f"`on_train_batch_end`, or list the callback before `{self._owner}`."
+            )
 
     def start(self, rate: float | None = None, scale: float = 1.0) -> None:
         """Set the state to what it is before the first step."""
@@ -135,7 +151,7 @@ class OnlineFit(Fit):
         for each in self._others:
             each.read_from(self._optimizer)
         self.around_step.start()
-        self._stamp, self._has_said_shared = None, False
+        self._writer.start_over()
         self._steps = self._failed = 0
         self._has_spoken = False
         self._notice: str | None = None
@@ -185,8 +201,10 @@ class OnlineFit(Fit):
         if self._guard.is_off:
             outcome += (
                 f". It has diverged {MOST_RESTARTS + 1} times now without getting any "
-                "further, so the learning rate is not the reason, and it is not rolled "
-                "back any more"
+                "further, and is not rolled back any more. Either the learning rate is "
+                "not the reason, or all that are tried, down to a thousandth of the "
+                "first one, are too high: standardize inputs and targets that are not "
+                "scaled, and compile with a lower rate"
             )
         return outcome
 
@@ -232,12 +250,8 @@ class OnlineFit(Fit):
             floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
         path, variables = self._file(directory), self.around_step.variables()
-        is_shared = self._stamp not in (None, state_file.stamp(path))
-        if is_shared and not self._has_said_shared:
-            self._has_said_shared = True
-            state_file.warn_of_another(path)
-        state_file.write(path, variables, epoch, copies, updates=self._updates())
-        self._stamp = state_file.stamp(path)
+        with self._writer.writing(path):
+            state_file.write(path, variables, epoch, copies, updates=self._updates())
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""

@@ -25,6 +25,12 @@ class BrokenFileError(ValueError):
     """A file that does not hold what was written to it."""
 
 
+ONE_WRITER = (
+    "Only what wrote last can resume exactly. Give each training and each search a "
+    "`backup_dir` of its own."
+)
+"""What follows if two write a state; see `SoleWriter`."""
+
 UNREADABLE = (OSError, BrokenFileError)
 """Errors that reading a missing or broken file raises."""
 
@@ -95,25 +101,6 @@ def write_arrays(
 def previous(path: Path) -> Path:
     """Return where the state before the last one is."""
     return path.with_suffix(f".previous{path.suffix}")
-
-
-def stamp(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from its successor; `None` if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def warn_of_another(path: Path) -> None:
-    """Warn that a file was replaced by somebody else."""
-    warnings.warn(
-        f"Something else writes {path.name} to the same `backup_dir`, "
-        f"{str(path.parent)!r}. Only what wrote last can resume exactly. Give each "
-        "training and each search a directory of its own.",
-        stacklevel=2,
-    )
 
 
 def read(

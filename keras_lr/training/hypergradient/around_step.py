@@ -120,6 +120,15 @@ class HypergradientStep(AroundStep):
         parts = {"previous", "square", *averages}
         return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
+    def accepts(self, name: str, array: np.ndarray) -> bool:
+        """Return whether the rules can work with what a file holds for a variable."""
+        if array.size != 1:
+            return True
+        value = float(array.item())
+        if self._scale is not None and name in self._scale.variables():
+            return 0.0 <= value < np.inf
+        return all(each.accepts(name, value) for each in self.tuned)
+
     def start(self) -> None:
         """Forget the tangents, and what the rules have learned, on the host."""
         for each in self.tuned:

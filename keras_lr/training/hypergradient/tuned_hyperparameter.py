@@ -1,6 +1,7 @@
 """A hyperparameter, its tangent, and the rule that moves it by its hypergradient."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -151,7 +152,17 @@ class TunedHyperparameter:
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
-        scalars = (
+        tangents = [
+            v for each in self.tangents for part in each.variables for v in part
+        ]
+        named = dict(enumerate([*self._scalars, *tangents]))
+        average = {} if self._average is None else self._average.variables
+        named |= {f"average_{i}": each for i, each in enumerate(average)}
+        return {f"{self.name}_{key}": variable for key, variable in named.items()}
+
+    @property
+    def _scalars(self) -> Sequence[keras.Variable]:
+        return (
             self._hyperparameter.value,
             self.beta,
             self.mu,
@@ -160,13 +171,14 @@ class TunedHyperparameter:
             self._scale,
             self._is_lost,
         )
-        tangents = [
-            v for each in self.tangents for part in each.variables for v in part
-        ]
-        named = dict(enumerate([*scalars, *tangents]))
-        average = {} if self._average is None else self._average.variables
-        named |= {f"average_{i}": each for i, each in enumerate(average)}
-        return {f"{self.name}_{key}": variable for key, variable in named.items()}
+
+    def accepts(self, name: str, value: float) -> bool:
+        """Return whether one of `variables` that is a scalar can have a value."""
+        variable = self.variables().get(name)
+        if not any(each is variable for each in self._scalars):
+            # Z begins anew where it is not finite.
+            return True
+        return math.isfinite(value) and (value >= 0.0 or variable is self._last)
 
     def set_discount(self, steps: Tensor) -> None:
         """Set mu by the steps of the training, in a step, unless it is given."""

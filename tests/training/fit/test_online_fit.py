@@ -7,6 +7,7 @@ import pytest
 from keras_lr._keras import to_float
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.around_step import AroundStep
+from keras_lr.training.fit.divergence import MOST_RESTARTS
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.fit.online_fit import OnlineFit
 from tests.small_problem import BATCH, compiled, data
@@ -168,6 +169,17 @@ def test_second_training_in_a_directory_is_noticed_once(tmp_path):
     second.write(tmp_path, 0)
     # A second warning would be an error.
     first.write(tmp_path, 2)
+
+
+def test_training_that_no_rate_helps_is_said_to_have_two_possible_reasons(monkeypatch):
+    """The lowest rate that is tried may still be too high, as for targets of 1e5."""
+    fit = started()
+    for _ in range(MOST_RESTARTS):
+        assert "times now" not in diverge(fit, monkeypatch)
+    outcome = diverge(fit, monkeypatch)
+    assert f"diverged {MOST_RESTARTS + 1} times now" in outcome
+    assert "not the reason, or" in outcome
+    assert "standardize inputs and targets" in outcome
 
 
 def test_training_that_does_not_diverge_is_left_alone():

@@ -119,14 +119,6 @@ def test_two_processes_write_under_names_of_their_own(path, monkeypatch):
     assert state_file.read(path, zeros(), epoch=5) == {}
 
 
-def test_stamp_tells_a_file_from_its_successor(path):
-    first = state_file.stamp(path)
-    assert first == state_file.stamp(path)
-    state_file.write(path, variables_of(VALUES), epoch=3)
-    assert first != state_file.stamp(path)
-    assert state_file.stamp(path.with_name("nothing")) is None
-
-
 def test_directory_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")

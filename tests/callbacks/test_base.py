@@ -1,0 +1,95 @@
+"""What all callbacks share, with a method that does nothing."""
+
+import math
+
+import pytest
+
+from keras_lr.callbacks import base
+from keras_lr.callbacks.base import LearningRateCallback
+from keras_lr.training.fit.annealed_rate import AnnealedRate
+from keras_lr.training.fit.fit import Fit
+from tests.small_problem import compiled, data, fit
+
+ROWS = 1000
+"""Numbers that each epoch records."""
+
+
+class Recorded(Fit):
+    """Records given numbers."""
+
+    def __init__(self, model, rows):
+        super().__init__(AnnealedRate(model))
+        self.rows = iter(rows)
+
+    def wrapped(self, step):
+        return step
+
+    def fetch(self, batches):
+        return {"signal": next(self.rows, [])}
+
+
+class Recording(LearningRateCallback):
+    def __init__(self, rows, late=()):
+        super().__init__()
+        self.rows, self.late = rows, late
+
+    def _columns(self):
+        return ["signal"]
+
+    def _columns_to_log(self):
+        return ["signal"]
+
+    def _late_columns(self):
+        return self.late
+
+    def _make_fit(self):
+        return Recorded(self.model, self.rows)
+
+
+def logged(rows, callback=None, **kwargs):
+    """Return what the logs of each epoch say, where each is one step."""
+    x, y = data()
+    callback = callback or Recording(rows, **kwargs)
+    callback.rows = rows
+    history = fit(
+        *(compiled(run_eagerly=True), [callback], len(rows) // 2),
+        **{"x": x[:2], "y": y[:2]},
+    )
+    return history.history["signal"]
+
+
+# The host fetches at the last batch, and again at the end of the epoch.
+EPOCH = [[math.nan] * ROWS, []]
+
+
+def test_work_of_each_epoch_does_not_grow_with_those_before(monkeypatch):
+    looked_at = []
+
+    class CountingMath:
+        nan, inf = math.nan, math.inf
+
+        def isnan(self, number):
+            looked_at.append(number)
+            return math.isnan(number)
+
+    monkeypatch.setattr(base, "math", CountingMath())
+    epochs = 6
+    logs = logged([[1.5], [], *EPOCH * (epochs - 1)])
+    assert logs == [1.5] * epochs
+    # Each number once, and one more in each epoch. All of them in each was 15,005.
+    assert len(looked_at) <= ROWS * epochs + epochs
+
+
+def test_number_that_comes_late_is_logged_in_the_epoch_that_brings_it():
+    rows = [[0.0], [], [2.0, math.nan], [], [math.nan], [], [3.0], []]
+    assert logged(rows, late=["signal"]) == pytest.approx(
+        [math.nan, 2.0, 2.0, 3.0], nan_ok=True
+    )
+
+
+def test_number_of_an_earlier_fit_is_not_logged():
+    callback = Recording([])
+    assert logged([[1.5], []], callback) == [1.5]
+    assert logged([[math.nan] * 3, []], callback) == pytest.approx(
+        [math.nan], nan_ok=True
+    )
