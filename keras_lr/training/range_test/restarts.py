@@ -1,0 +1,115 @@
+"""Steps of a model that start from the same state each time, and are undone."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_lr import _keras
+from keras_lr._keras.scopes import keeping_attributes
+from keras_lr._keras.seeds import keeping_seeds
+from keras_lr._keras.train_function import Run, separate_train_function
+
+
+class Restarts:
+    """Trains a model for some steps at a given rate, from the same state each time.
+
+    Args:
+        model: A built, compiled model whose optimizer is built.
+        run: Function which takes a training step on a batch, and returns its logs.
+        batches: Batches of a training, repeated where it has more steps.
+        steps: Steps of a training.
+        owner: Name of the caller, for messages.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        run: Run,
+        batches: Sequence[Any],
+        steps: int,
+        owner: str,
+    ) -> None:
+        self._model = model
+        self._run = run
+        self._batches = batches
+        self._steps = steps
+        self._owner = owner
+        self._state = State(model)
+
+    def losses(self, learning_rate: float) -> list[float]:
+        """Return the loss of each batch before its step, until one is not finite.
+
+        Args:
+            learning_rate: The rate of all steps; 0 to leave the weights as they are.
+        """
+        self._state.restore()
+        _keras.set_learning_rate(self._model.optimizer, learning_rate)
+        losses: list[float] = []
+        for batch in itertools.islice(itertools.cycle(self._batches), self._steps):
+            # The loss in the logs is the mean since the last reset.
+            self._model.reset_metrics()
+            losses.append(self._loss(self._run(batch)))
+            if not math.isfinite(losses[-1]):
+                break
+        return losses
+
+    def _loss(self, logs: dict[str, Any]) -> float:
+        if "loss" not in logs:
+            raise ValueError(
+                f"`{self._owner}` compares losses, so the training step must return "
+                f"one named 'loss'. Received: logs with {', '.join(logs) or 'nothing'}."
+                " Add it to what `train_step` returns."
+            )
+        return float(keras.ops.convert_to_numpy(logs["loss"]))
+
+
+class State:
+    """Copies of all variables of a model and its optimizer, metrics included.
+
+    Args:
+        model: A built, compiled model whose optimizer is built.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        every = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+        self._variables = list({id(each): each for each in every}.values())
+        self._copies = [tf.identity(each.value) for each in self._variables]
+
+    def restore(self) -> None:
+        """Assign the copies, to the last bit."""
+        # Metrics make their variables with the first step.
+        self._model.reset_metrics()
+        for variable, copy in zip(self._variables, self._copies, strict=True):
+            variable.assign(copy)
+
+
+@contextlib.contextmanager
+def restarts(
+    model: keras.Model, batches: Sequence[Any], steps: int, owner: str
+) -> Iterator[Restarts]:
+    """Give a model's `Restarts`; afterwards the model is as it was, whatever happens.
+
+    Args:
+        model: A built, compiled model whose optimizer is built.
+        batches: Batches of a training, repeated where it has more steps.
+        steps: Steps of a training.
+        owner: Name of the caller, for messages.
+    """
+    state, error = State(model), None
+    with keeping_seeds(), keeping_attributes(model):
+        try:
+            with separate_train_function(model) as run:
+                yield Restarts(model, run, batches, steps, owner)
+        # Also Ctrl-C. Attributes are set back only where no exception passes.
+        except BaseException as raised:
+            error = raised
+        finally:
+            state.restore()
+    if error is not None:
+        raise error
