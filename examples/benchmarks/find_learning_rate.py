@@ -121,7 +121,7 @@ def plan() -> Iterator[tuple[str, str, int]]:
     """Yield problem, optimizer and seed, those that the rule is chosen on first."""
     cases = [(name, each) for name in PROBLEMS for each in OPTIMIZERS]
     cases += [(name, each) for name, of in LONG.items() for each in of.optimizers]
-    for half, seed in itertools.product(("choose", "report"), range(SEEDS)):
+    for seed, half in itertools.product(range(SEEDS), ("choose", "report")):
         yield from ((*case, seed) for case in cases if half_of(case[0]) == half)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_lr import _keras
-from keras_lr._checks import ordered_limits, positive_integer
+from keras_lr._checks import optional, ordered_limits, positive_integer
 from keras_lr._keras.seeds import keeping_seeds
 from keras_lr.optimizers.base import AdaptiveOptimizer
 from keras_lr.range_test.compile_line import compile_line
@@ -99,6 +99,7 @@ def find_learning_rate(
     """
     start = time.perf_counter()
     steps = _enough_steps(steps)
+    batch_size = optional(positive_integer, "batch_size", batch_size)
     low, high = _decade(min_learning_rate, max_learning_rate)
     leaf = _require_rate_to_set(model)
     present = _require_float_rate(leaf)

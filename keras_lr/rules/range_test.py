@@ -87,10 +87,11 @@ def trial(
         return Trial(learning_rate, math.nan, -math.inf, 0.0)
     late = range(count // 2, count)
     gains = [untrained[step] - losses[step] for step in late]
-    mean = math.fsum(gains) / len(late)
-    loss = math.fsum(losses[step] for step in late) / len(late)
-    square = math.fsum((gain - mean) ** 2 for gain in gains) / max(len(late) - 1, 1)
-    return Trial(learning_rate, loss, mean, math.sqrt(square / len(late)))
+    mean = sum(gains) / len(late)
+    loss = sum(losses[step] for step in late) / len(late)
+    deviation = math.hypot(*(gain - mean for gain in gains))
+    degrees = max(len(late) - 1, 1)
+    return Trial(learning_rate, loss, mean, deviation / math.sqrt(degrees * len(late)))
 
 
 def ladder(minimum: float, maximum: float) -> list[float]:

@@ -1,7 +1,6 @@
 """Steps of a model that start from the same state each time, and are undone."""
 
 import contextlib
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from keras_lr import _keras
 from keras_lr._keras.scopes import keeping_attributes
 from keras_lr._keras.seeds import keeping_seeds
 from keras_lr._keras.train_function import Run, separate_train_function
+from keras_lr.training.range_test.steps import Steps
 
 
 class Restarts:
@@ -35,10 +35,8 @@ class Restarts:
         owner: str,
     ) -> None:
         self._model = model
-        self._run = run
-        self._batches = batches
-        self._steps = steps
-        self._owner = owner
+        self._steps = Steps(model, run, batches, owner)
+        self._count = steps
         self._state = State(model)
 
     def losses(self, learning_rate: float) -> list[float]:
@@ -50,22 +48,11 @@ class Restarts:
         self._state.restore()
         _keras.set_learning_rate(self._model.optimizer, learning_rate)
         losses: list[float] = []
-        for batch in itertools.islice(itertools.cycle(self._batches), self._steps):
-            # The loss in the logs is the mean since the last reset.
-            self._model.reset_metrics()
-            losses.append(self._loss(self._run(batch)))
-            if not math.isfinite(losses[-1]):
+        for loss in self._steps.losses(self._count):
+            losses.append(loss)
+            if not math.isfinite(loss):
                 break
         return losses
-
-    def _loss(self, logs: dict[str, Any]) -> float:
-        if "loss" not in logs:
-            raise ValueError(
-                f"`{self._owner}` compares losses, so the training step must return "
-                f"one named 'loss'. Received: logs with {', '.join(logs) or 'nothing'}."
-                " Add it to what `train_step` returns."
-            )
-        return float(keras.ops.convert_to_numpy(logs["loss"]))
 
 
 class State:
