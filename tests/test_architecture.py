@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"_checks", "_keras", "_keras_tuner", "_optional", "_typing", "rules"},
     {"training"},
-    {"callbacks", "optimizers", "schedules", "tuners", "plotting"},
+    {"callbacks", "optimizers", "plotting", "range_test", "schedules", "tuners"},
     {"comparison"},
     {"__init__", "__main__"},
 )

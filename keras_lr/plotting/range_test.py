@@ -51,5 +51,6 @@ def draw_trials(
     ax.set_xlabel("learning rate")
     ax.set_ylabel("training loss")
     ax.grid(alpha=0.3)
-    ax.legend()
+    # Low rates leave the loss where it was.
+    ax.legend(loc="lower left", fontsize="small")
     return ax

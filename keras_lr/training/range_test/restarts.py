@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_lr import _keras
 from keras_lr._keras.scopes import keeping_attributes
@@ -63,6 +62,8 @@ class State:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        import tensorflow as tf
+
         self._model = model
         every = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
         self._variables = list({id(each): each for each in every}.values())

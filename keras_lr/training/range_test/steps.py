@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_lr._keras.train_function import Run
 from keras_lr._typing import Tensor
@@ -45,6 +44,8 @@ class Steps:
         Args:
             count: How many steps there are, unless a loss is not finite.
         """
+        import tensorflow as tf
+
         if self._chunk is None:
             for batch in itertools.islice(itertools.cycle(self._batches), count):
                 yield float(keras.ops.convert_to_numpy(self._step(batch)))
@@ -64,11 +65,13 @@ class Steps:
                 f"one named 'loss'. Received: logs with {', '.join(logs) or 'nothing'}."
                 " Add it to what `train_step` returns."
             )
-        return tf.cast(logs["loss"], tf.float32)
+        return keras.ops.cast(logs["loss"], "float32")
 
 
 def _are_alike(batches: Sequence[Any]) -> bool:
     """Return whether all batches can be parts of one tensor each."""
+    import tensorflow as tf
+
     shapes = {
         tuple(
             (tuple(each.shape), each.dtype) if isinstance(each, tf.Tensor) else None
@@ -86,6 +89,8 @@ def _traced(
 
     It ends after a loss that is not finite.
     """
+    import tensorflow as tf
+
     stacked = map_leaves(lambda *each: tf.stack(each), *batches)
 
     @tf.function(autograph=False)
