@@ -35,4 +35,6 @@ def _changed(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         if name not in ("learning_rate", "name")
         and name in defaults
         and value != defaults[name]
+        # Some have an empty list for `None`.
+        and (value or defaults[name] is not None)
     }

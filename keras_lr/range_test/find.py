@@ -21,6 +21,8 @@ from keras_lr.training.range_test.restarts import Restarts, restarts
 
 _OWNER = "find_learning_rate"
 _FEWEST_STEPS = 10
+_NO_RATE = 1e-10
+"""A learning rate at which nothing is learned."""
 
 
 def find_learning_rate(
@@ -41,7 +43,7 @@ def find_learning_rate(
     present weights, on the same batches. The suggestion is the lowest rate at which the
     loss falls by 95 % of what it falls by at the best one. It costs some 800 to 1500
     training steps, and the memory of one more copy of the weights and the
-    optimizer's state, plus 100 batches.
+    optimizer's state, plus the batches.
 
     Args:
         model: A compiled model, with any optimizer that has a float learning rate.
@@ -88,7 +90,8 @@ def find_learning_rate(
         in each epoch, or an operation of TensorFlow's that draws random numbers in
         the model without a seed of Keras's, is further in its sequence.
 
-        Batches repeat if an epoch has fewer than `steps`. A `train_step` of the user's
+        Batches repeat if an epoch has fewer than `steps`, or `steps` of them more than
+        half a GiB. A `train_step` of the user's
         must return its loss as `"loss"`.
 
     References:
@@ -139,7 +142,8 @@ def _climb(
     training: Restarts, rates: list[float], present: float, verbose: int
 ) -> tuple[float, list[range_test.Trial]]:
     """Return the loss without training, and the trials, from the lowest rate on."""
-    losses = training.losses(0.0)
+    # Not 0, by which some optimizers divide.
+    losses = training.losses(min(_NO_RATE, 1e-3 * rates[0]))
     if not all(map(math.isfinite, losses)):
         raise ValueError(
             "The loss must be finite before any training. Received: data and a model "

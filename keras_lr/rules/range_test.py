@@ -7,8 +7,8 @@ into its longest valley (`valley`), or before the slope turns (`slide`). Each po
 such a curve depends on all rates before it, and on one batch.
 
 Here each rate of a ladder gets a trial of its own: k steps from the same weights, on
-the same batches. A trial at a rate of 0 says what the losses of these batches are
-without training, and the gain of a rate is by how much its losses are lower, on average
+the same batches. A trial at a vanishing rate says what the losses of these batches
+are without training, and the gain of a rate is by how much its losses are lower, on average
 over the second half of its steps. Pairs of losses of one batch have little noise.
 
 The ladder is climbed from the rung next to the present rate until trials end in losses
@@ -80,7 +80,7 @@ def trial(
     Args:
         learning_rate: The rate of all steps.
         losses: Loss of each batch before its step; a trial that ended early has fewer.
-        untrained: Losses of the same batches at a rate of 0, all of them finite.
+        untrained: Losses of the same batches without training, all of them finite.
     """
     count = len(untrained)
     if len(losses) < count or not all(map(math.isfinite, losses)):

@@ -34,7 +34,7 @@ def test_line_has_the_class_and_the_arguments_that_are_not_defaults(optimizer, c
     assert compile_line(optimizer, 0.003) == f"model.compile({call}, ...)"
 
 
-@pytest.mark.parametrize("name", ["Adagrad", "Adamax", "Lion", "Nadam", "Ftrl"])
+@pytest.mark.parametrize("name", ["Adagrad", "Adamax", "Lion", "Nadam", "Ftrl", "Muon"])
 def test_line_of_an_optimizer_with_defaults_is_its_call(name):
     optimizer = getattr(keras.optimizers, name)()
     line = compile_line(optimizer, 1.0)

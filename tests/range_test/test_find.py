@@ -171,8 +171,10 @@ def test_step_of_the_users_own_must_return_the_loss():
             lambda: keras.optimizers.AdamW(0.1, weight_decay=0.1),
             marks=pytest.mark.slow,
         ),
+        # It divides by the learning rate.
+        pytest.param(lambda: keras.optimizers.Ftrl(0.1), marks=pytest.mark.slow),
     ],
-    ids=["accumulation", "loss scale", "clipping", "decay"],
+    ids=["accumulation", "loss scale", "clipping", "decay", "division"],
 )
 def test_optimizers(make):
     model, parabola = one_weight(make())

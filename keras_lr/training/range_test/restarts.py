@@ -10,7 +10,7 @@ import keras
 from keras_lr import _keras
 from keras_lr._keras.scopes import keeping_attributes
 from keras_lr._keras.seeds import keeping_seeds
-from keras_lr._keras.train_function import Run, separate_train_function
+from keras_lr._keras.train_function import separate_train_function
 from keras_lr.training.range_test.steps import Steps
 
 
@@ -19,30 +19,24 @@ class Restarts:
 
     Args:
         model: A built, compiled model whose optimizer is built.
-        run: Function which takes a training step on a batch, and returns its logs.
-        batches: Batches of a training, repeated where it has more steps.
-        steps: Steps of a training.
-        owner: Name of the caller, for messages.
+        steps: The steps.
+        count: How many steps a training has.
+        state: The state that each training starts from.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        run: Run,
-        batches: Sequence[Any],
-        steps: int,
-        owner: str,
+        self, model: keras.Model, steps: Steps, count: int, state: "State"
     ) -> None:
         self._model = model
-        self._steps = Steps(model, run, batches, owner)
-        self._count = steps
-        self._state = State(model)
+        self._steps = steps
+        self._count = count
+        self._state = state
 
     def losses(self, learning_rate: float) -> list[float]:
         """Return the loss of each batch before its step, until one is not finite.
 
         Args:
-            learning_rate: The rate of all steps; 0 to leave the weights as they are.
+            learning_rate: The rate of all steps.
         """
         self._state.restore()
         _keras.set_learning_rate(self._model.optimizer, learning_rate)
@@ -93,7 +87,8 @@ def restarts(
     with keeping_seeds(), keeping_attributes(model):
         try:
             with separate_train_function(model) as run:
-                yield Restarts(model, run, batches, steps, owner)
+                taken = Steps(model, run, batches, owner)
+                yield Restarts(model, taken, steps, state)
         # Also Ctrl-C. Attributes are set back only where no exception passes.
         except BaseException as raised:
             error = raised

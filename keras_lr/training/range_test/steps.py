@@ -36,7 +36,7 @@ class Steps:
         replicas = model.distribute_strategy.num_replicas_in_sync
         is_traced = not model.run_eagerly and replicas == 1 and _are_alike(batches)
         self._chunk = _traced(self._step, batches) if is_traced else None
-        self._batches = batches
+        self._batches = [] if is_traced else batches
 
     def losses(self, count: int) -> Iterator[float]:
         """Take steps, and yield the loss of each batch before its step.
@@ -91,7 +91,9 @@ def _traced(
     """
     import tensorflow as tf
 
-    stacked = map_leaves(lambda *each: tf.stack(each), *batches)
+    with tf.device("CPU:0"):
+        stacked = map_leaves(lambda *each: tf.stack(each), *batches)
+    count = len(batches)
 
     @tf.function(autograph=False)
     def chunk(start: Tensor, size: Tensor) -> Tensor:
@@ -99,8 +101,10 @@ def _traced(
             return (index < size) & tf.math.is_finite(loss)
 
         def body(index: Tensor, _: Tensor, losses: Any) -> tuple[Any, ...]:
-            number = (start + index) % len(batches)
-            loss = step(map_leaves(lambda each: each[number], stacked))
+            number = (start + index) % count
+            with tf.device("CPU:0"):
+                batch = map_leaves(lambda each: each[number], stacked)
+            loss = step(batch)
             return index + 1, loss, losses.write(index, loss)
 
         losses = tf.TensorArray(tf.float32, size)

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_lr.training.range_test import batches
 from keras_lr.training.range_test.batches import first_batches
-from tests.small_problem import BATCH, STEPS, OrderedData, data
+from tests.small_problem import BATCH, STEPS, OrderedData
+from tests.small_problem import data as small_data
 
-X, Y = data()
+X, Y = small_data()
 
 
-def first(batches, count=3, **kwargs):
-    return first_batches(batches, count, **{"batch_size": None, "seed": 0} | kwargs)
+def first(data, count=3, **kwargs):
+    return first_batches(data, count, **{"batch_size": None, "seed": 0} | kwargs)
 
 
 BATCHES = {
@@ -52,10 +54,10 @@ def test_rows_of_arrays_are_drawn_once_and_in_full_batches():
 
 def test_rows_stay_together_and_depend_on_the_seed():
     x = np.arange(100.0)[:, None]
-    batches = [first((x, 2 * x), batch_size=5, seed=seed) for seed in (0, 0, 1)]
-    for batch in batches[0]:
+    drawn = [first((x, 2 * x), batch_size=5, seed=seed) for seed in (0, 0, 1)]
+    for batch in drawn[0]:
         np.testing.assert_array_equal(2 * batch[0], batch[1])
-    values = [np.concatenate([batch[0] for batch in each]) for each in batches]
+    values = [np.concatenate([batch[0] for batch in each]) for each in drawn]
     np.testing.assert_array_equal(values[0], values[1])
     assert not np.array_equal(values[0], values[2])
 
@@ -94,3 +96,9 @@ def test_sizes_of_an_endless_py_dataset_are_not_asked_for():
             return X[:BATCH] + index, Y[:BATCH]
 
     assert len(first(Endless(), 4)) == 4
+
+
+def test_large_batches_are_few(monkeypatch):
+    size = X[:BATCH].nbytes + Y[:BATCH].nbytes
+    monkeypatch.setattr(batches, "MOST_BYTES", 2 * size)
+    assert len(first((X, Y), 99, batch_size=BATCH)) == 3
