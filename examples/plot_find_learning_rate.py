@@ -89,10 +89,9 @@ assert suggested > max(accuracies) - 0.015
 # %%
 # The picture
 # -----------
-# Left: the loss after the trials, and the suggestion. It is the lowest rate with 95 %
-# of the largest gain, and not the one with the lowest loss: what gains most in 100
-# steps is often too high for the rest of a training. Right: the accuracy after six
-# epochs.
+# Left: the loss after the trials, and the suggestion. It is a little below the rate
+# with the lowest loss: what is best in 100 steps is often too high for the rest of a
+# training. Right: the accuracy after six epochs.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
 result.plot(left)

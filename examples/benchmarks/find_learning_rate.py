@@ -326,22 +326,23 @@ def _pairs(rows: Sequence[dict[str, str]]) -> list[tuple[Case, float]]:
     ]
 
 
-def shares(rows: Sequence[dict[str, str]], half: str) -> list[list[str]]:
-    """Return a line for each share of the largest gain that could be asked for."""
-    lines = [["share", *HEADER[1:-1]]]
+def margins(rows: Sequence[dict[str, str]], half: str) -> list[list[str]]:
+    """Return a line for each part of the best rate that could be suggested."""
+    lines = [["margin", *HEADER[1:-1]]]
     ours = rows_of(rows, OURS, half)
-    for share in (0.8, 0.9, 0.95, 1.0):
+    for margin in (1.0, 0.7, 0.5, 0.3):
         pairs = [
-            ((row["problem"], row["optimizer"]), _at_share(row, share)) for row in ours
+            ((row["problem"], row["optimizer"]), _with_margin(row, margin))
+            for row in ours
         ]
-        lines.append(line(f"{share:.0%}", pairs, "")[:-1])
+        lines.append(line(f"{margin:g}", pairs, "")[:-1])
     return lines
 
 
-def _at_share(row: dict[str, str], share: float) -> float:
+def _with_margin(row: dict[str, str], margin: float) -> float:
     trials = [Trial(*values) for values in json.loads(row["trials"])]
     rates = [each.learning_rate for each in trials]
-    return range_test.verdict(trials, rates, share=share).learning_rate
+    return range_test.verdict(trials, rates, margin).learning_rate
 
 
 def certainty(rows: Sequence[dict[str, str]], half: str) -> list[list[str]]:
@@ -411,7 +412,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = read(options.output)
     for half in ("choose", "report"):
         print(half, markdown(table(rows, half)), sep="\n\n", end="\n\n")
-        print(markdown(shares(rows, half)), end="\n\n")
+        print(markdown(margins(rows, half)), end="\n\n")
         print(markdown(certainty(rows, half)), end="\n\n")
     print(markdown(cases(rows)))
     if options.write:

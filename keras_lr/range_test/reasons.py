@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from keras_lr.rules.range_test import SHARE, Verdict
+from keras_lr.rules.range_test import MARGIN, Verdict
 
 
 def reason_of(verdict: Verdict, untrained: float, steps: int) -> str:
@@ -20,9 +20,10 @@ def reason_of(verdict: Verdict, untrained: float, steps: int) -> str:
             "clearly."
         )
     return (
-        f"It is the lowest rate at which {steps} steps lower the training loss by "
-        f"{SHARE:.0%} of what the best one, {best.learning_rate:.3g}, lowers it by: "
-        f"from {untrained:.4g} to {best.loss:.4g}."
+        f"{steps} steps lower the training loss most at about {verdict.optimum:.2g} "
+        f"(at {best.learning_rate:.3g} from {untrained:.4g} to {best.loss:.4g}). The "
+        f"suggestion is {MARGIN:.0%} of that: what is best in a few steps is often too "
+        "high later."
     )
 
 
@@ -41,16 +42,16 @@ def warning_of(verdict: Verdict, rates: Sequence[float]) -> str:
             "trained already, keep a low rate."
         ),
         "lower_limit": (
-            "The lowest rate that was tried is good already, so a lower one may be "
+            "The lowest rate that may be tried is the best, so a lower one may be "
             f"better. Received: min_learning_rate={rates[0]:.3g}. Lower it."
         ),
         "upper_limit": (
-            "The highest rate that was tried is the best, so a higher one may be "
+            "The highest rate that may be tried is the best, so a higher one may be "
             f"better. Received: max_learning_rate={rates[-1]:.3g}. Raise it."
         ),
         "uneven": (
-            "Between the suggestion and the rate with the lowest loss there are worse "
-            "ones, so neither is certain. Look at `plot()`, or pass more `steps`."
+            "Two learning rates have a low loss, and those between them do not, so "
+            "neither is certain. Look at `plot()`, or pass more `steps`."
         ),
     }
     return ways_out[verdict.doubt]

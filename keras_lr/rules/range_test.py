@@ -7,15 +7,15 @@ into its longest valley (`valley`), or before the slope turns (`slide`). Each po
 such a curve depends on all rates before it, and on one batch.
 
 Here each rate of a ladder gets a trial of its own: k steps from the same weights, on
-the same batches. A trial at a vanishing rate says what the losses of these batches
-are without training, and the gain of a rate is by how much its losses are lower, on average
+the same batches. A trial at a vanishing rate says what the losses of these batches are
+without training. The gain of a rate is by how much its losses are lower, on average
 over the second half of its steps. Pairs of losses of one batch have little noise.
 
-The ladder is climbed from the rung next to the present rate until trials end in losses
-that are not finite, or two rungs gain less than `FEW` of the most, and then descended
-until a rung gains less than that. The suggestion is the lowest rate which has `SHARE`
-of the largest gain, interpolated between rungs: what gains most in k steps is often
-too high for the rest of a training. Numbers on the host.
+The ladder is climbed from the rung next to the present rate until the loss is not
+finite or rungs beyond the best one are worse, and then descended likewise. The largest
+gain is where a parabola through the best rung and its neighbors has its top, over the
+logarithm of the rate. The suggestion is `MARGIN` times that: what gains most in k steps
+is often a little too high for the rest of a training. Numbers on the host.
 
 Sources: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017,
 https://arxiv.org/abs/1506.01186, section 3.3; J. Howard and S. Gugger, fastai, 2020,
@@ -28,10 +28,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 RUNGS_PER_DECADE = 2
-SHARE = 0.95
-"""Share of the largest gain that the suggestion has to have."""
-FEW = 0.8
-"""Share of the largest gain below which there is no need to look further."""
+MARGIN = 0.7
+"""Part of the rate with the largest gain that is suggested."""
+ABOVE, BELOW = 2, 3
+"""How many rungs on each side have to be worse than the best one."""
+NEAR, FAR = 0.95, 0.8
+"""Shares of the largest gain that are as good, and that are worse for certain."""
 CLEAR = 2.0
 """A gain is clear if it is so many times its standard error."""
 
@@ -63,11 +65,13 @@ class Verdict:
 
     Attributes:
         learning_rate: The suggested rate.
+        optimum: The rate at which the gain is largest, by interpolation.
         best: Trial with the largest gain.
         doubt: Why the suggestion may be wrong, or empty.
     """
 
     learning_rate: float
+    optimum: float
     best: Trial
     doubt: Doubt
 
@@ -115,55 +119,69 @@ def next_rung(
         distances = [abs(math.log(rate / present)) for rate in rates]
         return distances.index(min(distances))
     tried = sorted(trials, key=_rate)
-    enough = max(FEW * max(each.gain for each in tried), 0.0)
-    bottom = rates.index(tried[0].learning_rate)
+    best = tried.index(max(tried, key=_gain))
     top = rates.index(tried[-1].learning_rate)
-    is_over = math.isinf(tried[-1].gain) or (
-        len(tried) > 1 and all(each.gain <= enough for each in tried[-2:])
-    )
+    is_over = math.isinf(tried[-1].gain) or len(tried) - 1 - best >= ABOVE
     if top + 1 < len(rates) and not is_over:
         return top + 1
-    is_under = enough > 0.0 and tried[0].gain < enough
+    bottom = rates.index(tried[0].learning_rate)
+    # Of rates that are all too high, one is the best too.
+    is_under = best >= BELOW and tried[best].gain > 0.0
     return bottom - 1 if bottom > 0 and not is_under else None
 
 
 def verdict(
-    trials: Sequence[Trial], rates: Sequence[float], share: float = SHARE
+    trials: Sequence[Trial], rates: Sequence[float], margin: float = MARGIN
 ) -> Verdict:
-    """Return the lowest rate with a share of the largest gain, and what is against it.
+    """Return a part of the rate with the largest gain, and what is against it.
 
     Args:
         trials: All trials, of neighboring rungs, in any order.
         rates: Rates of the ladder, ascending.
-        share: The share.
+        margin: The part.
     """
     tried = sorted(trials, key=_rate)
-    best = max(tried, key=lambda each: each.gain)
+    best = max(tried, key=_gain)
     if not best.gain > CLEAR * best.standard_error:
         chosen = best if best.gain > 0.0 else tried[0]
-        return Verdict(chosen.learning_rate, best, "no_gain")
-    goal = share * best.gain
-    first = next(index for index, each in enumerate(tried) if each.gain >= goal)
-    rate = tried[first].learning_rate
-    if first > 0 and math.isfinite(tried[first - 1].gain):
-        rate = _crossing(tried[first - 1], tried[first], goal)
-    between = tried[first : tried.index(best)]
-    if first == 0:
+        rate = chosen.learning_rate
+        return Verdict(rate, rate, best, "no_gain")
+    optimum = _optimum(tried, tried.index(best))
+    if best.learning_rate == rates[0]:
         doubt: Doubt = "lower_limit"
     elif best.learning_rate == rates[-1]:
         doubt = "upper_limit"
-    elif any(each.gain < FEW * best.gain for each in between):
-        doubt = "uneven"
     else:
-        doubt = ""
-    return Verdict(rate, best, doubt)
+        doubt = "uneven" if _is_uneven(tried, best) else ""
+    return Verdict(margin * optimum, optimum, best, doubt)
 
 
-def _crossing(below: Trial, above: Trial, goal: float) -> float:
-    """Return where the line between two gains, over log rates, reaches the goal."""
-    share = (goal - below.gain) / (above.gain - below.gain)
-    return below.learning_rate * (above.learning_rate / below.learning_rate) ** share
+def _optimum(tried: Sequence[Trial], best: int) -> float:
+    """Return where a parabola through three gains, over log rates, has its top."""
+    rate = tried[best].learning_rate
+    if best in (0, len(tried) - 1):
+        return rate
+    # What is lost, or not finite, is no more than nothing.
+    below, top, above = (max(each.gain, 0.0) for each in tried[best - 1 : best + 2])
+    curvature = below - 2 * top + above
+    if curvature == 0.0:
+        return rate
+    return rate * 10.0 ** ((below - above) / (2 * curvature) / RUNGS_PER_DECADE)
+
+
+def _is_uneven(tried: Sequence[Trial], best: Trial) -> bool:
+    """Return whether there is another top, as good as the best, beyond a valley."""
+    place = tried.index(best)
+    for side in (tried[place:], tried[place::-1]):
+        far = [index for index, each in enumerate(side) if each.gain < FAR * best.gain]
+        if far and any(each.gain >= NEAR * best.gain for each in side[far[0] :]):
+            return True
+    return False
 
 
 def _rate(trial: Trial) -> float:
     return trial.learning_rate
+
+
+def _gain(trial: Trial) -> float:
+    return trial.gain

@@ -1,4 +1,4 @@
-"""The range test, with every rung of the ladder tried and NumPy's interpolation."""
+"""The range test, with every rung of the ladder tried and NumPy's parabola."""
 
 import numpy as np
 
@@ -11,14 +11,12 @@ def gain(losses, untrained):
     return float(np.mean(np.subtract(untrained, losses)[late]))
 
 
-def suggestion(rates, gains, share):
-    """First crossing of a share of the largest gain, linear in the logarithm."""
-    goal = share * max(gains)
-    for index, each in enumerate(gains):
-        if each >= goal:
-            pair = [max(index - 1, 0), index]
-            if index == 0 or not np.isfinite(gains[index - 1]):
-                return rates[index]
-            logs = np.log(np.array(rates)[pair])
-            return float(np.exp(np.interp(goal, np.array(gains)[pair], logs)))
-    raise AssertionError
+def suggestion(rates, gains, margin):
+    """A part of the top of the parabola through the best rung and its neighbors."""
+    best = int(np.argmax(gains))
+    three = slice(best - 1, best + 2)
+    logs = np.log10(rates[three])
+    center = logs.mean()
+    gains = np.maximum(gains[three], 0.0)
+    curvature, slope, _ = np.polyfit(logs - center, gains, 2)
+    return margin * 10 ** (center - slope / (2 * curvature))

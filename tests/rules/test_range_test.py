@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_lr.rules import range_test
-from keras_lr.rules.range_test import SHARE, Trial, Verdict
+from keras_lr.rules.range_test import MARGIN, Trial, Verdict
 from tests.references import range_test as reference
 
 RATES = range_test.ladder(1e-6, 10.0)
@@ -58,13 +58,13 @@ def test_ladder_has_two_rungs_in_a_decade_and_both_limits():
 
 def test_trials_begin_beside_the_present_rate_and_climb():
     _, rungs = climbed(lambda rate: -((math.log10(rate) + 2) ** 2) + 9, RATES, 2e-3)
-    # 10**-2.5, up to the best at 1e-2 and two rungs below 80 % of its gain, then down.
-    assert rungs == [7, 8, 9, 10, 11, 12, 6, 5]
+    # 10**-2.5, up to the best at 1e-2 and two worse rungs, then three worse ones below.
+    assert rungs == [7, 8, 9, 10, 6, 5]
 
 
 def test_first_rate_that_is_not_finite_ends_the_climb():
     _, rungs = climbed(lambda rate: -math.inf if rate > 0.02 else rate, RATES, 1e-2)
-    assert rungs[:3] == [8, 9, 7]
+    assert rungs == [8, 9, 7, 6, 5]
 
 
 def test_trials_descend_from_a_rate_that_diverges():
@@ -72,37 +72,50 @@ def test_trials_descend_from_a_rate_that_diverges():
     assert range_test.verdict(trials, RATES).best.learning_rate == pytest.approx(1e-4)
 
 
+def test_trials_descend_from_rates_that_all_lose():
+    gains = [1.0, 0.5, -3.0, -2.0, -1.0, -4.0]
+    _, rungs = climbed(lambda rate: gains[RATES.index(rate) - 9], RATES[9:], 1.0)
+    assert 0 in rungs
+
+
 def test_without_any_gain_all_lower_rates_are_tried():
     _, rungs = climbed(lambda rate: -rate, RATES, 1e-4)
-    assert sorted(rungs) == list(range(6))
+    assert sorted(rungs) == list(range(7))
 
 
 def test_trials_stay_on_the_ladder():
     _, rungs = climbed(lambda rate: rate, RATES[:4], 1.0)
-    assert rungs == [3, 2]
+    assert rungs == [3, 2, 1, 0]
 
 
-@pytest.mark.parametrize("peak", [-5.0, -3.3, -1.0, 0.2])
+@pytest.mark.parametrize("peak", [-4.4, -3.3, -1.0, 0.2])
 @pytest.mark.parametrize("present", [1e-6, 1e-3, 10.0])
 def test_suggestion_is_that_of_all_rungs(peak, present):
     def gain(rate):
         distance = math.log10(rate) - peak
-        return math.exp(-(distance**2)) - (math.inf if distance > 2 else 0)
+        return math.exp(-(distance**2)) - (math.inf if distance > 0.6 else 0)
 
     trials, _ = climbed(gain, RATES, present)
-    expected = reference.suggestion(RATES, [*map(gain, RATES)], SHARE)
+    expected = reference.suggestion(RATES, [*map(gain, RATES)], MARGIN)
     found = range_test.verdict(trials, RATES)
     assert found.learning_rate == pytest.approx(expected, rel=1e-9)
     assert found.doubt == ""
 
 
-def test_suggestion_is_interpolated_on_the_logarithm():
-    trials = trials_of([0.0, 0.9, 1.0, 0.2])
+def test_optimum_is_the_top_of_a_parabola():
+    # 1 - (x + 2.4)^2 at x = -3, -2.5, -2, -1.5.
+    trials = trials_of([0.64, 0.99, 0.84, 0.19])
     found = range_test.verdict(trials, RATES)
-    # Half of the way from 0.9 to 1, from 10**-2.5 to 10**-2.
-    assert found.learning_rate == pytest.approx(10**-2.25)
-    assert found.best == trials[2]
+    assert found.optimum == pytest.approx(10**-2.4)
+    assert found.learning_rate == pytest.approx(MARGIN * 10**-2.4)
+    assert found.best == trials[1]
     assert found.doubt == ""
+
+
+def test_rate_that_is_not_finite_counts_as_one_without_gain():
+    found = range_test.verdict(trials_of([0.2, 1.0, -math.inf]), RATES)
+    same = range_test.verdict(trials_of([0.2, 1.0, 0.0]), RATES)
+    assert found.optimum == same.optimum < 10**-2.5
 
 
 def test_no_clear_gain_is_a_doubt():
@@ -113,22 +126,26 @@ def test_no_clear_gain_is_a_doubt():
 
 def test_where_everything_loses_the_lowest_rate_is_left():
     trials = trials_of([-0.1, -0.2, -math.inf])
-    assert range_test.verdict(trials, RATES) == Verdict(1e-3, trials[0], "no_gain")
+    found = range_test.verdict(trials, RATES)
+    assert found == Verdict(1e-3, 1e-3, trials[0], "no_gain")
 
 
 @pytest.mark.parametrize(
     ("gains", "lowest", "doubt"),
     [
-        ([1.0, 1.0, 0.0], 1e-6, "lower_limit"),
+        ([1.0, 0.9, 0.0], 1e-6, "lower_limit"),
         ([0.0, 0.5, 1.0], 1.0, "upper_limit"),
         ([0.0, 0.97, 0.1, 1.0, 0.0, 0.0], 1e-3, "uneven"),
+        ([0.0, 1.0, -math.inf, 0.96, 0.0, 0.0], 1e-3, "uneven"),
+        ([0.0, 0.9, 0.1, 1.0, 0.0, 0.0], 1e-3, ""),
         ([0.0, 0.97, 0.9, 1.0, 0.0, 0.0], 1e-3, ""),
     ],
 )
 def test_doubts(gains, lowest, doubt):
-    assert range_test.verdict(trials_of(gains, lowest), RATES).doubt == doubt
+    trials = trials_of(gains, lowest)
+    rates = range_test.ladder(lowest if lowest < 1e-3 else 1e-6, 10.0)
+    assert range_test.verdict(trials, rates).doubt == doubt
 
 
-def test_rate_above_one_that_is_not_finite_is_not_interpolated():
-    trials = trials_of([-math.inf, 1.0, 0.1])
-    assert range_test.verdict(trials, RATES).learning_rate == trials[1].learning_rate
+def test_flat_gains_have_their_optimum_at_the_first():
+    assert range_test.verdict(trials_of([1.0] * 3), RATES).optimum == 1e-3
