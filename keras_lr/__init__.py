@@ -58,6 +58,14 @@ __all__ = [
 ]
 
 
+_SUBMODULES = ("callbacks", "comparison", "optimizers", "schedules", "tuners")
+
+
+def __dir__() -> list[str]:
+    # What is loaded late is there too, and what is internal is not.
+    return sorted([*__all__, *_SUBMODULES, "__version__"])
+
+
 def __getattr__(name: str) -> typing.Any:
     # KerasTuner takes long to load, and only the searches need it.
     if name == "tuners":

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = (
-    {"_checks", "_keras", "_keras_tuner", "_optional", "_typing", "rules"},
+    {"_checks", "_html", "_keras", "_keras_tuner", "_optional", "_typing", "rules"},
     {"training"},
     {"callbacks", "optimizers", "plotting", "range_test", "schedules", "tuners"},
     {"comparison"},

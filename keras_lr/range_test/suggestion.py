@@ -4,10 +4,10 @@ import csv
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from keras_lr import _html
 from keras_lr._optional import imported
 from keras_lr.plotting.axes import new_axes
 from keras_lr.plotting.range_test import draw_trials
@@ -97,18 +97,14 @@ class LearningRateSuggestion:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the sentences, the line, and the trials."""
-        warning = f"<p>{escape(self.warning)}</p>" if self.warning else ""
-        header = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in _COLUMNS)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{value:.4g}</td>" for value in row) + "</tr>"
-            for row in (asdict(each).values() for each in self.trials)
-        )
+        header = [name.replace("_", " ") for name in _COLUMNS]
+        rows = [[f"{x:.4g}" for x in asdict(each).values()] for each in self.trials]
+        title = f"{len(rows)} trials of {self.steps} steps, {self.seconds:.1f} seconds"
         return (
-            f"<p><b>Learning rate: {self.suggestion:.3g}.</b> {escape(self.reason)}</p>"
-            f"{warning}<pre>{escape(self.code)}</pre>"
-            f"<details><summary>{len(self.trials)} trials of {self.steps} steps, "
-            f"{self.seconds:.1f} seconds</summary><table><thead><tr>{header}</tr>"
-            f"</thead><tbody>{rows}</tbody></table></details>"
+            _html.paragraph(f"Learning rate: {self.suggestion:.3g}. {self.reason}")
+            + _html.paragraph(self.warning)
+            + _html.code(self.code)
+            + _html.folded(title, _html.table(header, rows))
         )
 
 
