@@ -91,8 +91,7 @@ def find_learning_rate(
         the model without a seed of Keras's, is further in its sequence.
 
         Batches repeat if an epoch has fewer than `steps`, or `steps` of them more than
-        half a GiB. A `train_step` of the user's
-        must return its loss as `"loss"`.
+        half a GiB. A `train_step` of your own must return its loss as `"loss"`.
 
     References:
         - L. N. Smith, [Cyclical Learning Rates for Training Neural
@@ -127,7 +126,9 @@ def find_learning_rate(
     )
     if result.warning:
         warnings.warn(result.warning, stacklevel=2)
-    if len(batches) < count and isinstance(data, Iterator):
+    # Fewer batches may also be all that there is room for.
+    is_short = len(batches) < count and isinstance(data, Iterator)
+    if is_short and next(data, None) is None:
         warnings.warn(
             f"`{_OWNER}` has read all {len(batches)} batches of an iterator, which has "
             "none left. Make a new one for `fit`.",
@@ -212,7 +213,7 @@ def _require_rate_to_set(model: keras.Model) -> Any:
 
 
 def _require_float_rate(optimizer: Any) -> float:
-    """Return the learning rate of an optimizer, or raise if it is not a float."""
+    """Return a rate to begin at, that of the optimizer; raise if it is not a float."""
     rate = _keras.learning_rate_variable(optimizer)
     if not isinstance(rate, keras.Variable):
         kind = getattr(rate, "__name__", type(rate).__name__)
@@ -223,7 +224,9 @@ def _require_float_rate(optimizer: Any) -> float:
             f"`{name}(0.01)`, whatever the number, and start the schedule from the "
             "suggestion, as in `CosineDecay(result.suggestion, decay_steps)`."
         )
-    return _keras.to_float(rate)
+    value = _keras.to_float(rate)
+    # What it is does not matter much: the trials only begin there.
+    return value if 0.0 < value < math.inf else 1e-3
 
 
 def _build(model: keras.Model, batch: Any) -> None:

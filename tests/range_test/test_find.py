@@ -89,8 +89,10 @@ def one_weight(optimizer=None):
 
 
 def test_trials_are_those_of_gradient_descent_on_a_parabola():
-    model, parabola = one_weight()
+    # Trials begin at 1e-3 if this is no rate to begin at.
+    model, parabola = one_weight(keras.optimizers.SGD(0.0))
     result = keras_lr.find_learning_rate(model, parabola, steps=20, verbose=0)
+    assert float(model.optimizer.learning_rate) == 0.0
     for trial in result.trials:
         # Each step multiplies the distance by 1 - 2 eta; it diverges above 1.
         factor = 1 - 2 * trial.learning_rate
