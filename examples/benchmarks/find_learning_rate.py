@@ -378,7 +378,7 @@ def cases(rows: Sequence[dict[str, str]]) -> list[list[str]]:
 def page_tables(rows: Sequence[dict[str, str]]) -> str:
     """Return the tables of the page."""
     titles = {
-        "report": "On the problems that were not looked at when the rule was chosen",
+        "report": "On the other problems",
         "choose": "On the problems that the rule was chosen on",
     }
     parts = []
