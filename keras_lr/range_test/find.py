@@ -196,13 +196,14 @@ def _require_rate_to_set(model: keras.Model) -> Any:
             "no optimizer. Call `compile` with one first."
         )
     leaves = _keras.leaf_optimizers(optimizer)
-    if len(leaves) > 1:
+    further = _keras.further_optimizers(model)
+    if len(leaves) > 1 or further:
+        several = [leaf.name for leaf in leaves] + list(further)
         raise ValueError(
             f"`{_OWNER}` finds one learning rate, so the model must have one optimizer."
-            f" Received: optimizer=<{type(optimizer).__name__}> of {len(leaves)}. "
-            "Compile with a single one."
+            f" Received: model {model.name!r} with {', '.join(several)}. Compile with "
+            "a single one, and take each step by it."
         )
-    _keras.require_single_optimizer(model, _OWNER)
     if isinstance(leaves[0], AdaptiveOptimizer):
         raise ValueError(
             f"`{_OWNER}` needs an optimizer with a learning rate to choose. Received: "

@@ -237,6 +237,20 @@ def frozen():
     return model
 
 
+def with_another():
+    model = plain()
+    model.other = keras.optimizers.Adam()
+    return model
+
+
+def with_several():
+    if not hasattr(keras.optimizers, "MultiOptimizer"):
+        pytest.skip("MultiOptimizer is public since Keras 3.15")
+    first, second = keras.optimizers.SGD(), keras.optimizers.Adam()
+    by_name = keras.optimizers.OptimizerMap(first, {"special": second})
+    return plain(keras.optimizers.MultiOptimizer(by_name))
+
+
 COSINE = keras.optimizers.schedules.CosineDecay(0.1, 10)
 
 
@@ -248,8 +262,10 @@ COSINE = keras.optimizers.schedules.CosineDecay(0.1, 10)
         (lambda: plain(keras.optimizers.SGD(lambda: 0.1)), "learning_rate=<<lambda>>"),
         (lambda: plain(keras_lr.AutoAdam()), "<AutoAdam>, which sets its rate itself"),
         (frozen, "trainable weights"),
+        (with_another, "one optimizer. Received: model .* with sgd, other"),
+        (with_several, "one optimizer. Received: model .* with "),
     ],
-    ids=["plain", "schedule", "function", "ours", "frozen"],
+    ids=["plain", "schedule", "function", "ours", "frozen", "another", "several"],
 )
 def test_models_that_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
