@@ -12,6 +12,7 @@ from keras_lr.callbacks.walk import LearningRateWalk
 from keras_lr.comparison.compare import compare_policies
 from keras_lr.optimizers import AdaMo, AdaptiveRMSprop, AutoAdam
 from keras_lr.plotting import plot_arms, plot_learning_rate
+from keras_lr.range_test import LearningRateSuggestion, find_learning_rate
 from keras_lr.rules.regression_lipschitz import (
     estimate_weight_bound,
     linear_regression_lipschitz,
@@ -37,6 +38,7 @@ __all__ = [
     "BLiEOracle",
     "HypergradientDescent",
     "LearningRateRecorder",
+    "LearningRateSuggestion",
     "LearningRateWalk",
     "LipschitzLR",
     "OptimizedSchedule",
@@ -45,6 +47,7 @@ __all__ = [
     "ZoomingOracle",
     "compare_policies",
     "estimate_weight_bound",
+    "find_learning_rate",
     "linear_regression_lipschitz",
     "lipschitz_constant",
     "logistic_regression_lipschitz",
@@ -53,6 +56,14 @@ __all__ = [
     "plot_learning_rate",
     "softmax_regression_lipschitz",
 ]
+
+
+_SUBMODULES = ("callbacks", "comparison", "optimizers", "schedules", "tuners")
+
+
+def __dir__() -> list[str]:
+    # What is loaded late is there too, and what is internal is not.
+    return sorted([*__all__, *_SUBMODULES, "__version__"])
 
 
 def __getattr__(name: str) -> typing.Any:

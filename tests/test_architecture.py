@@ -19,11 +19,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = (
     {
-        *("_checks", "_keras", "_keras_tuner", "_optional", "_sole_writer", "_typing"),
-        "rules",
+        *("_checks", "_html", "_keras", "_keras_tuner", "_optional"),
+        *("_sole_writer", "_typing", "rules"),
     },
     {"training"},
-    {"callbacks", "optimizers", "schedules", "tuners", "plotting"},
+    {"callbacks", "optimizers", "plotting", "range_test", "schedules", "tuners"},
     {"comparison"},
     {"__init__", "__main__"},
 )

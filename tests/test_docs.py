@@ -98,6 +98,14 @@ def test_quickstart_runs():
     assert names["learning_rate"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .* rate that may be tried")
+def test_page_of_find_learning_rate_runs():
+    names = run(code_blocks(DOCS / "find_learning_rate.md"))
+    losses = names["history"].history["loss"]
+    assert losses[-1] < losses[0]
+
+
 def test_batches_of_a_data_set_are_new_in_each_epoch(capsys):
     """The page says of arrays, and of a data set, what they do."""
     blocks = code_blocks(DOCS / "troubleshooting.md")

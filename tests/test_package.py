@@ -53,6 +53,13 @@ def test_public_names_are_complete():  # Ruff sorts them, abbreviations first.
     assert imported <= set(keras_lr.__all__)
 
 
+def test_dir_has_the_public_names_and_the_folders_as_in_keras():
+    names = set(dir(keras_lr))
+    folders = {"callbacks", "comparison", "optimizers", "schedules", "tuners"}
+    assert names == {*keras_lr.__all__, *folders, "__version__"}
+    assert all(hasattr(keras_lr, name) for name in names)
+
+
 def api_page_has(name: str) -> bool:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     return f":: {name}\n" in page

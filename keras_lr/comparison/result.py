@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from keras_lr import _html
 from keras_lr._optional import imported
 from keras_lr.comparison.advice import advice, robustness_advice
 from keras_lr.comparison.plots.curves import plot_comparison
@@ -16,7 +17,7 @@ from keras_lr.comparison.plots.robustness import plot_robustness
 from keras_lr.comparison.report import Report, html_report
 from keras_lr.comparison.run_record import RunRecord
 from keras_lr.comparison.summary import PolicySummary, robustness_curves, summarize
-from keras_lr.comparison.text_table import table_lines
+from keras_lr.comparison.text_table import table_cells, table_lines
 from keras_lr.plotting.axes import new_figure
 
 _TEXTS = ("table.csv", "runs.csv", "report.html")
@@ -196,6 +197,19 @@ class ComparisonResult:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
         return axes
+
+    def __repr__(self) -> str:
+        best = self.table[0].policy
+        return f"<ComparisonResult runs={len(self.records)} best={best!r}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the advice, the line, and the table."""
+        header, *rows = table_cells(self.table, self.monitor)
+        return (
+            "".join(map(_html.paragraph, self.advice))
+            + _html.code(self.code)
+            + _html.table(header, rows)
+        )
 
     def __str__(self) -> str:
         lines = [*table_lines(self.table, self.monitor), "", *self.advice]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lr import _html
 from keras_lr._optional import imported
 from keras_lr.schedules.tabulated import TabulatedSchedule
 
@@ -62,3 +63,26 @@ class OptimizedSchedule:
         ax.grid(alpha=0.3)
         ax.legend()
         return ax
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the losses, the rates, and the outer steps."""
+        values, objectives = self.schedule.values, self.history["objective"]
+        steps = len(values) * self.schedule.steps_per_value
+        text = (
+            f"A schedule of {steps} steps, after {len(objectives)} outer steps: "
+            f"objective {self.objective:.4g}, at a constant rate of "
+            f"{self.initial_learning_rate:.3g} it was {objectives[0]:.4g}. The rate is "
+            f"{values[0]:.3g} at the start, {max(values):.3g} at most and "
+            f"{values[-1]:.3g} at the end."
+        )
+        interrupted = "Ctrl-C ended the search early." if self.interrupted else ""
+        rows = [
+            [str(number), *(f"{each:.4g}" for each in row)]
+            for number, row in enumerate(zip(*self.history.values(), strict=True))
+        ]
+        header = ["outer step", *(name.replace("_", " ") for name in self.history)]
+        return (
+            _html.paragraph(text)
+            + _html.paragraph(interrupted)
+            + _html.folded("Outer steps", _html.table(header, rows))
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import keras_tuner
 
+from keras_lr import _html
 from keras_lr._checks import one_of
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.oracle import trial_number
@@ -186,6 +187,15 @@ class LearningRateTuner(TrialRunner):
         """Return the result of the search, in sentences."""
         return summary_lines(self.arms(), self.best_arm(), self.bandit.objective.name)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the result in sentences, and the arms."""
+        rows = [arm.row() for arm in self.arms()]
+        cells = [[_cell(each) for each in row.values()] for row in rows]
+        header = [name.replace("_", " ") for name in rows[0]] if rows else []
+        return "".join(map(_html.paragraph, self.summary())) + (
+            _html.table(header, cells) if rows else ""
+        )
+
     def results_summary(self, num_trials: int = 10) -> None:
         """Print the result of the search, and the best trials."""
         print_message("\n".join([*self.summary(), f"Results in {self.project_dir}"]))
@@ -211,6 +221,10 @@ class LearningRateTuner(TrialRunner):
             writer = csv.DictWriter(file, list(rows[0]) if rows else ["learning_rate"])
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _with_metrics(result: Any, measured: dict[str, float], objective: str) -> Any:

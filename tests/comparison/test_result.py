@@ -296,3 +296,11 @@ def test_policy_outside_of_the_metric_axis_says_so(result):
     labels = [line.get_label() for line in axes[1].get_lines()]
     assert "constant 10 (worst), off the scale" in labels
     assert axes[0].get_ylim()[0] > 0.125
+
+
+def test_notebook_shows_the_advice_and_the_escaped_table(result):
+    html = result._repr_html_()
+    assert html.count("<tr>") == 1 + len(result.table)
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>" not in html
+    assert repr(result) == "<ComparisonResult runs=5 best='<b>&'>"

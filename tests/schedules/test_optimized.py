@@ -31,3 +31,14 @@ def test_plot_has_a_logarithmic_axis_and_labels():
 def test_plot_has_a_gap_where_the_rate_is_zero():
     found = result([0.5, 0.0, 0.125]).plot().get_lines()[0]
     assert np.isnan(found.get_ydata()).tolist() == [False, True, False, False]
+
+
+def test_notebook_shows_the_losses_the_rates_and_the_outer_steps():
+    history = {"objective": [2.0, 0.5], "seconds": [1.0, 1.0]}
+    schedule = TabulatedSchedule([0.5, 0.75, 0.125], 10)
+    html = OptimizedSchedule(schedule, 0.5, history, 0.01, True)._repr_html_()
+    assert "A schedule of 30 steps, after 2 outer steps: objective 0.5" in html
+    assert "a constant rate of 0.01 it was 2." in html
+    assert "0.5 at the start, 0.75 at most and 0.125 at the end" in html
+    assert "Ctrl-C ended the search early." in html
+    assert html.count("<tr>") == 1 + 2

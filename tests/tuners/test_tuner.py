@@ -134,6 +134,12 @@ def test_measurements_do_not_change_the_history_of_a_fit(searched):
     assert completed.history[trial_keys.SIGNAL] == [0.0, 0.0]
 
 
+def test_notebook_shows_the_result_and_a_row_for_each_arm(searched):
+    html = searched._repr_html_()
+    assert all(sentence.split("(")[0] in html for sentence in searched.summary())
+    assert html.count("<tr>") == 1 + len(searched.arms())
+
+
 def test_search_epochs_take_the_place_of_those_of_the_fit(tmp_path):
     tuner = search(tmp_path, max_trials=1, search_epochs=2, stop_hopeless=False)
     assert tuner.oracle.get_trial("0").metrics.get_last_value(trial_keys.EPOCHS) == 2

@@ -43,7 +43,7 @@ def replace_tables(page: str, tables: str, script: str, folder: str = "suite") -
 
 def marker(script: str, folder: str = "suite") -> str:
     """Return the line behind which the tables of a script begin."""
-    path = f"examples/benchmarks/{folder}/{script}"
+    path = "/".join(filter(None, ("examples/benchmarks", folder, script)))
     return f"<!-- begin of the tables made by {path} -->"
 
 

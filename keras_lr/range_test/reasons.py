@@ -1,0 +1,57 @@
+"""A verdict of the range test in sentences."""
+
+from collections.abc import Sequence
+
+from keras_lr.rules.range_test import MARGIN, Verdict
+
+
+def reason_of(verdict: Verdict, untrained: float, steps: int) -> str:
+    """Return why the rate was chosen.
+
+    Args:
+        verdict: The verdict.
+        untrained: Loss without training.
+        steps: Steps at each rate.
+    """
+    best = verdict.best
+    if verdict.doubt == "no_gain":
+        return (
+            f"At no rate did {steps} steps lower the training loss of {untrained:.4g} "
+            "clearly."
+        )
+    return (
+        f"{steps} steps lower the training loss most at about {verdict.optimum:.2g} "
+        f"(at {best.learning_rate:.3g} from {untrained:.4g} to {best.loss:.4g}). The "
+        f"suggestion is {MARGIN:.0%} of that: what is best in a few steps is often too "
+        "high later."
+    )
+
+
+def warning_of(verdict: Verdict, rates: Sequence[float]) -> str:
+    """Return why the suggestion may be wrong, empty if nothing speaks against it.
+
+    Args:
+        verdict: The verdict.
+        rates: Rates that were allowed, ascending.
+    """
+    ways_out = {
+        "": "",
+        "no_gain": (
+            "No learning rate lowers the loss clearly, so the suggestion says little. "
+            "Check the labels and the loss, pass more `steps`, or, if the model is "
+            "trained already, keep a low rate."
+        ),
+        "lower_limit": (
+            "The lowest rate that may be tried is the best, so a lower one may be "
+            f"better. Received: min_learning_rate={rates[0]:.3g}. Lower it."
+        ),
+        "upper_limit": (
+            "The highest rate that may be tried is the best, so a higher one may be "
+            f"better. Received: max_learning_rate={rates[-1]:.3g}. Raise it."
+        ),
+        "uneven": (
+            "Two learning rates have a low loss, and those between them do not, so "
+            "neither is certain. Look at `plot()`, or pass more `steps`."
+        ),
+    }
+    return ways_out[verdict.doubt]
