@@ -1,8 +1,34 @@
-"""Exponentially weighted averages that can leave out a step, in `keras.ops`."""
+"""Exponentially weighted averages that can leave out a step, in `keras.ops`.
+
+Either with a decay, and a correction for the zero that they start from, or moving
+averages, whose memory grows with the steps up to its full length.
+"""
 
 from keras import ops
 
 from keras_lr._typing import Tensor
+
+# Steps after which a new value has half of a moving average.
+FIRST_STEPS = 10.0
+
+
+def share_of_new(steps: Tensor, least: float, first: float = FIRST_STEPS) -> Tensor:
+    """Return the share of a new value in a moving average.
+
+    In the first steps the average is short, so that it follows at once what changes
+    fast then.
+
+    Args:
+        steps: Number of values before it.
+        least: The share in a long training.
+        first: Number of values after which it is a half.
+    """
+    return ops.maximum(least, first / (first + steps))
+
+
+def moving_average(mean: Tensor, value: Tensor, share: Tensor) -> Tensor:
+    """Return a moving average after one more value."""
+    return mean + share * (value - mean)
 
 
 def increment(average: Tensor, value: Tensor, decay: float, counts: Tensor) -> Tensor:

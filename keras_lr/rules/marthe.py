@@ -30,8 +30,6 @@ from keras_lr._typing import Tensor
 
 # Discount as long as nobody knows how long the training is.
 SAFE_DISCOUNT = 0.99
-# Steps after which a new value has half of the average.
-FIRST_STEPS = 10.0
 
 
 def additive_update(
@@ -110,24 +108,6 @@ def horizon_discount(steps: Tensor, memory: float) -> Tensor:
     steps_back = memory * ops.where(is_known, steps, ops.ones_like(steps))
     discount = ops.maximum(1.0 - 1.0 / steps_back, 0.0)
     return ops.where(is_known, discount, SAFE_DISCOUNT * ops.ones_like(discount))
-
-
-def share_of_new(steps: Tensor, least: float) -> Tensor:
-    """Return the share of a new value in a moving average.
-
-    In the first steps the average is short, so that the rate falls at once where it
-    has risen too far: its memory is a tenth of the steps so far.
-
-    Args:
-        steps: Number of values before it.
-        least: The share in a long training.
-    """
-    return ops.maximum(least, FIRST_STEPS / (FIRST_STEPS + steps))
-
-
-def moving_average(mean: Tensor, value: Tensor, share: Tensor) -> Tensor:
-    """Return a moving average after one more value."""
-    return mean + share * (value - mean)
 
 
 def braked(moved: Tensor, rate: Tensor, overshoot: Tensor, limit: float) -> Tensor:

@@ -23,8 +23,20 @@ direction d_t, 1 or -1, and h_t = log f_t,
               log f                    otherwise,
     eta_{t+1} = eta_t exp(d_t h_{t+1}).
 
-For a momentum, its distance from 1 moves in this way. All functions take and return
-scalars, as numbers or as tensors inside a step.
+For a momentum, its distance from 1 moves in this way.
+
+A batch speaks for the step that was made from it: where a network has learned most
+batches by heart, they all ask for more, until one that it has not learned comes. So a
+walk whose factor may grow also listens to three others:
+
+- s_t and s_t(0) are averages over the last few trials, in which a batch with a large
+  slope counts for more.
+- The factor grows, upwards, only while the next batch agrees: the average of the slopes
+  <w_{t+1} - w_t, grad L_{t+1}(w_{t+1})> / eta_t is below 0 by some standard errors.
+- Where it does not agree, and the average of the losses is above the lowest one before
+  it by more than the standard errors of both, the rate falls in each step.
+
+All functions take and return scalars, as numbers or as tensors inside a step.
 """
 
 import math
@@ -39,6 +51,18 @@ GROWTH = 2.0
 LITTLE = 0.1
 # and far above if it removes more than this.
 MUCH = 2.0
+# Share of a trial in the averages of slopes, and the trials after which it is a half.
+TRIAL_SHARE, FIRST_TRIALS = 0.3, 3.0
+# Share of a step in the averages of losses and of the slopes of next batches.
+STEP_SHARE = 0.03
+# Standard errors by which the next batches must agree.
+AGREEMENT = 1.5
+# Standard errors between an average of losses and the end of its range.
+MARGIN = 2.0
+# Losses before which no range is known.
+FIRST_LOSSES = 20.0
+# By how much log eta falls in a step while losses are too high.
+FALL = 0.03
 
 
 def share(memory: float) -> float:
@@ -143,6 +167,46 @@ def step_size(
     """
     agrees = direction * previous > 0.0
     return ops.where(agrees, ops.minimum(GROWTH * step, largest), smallest)
+
+
+def standard_error(mean_square: Tensor, share: Tensor) -> Tensor:
+    """Return the standard error of a moving average: it is one of 2 / share values.
+
+    Args:
+        mean_square: Moving average of the squares of the deviations.
+        share: Share of the last value in the averages.
+    """
+    return ops.sqrt(0.5 * share * mean_square)
+
+
+def is_agreed(mean: Tensor, mean_square: Tensor, share: Tensor) -> Tensor:
+    """Return whether the next batches descend too.
+
+    Args:
+        mean: Moving average of the slopes of the next batches along the steps.
+        mean_square: That of their squares.
+        share: Share of the last one.
+    """
+    return mean < -AGREEMENT * standard_error(mean_square, share)
+
+
+def range_of_losses(
+    mean: Tensor, mean_square: Tensor, share: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the range in which the mean loss lies.
+
+    Args:
+        mean: Moving average of the losses.
+        mean_square: That of the squares of their deviations from the average so far.
+        share: Share of the last one.
+    """
+    margin = MARGIN * standard_error(mean_square, share)
+    return mean - margin, mean + margin
+
+
+def lowered(value: Tensor, first: Tensor) -> Tensor:
+    """Return a rate that falls, not below the first one: there it can do no harm."""
+    return ops.minimum(value, ops.maximum(value * math.exp(-FALL), first))
 
 
 def walked(value: Tensor, step: Tensor) -> Tensor:

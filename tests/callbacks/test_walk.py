@@ -215,9 +215,9 @@ def test_rate_of_half_precision_follows_that_of_float32():
         fit(regression(), tuned, data=linear(160))
         rates[policy] = np.array(tuned.history["learning_rate"])
     keras.config.set_dtype_policy("float32")
-    # A trial in each step, until one in bfloat16 is taken for far that is not.
-    assert len(set(rates["float32"][:15])) == 15
-    np.testing.assert_allclose(rates["bfloat16"][:15], rates["float32"][:15], rtol=0.01)
+    # Until a trial in bfloat16 is taken for near that is far.
+    assert len(set(rates["float32"][:28])) >= 10
+    np.testing.assert_allclose(rates["bfloat16"][:28], rates["float32"][:28], rtol=0.01)
 
 
 # What setup.cfg ignores in Keras, which `pytest.warns` passes on without its place.
@@ -272,7 +272,7 @@ def test_number_is_the_rule_as_the_source_has_it(arguments, expected):
         ({}, 0.5),  # Of twice a part of the way to 0, once.
         ({"factor": 1.5, "anneal": 0.5}, 0.5),
         pytest.param({"factor": 1.5}, 1.5, marks=pytest.mark.slow),
-        ({"anneal": 0.0}, 1.0),
+        ({"anneal": 0.0}, 1.01**10),  # A trial, and the next batches do not agree yet.
     ],
 )
 def test_rate_is_annealed_where_all_is_automatic_or_on_request(arguments, last):

@@ -6,8 +6,28 @@ same dropout masks, in training mode. All is restored in between. Nothing is tra
 together, nothing is shared.
 """
 
+import math
+
 import keras
 import numpy as np
+import tensorflow as tf
+
+
+class Average:
+    """An average whose memory grows to a length, and that of the squares."""
+
+    def __init__(self, first, least):
+        self.first, self.least = first, least
+        self.count, self.mean, self.square = 0, 0.0, 0.0
+
+    def take(self, value, deviation=None):
+        deviation = value if deviation is None else deviation
+        share = max(self.least, self.first / (self.first + self.count))
+        self.count += 1
+        self.mean = (1 - share) * self.mean + share * value
+        self.square = (1 - share) * self.square + share * deviation**2
+        self.error = math.sqrt(self.square * share / 2)
+        return self.mean
 
 
 class Walk:
@@ -22,6 +42,9 @@ class Walk:
             `"slope"`, differences of the loss before and after the step.
         share: Of the slope that a step should take away. While it takes less than a
             tenth of that, or more than twice, each step decides.
+
+    With `largest`, slopes are averaged over trials, the factor grows upwards only while
+    the next batches agree, and the rate falls while losses are higher than before.
     """
 
     def __init__(self, model, factor, *, every=1, largest=None, probe="loss", share=1):
@@ -31,10 +54,14 @@ class Walk:
         self.largest = largest or factor
         self.probe = probe
         self.share = share
-        self.climbs = largest is not None
-        self.directions = []
-        self.count = 0
+        self.climbs = self.asks = largest is not None
+        self.direction = self.count = 0
         self.losses = []
+        self.falls = []
+        self.before, self.after = Average(3, 0.3), Average(3, 0.3)
+        self.agreement, self.level = Average(10, 0.03), Average(10, 0.03)
+        self.lowest, self.last = math.inf, None
+        self.first = float(model.optimizer.learning_rate.numpy())
 
     @property
     def variables(self):
@@ -69,12 +96,45 @@ class Walk:
         before = self.state()
         rate = float(self.model.optimizer.learning_rate.numpy())
         self.count += 1
+        falls = self.asks and self.ask(batch, before)
+        if falls:
+            lower = max(rate * math.exp(-0.03), self.first)
+            rate = min(rate, lower)
+            self.factor, self.direction, self.climbs = self.smallest, 0, False
+        self.falls.append(falls)
         next_rate = rate
-        if self.count % self.every == 0 or self.climbs:
+        if not falls and (self.count % self.every == 0 or self.climbs):
             next_rate = self.decide(rate, batch, before)
+        self.last = self.restored_weights(before), rate
         self.weights_after(rate, batch, before)
         self.model.optimizer.learning_rate.assign(next_rate)
         return rate
+
+    def ask(self, batch, before):
+        """Return whether losses are too high, and the next batches don't agree."""
+        weights = self.model.trainable_variables
+        x, y = map(keras.ops.convert_to_tensor, batch)
+        with tf.GradientTape() as tape:
+            loss = self.model.compute_loss(x, y, self.model(x, training=True))
+        gradients = tape.gradient(loss, [each.value for each in weights])
+        if self.last is not None:
+            old, rate = self.last
+            slope = sum(
+                np.sum(g.numpy() * (w.numpy() - o))
+                for g, w, o in zip(gradients, weights, old, strict=True)
+            )
+            self.agreement.take(slope / rate)
+        loss = float(loss)
+        deviation = loss - self.level.mean if self.level.count else 0.0
+        mean = self.level.take(loss, deviation)
+        margin = 2 * self.level.error
+        self.lowest = min(self.lowest, mean + margin)
+        is_high = self.level.count > 20 and mean - margin > self.lowest
+        return is_high and not self.is_agreed()
+
+    def is_agreed(self):
+        agreement = self.agreement
+        return agreement.count > 0 and agreement.mean < -1.5 * agreement.error
 
     def decide(self, rate, batch, before):
         weights = [self.weights_after(r, batch, before) for r in (rate, 2 * rate)]
@@ -99,19 +159,25 @@ class Walk:
         else:
             h = 2.0**-16
             slopes = [
-                (loss_on(start, h) - loss_on(start, -h)) / (2 * h)
+                (loss_on(start, h) - loss_on(start, -h)) / (2 * h * rate)
                 for start in (own, weights[0])
             ]
         took = 1 - slopes[1] / slopes[0]
-        is_better = took < self.share if slopes[0] < 0 else slopes[1] < 0
-        if self.probe == "loss" and self.share == 1:
-            is_better = raised < taken
-        self.directions.append(1 if is_better else -1)
-        agrees = len(self.directions) > 1 and len(set(self.directions[-2:])) == 1
-        self.factor = min(self.factor**2, self.largest) if agrees else self.smallest
         is_far = slopes[0] < 0 and not 0.1 < took / self.share < 2
+        if self.asks:
+            slopes = self.before.take(min(slopes[0], 0.0)), self.after.take(slopes[1])
+            took = 1 - slopes[1] / slopes[0] if slopes[0] < 0 else math.nan
+        is_better = took < self.share if slopes[0] < 0 else slopes[1] < 0
+        if not self.asks:
+            is_better = raised < taken if self.probe == "loss" else slopes[1] < 0
+        direction = 1 if is_better else -1
+        agrees = direction == self.direction
+        self.factor = min(self.factor**2, self.largest) if agrees else self.smallest
+        self.direction = direction
         self.climbs = is_far and self.largest > self.smallest
-        return rate * self.factor ** self.directions[-1]
+        if self.asks and is_better and not self.is_agreed():
+            self.factor, self.direction, self.climbs = self.smallest, 0, False
+        return rate * self.factor**direction
 
     def restored_weights(self, before):
         self.restore(before)

@@ -72,3 +72,22 @@ def test_decay_does_not_pass_through_float32():
     """Which holds 0.9 with an error of 2.4e-8."""
     weight = average.total_weight(0.9, tensor(1.0))
     assert float(weight) == pytest.approx(0.1, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(0, 1.0), (10, 0.5), (90, 0.1), (990, 0.01), (9990, 0.01)]
+)
+def test_share_of_a_new_value_falls_to_the_least_one(steps, expected):
+    share = average.share_of_new(tensor(float(steps)), least=0.01)
+    assert float(share) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0, 1.0), (1, 0.75), (9, 0.3)])
+def test_share_is_a_half_after_the_first_values(steps, expected):
+    share = average.share_of_new(tensor(float(steps)), least=0.3, first=3.0)
+    assert float(share) == pytest.approx(expected, rel=1e-15)
+
+
+def test_moving_average_moves_by_its_share():
+    """8 + 0.25 * (4 - 8) = 7."""
+    assert float(average.moving_average(tensor(8.0), tensor(4.0), tensor(0.25))) == 7.0

@@ -438,14 +438,6 @@ def test_training_without_an_end_has_the_safe_discount():
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"), [(0, 1.0), (10, 0.5), (90, 0.1), (990, 0.01), (9990, 0.01)]
-)
-def test_share_of_a_new_tangent_falls_to_the_least_one(steps, expected):
-    share = numbers(marthe.share_of_new, steps, least=0.01)
-    assert share == pytest.approx(expected, rel=1e-15)
-
-
-@pytest.mark.parametrize(
     ("moved", "overshoot", "expected"),
     [(2.0, 0.25, 2.0), (2.0, 0.5, 1.0), (0.5, 0.5, 0.5), (2.0, math.nan, 2.0)],
 )

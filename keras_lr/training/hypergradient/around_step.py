@@ -14,6 +14,7 @@ from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.curvature import Curvature, Recording
+from keras_lr.training.derivatives.last_step import LastStep
 from keras_lr.training.derivatives.tensors import (
     inner_product,
     masked,
@@ -32,7 +33,6 @@ from keras_lr.training.fit.around_step import (
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 from keras_lr.training.hypergradient.gradient_scale import GradientScale
 from keras_lr.training.hypergradient.objective import Evaluate, Objective
-from keras_lr.training.hypergradient.overshoot import Overshoot
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
     HypergradientRule,
     Observation,
@@ -95,7 +95,7 @@ class HypergradientStep(AroundStep):
             TunedHyperparameter(model, step, each, rule)
             for each in (rate.rate, *others)
         ]
-        self._overshoot = None if rule.brake is None else Overshoot(model, step)
+        self._overshoot = None if rule.brake is None else LastStep(model, step)
         self._scale: GradientScale | None = None
         if rule.average < 1.0:
             self._scale = GradientScale(model, rule.average, rate.dtype)

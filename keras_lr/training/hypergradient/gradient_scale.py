@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.rules import marthe
+from keras_lr.rules import average
 
 
 class GradientScale:
@@ -40,9 +40,9 @@ class GradientScale:
             counts: Whether it counts; if not, nothing changes.
         """
         mean, steps = self._mean.value, self._steps.value
-        share = marthe.share_of_new(steps, self._share)
+        share = average.share_of_new(steps, self._share)
         counts = ops.logical_and(counts, ops.isfinite(square))
-        new = ops.where(counts, marthe.moving_average(mean, square, share), mean)
+        new = ops.where(counts, average.moving_average(mean, square, share), mean)
         self._mean.assign(new)
         self._steps.assign(ops.where(counts, steps + 1.0, steps))
         return new

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Tensor
-from keras_lr.rules import marthe
+from keras_lr.rules import average
 from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
 from keras_lr.training.derivatives.tensors import inner_product
 
@@ -58,7 +58,7 @@ class TangentAverage:
                 No branch does it: replicas cannot assign in one.
         """
         values = [each.value for each in self._values]
-        share = marthe.share_of_new(self._steps.value, self._share)
+        share = average.share_of_new(self._steps.value, self._share)
         followed = self._followed(values, list(tangent), scale, share, is_lost)
         for variable, value in zip(self._values, followed, strict=True):
             variable.assign(value)
@@ -83,6 +83,6 @@ class TangentAverage:
         def followed(mean: Tensor, z: Tensor) -> Tensor:
             mean = ops.where(is_lost, ops.zeros_like(mean), mean)
             z = ops.cast(scale, z.dtype) * z
-            return marthe.moving_average(mean, z, ops.cast(share, z.dtype))
+            return average.moving_average(mean, z, ops.cast(share, z.dtype))
 
         return [followed(*pair) for pair in zip(values, tangent, strict=True)]

@@ -16,6 +16,8 @@ from keras_lr.training.derivatives.tensors import are_finite, on_present, scaled
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
 from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.walk.loss_level import LossLevel
+from keras_lr.training.walk.next_batch import NextBatch
 from keras_lr.training.walk.probes import (
     LossProbe,
     Prepared,
@@ -44,7 +46,8 @@ class WalkStep(AroundStep):
 
     The step that the optimizer takes is the first trial. The others are the optimizer's
     own step from the same state, with the same gradient; the loss after each is that of
-    the same batch, with the same random numbers.
+    the same batch, with the same random numbers. If the rate's factor may grow, the
+    batches after it are asked too.
 
     Args:
         model: A built, compiled model.
@@ -89,15 +92,33 @@ class WalkStep(AroundStep):
         self._average = None
         if smoothing:
             self._average = GradientAverage(model, smoothing, rate.dtype)
+        self._level: LossLevel | None = None
+        self._next_batch: NextBatch | None = None
+        if self._walked[0].can_climb:
+            self._level = LossLevel(model, rate.dtype)
+            self._next_batch = NextBatch(model, step, rate.dtype)
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
+            self._first_rate = replicas.shared_scalar("first_rate", rate.dtype)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         named: dict[str, keras.Variable] = {"count": self._count}
         for each in self._walked:
             named |= each.variables()
-        return named | (self._average.variables() if self._average else {})
+        if self._average is not None:
+            named |= self._average.variables()
+        if self._level is not None:
+            named |= self._level.variables() | {"first_rate": self._first_rate}
+        if self._next_batch is not None:
+            named |= self._next_batch.variables()
+        return named
+
+    def added_variables(self) -> list[str]:
+        """Return the names of `variables` that version 0.1.0 did not write."""
+        slopes = {f"{each.name}_slopes" for each in self._walked}
+        parts = {"agreement", "level", "previous", "first", *slopes}
+        return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
     def accepts(self, name: str, array: np.ndarray) -> bool:
         """Return whether an array of a file is finite, as all that is counted."""
@@ -107,8 +128,13 @@ class WalkStep(AroundStep):
         """Set the state to what it is before the first step, on the host."""
         for each in self._walked:
             each.start()
+        self._first_rate.assign(self.rate.value)
         if self._average is not None:
             self._average.clear()
+        if self._level is not None:
+            self._level.start()
+        if self._next_batch is not None:
+            self._next_batch.start()
 
     def recording(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
         """Record seeds and statistics as they are before the training step."""
@@ -117,24 +143,49 @@ class WalkStep(AroundStep):
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
         """Take the optimizer's step, and the trials beside it."""
         batch: RepeatedLoss = step.recording
+        gradients = batch_gradients = step.summed_gradients()
+        # A step that is left out decides nothing.
+        counts = step.is_finite
+        if step.loss_scale is not None:
+            counts = ops.logical_and(counts, are_finite(gradients))
+        may_hurry, falls = self._look_at_batch(step, gradients, counts)
         values = step.set_hyperparameters()
         self._count.assign(self._count.value + 1)
-        # A step that is left out decides nothing.
-        is_due = ops.logical_and(self._is_due(step.factor), step.is_finite)
-        gradients = batch_gradients = step.summed_gradients()
-        if step.loss_scale is not None:
-            is_due = ops.logical_and(is_due, are_finite(gradients))
+        is_due = ops.logical_and(self._is_due(step.factor), counts)
+        if falls is not None:
+            is_due = ops.logical_and(is_due, ops.logical_not(falls))
         if self._average is not None:
             gradients = self._average.followed_by(gradients)
         probed_step = ProbedStep(gradients, batch_gradients, values, step.loss)
         prepared = self._prepared(is_due, probed_step)
+        if self._next_batch is not None:
+            self._next_batch.remember(values[LEARNING_RATE])
         if self._average is None:
             step.take()
         else:
             step.take(_shares(gradients, step.loss_scale))
         size = ops.exp(self._walked[0].step.value)
-        row = self._moved(is_due, batch, probed_step, prepared)
+        row = self._moved(is_due, batch, probed_step, prepared, may_hurry)
         return row | {"factor": size}
+
+    def _look_at_batch(
+        self, step: OptimizerStep, gradients: Gradients, counts: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Ask the batch about the steps before it, and let the rate fall by it.
+
+        Returns:
+            Whether a rise may be large, and whether the rate falls; `None` for both
+            where no batch is asked.
+        """
+        if self._level is None or self._next_batch is None:
+            return None, None
+        agrees = self._next_batch.agrees(gradients, counts)
+        is_raised = self._level.is_raised_by(step.loss, counts)
+        falls = ops.logical_and(is_raised, ops.logical_not(agrees))
+        # An annealed rate falls anyway.
+        falls = ops.logical_and(falls, step.factor >= 1.0)
+        self._walked[0].fall(self._first_rate.value, falls)
+        return agrees, falls
 
     def _is_due(self, factor: Tensor) -> Tensor:
         """Return whether the hyperparameters move after the step."""
@@ -156,7 +207,12 @@ class WalkStep(AroundStep):
         )
 
     def _moved(
-        self, is_due: Tensor, batch: RepeatedLoss, step: ProbedStep, prepared: Prepared
+        self,
+        is_due: Tensor,
+        batch: RepeatedLoss,
+        step: ProbedStep,
+        prepared: Prepared,
+        may_hurry: Tensor | None,
     ) -> dict[str, Tensor]:
         """Make the trials and move the hyperparameters by them, where they are due.
 
@@ -178,7 +234,7 @@ class WalkStep(AroundStep):
 
         def look_and_move() -> list[Trial]:
             trials = look()
-            self._move(trials, is_due)
+            self._move(trials, is_due, may_hurry)
             return trials
 
         def nothing() -> list[Trial]:
@@ -193,14 +249,17 @@ class WalkStep(AroundStep):
                 Trial(each.start, *replicas.sum_over_replicas([each.loss, each.probe]))
                 for each in self._when_due(is_due, look, nothing)
             ]
-            self._move(trials, is_due)
+            self._move(trials, is_due, may_hurry)
         row = {"loss_after": trials[0].loss}
         pairs = zip(self._columns, trials, strict=True)
         return row | {column: trial.probe for column, trial in pairs}
 
-    def _move(self, trials: Sequence[Trial], is_due: Tensor) -> None:
+    def _move(
+        self, trials: Sequence[Trial], is_due: Tensor, may_hurry: Tensor | None
+    ) -> None:
         for walked, trial in zip(self._walked, trials, strict=True):
-            walked.update(*self._probe.decide(walked, trial), is_due)
+            decision = self._probe.decide(walked, trial, is_due)
+            walked.update(*decision, is_due, may_hurry)
 
     def _when_due(
         self, is_due: Tensor, look: Callable[[], Any], otherwise: Callable[[], Any]

@@ -82,7 +82,7 @@ class Probe(Protocol):
         ...
 
     def decide(
-        self, walked: WalkedHyperparameter, trial: Trial
+        self, walked: WalkedHyperparameter, trial: Trial, is_due: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the direction of a hyperparameter, and whether its goal is far."""
         ...
@@ -128,10 +128,10 @@ class LossProbe:
         return [Trial(start, loss, batch.at(weights)) for weights in prepared]
 
     def decide(
-        self, walked: WalkedHyperparameter, trial: Trial
+        self, walked: WalkedHyperparameter, trial: Trial, is_due: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the direction by the losses, and whether the goal is far."""
-        return walked.by_loss(trial.start, trial.probe, trial.loss)
+        return walked.by_loss(trial.start, trial.probe, trial.loss, is_due)
 
     def _weights_after(
         self,
@@ -190,10 +190,10 @@ class SlopeProbe:
         return trials
 
     def decide(
-        self, walked: WalkedHyperparameter, trial: Trial
+        self, walked: WalkedHyperparameter, trial: Trial, is_due: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the direction by the slopes, and whether the goal is far."""
-        return walked.by_slope(trial.start, trial.probe)
+        return walked.by_slope(trial.start, trial.probe, is_due)
 
     def _along(
         self, index: int, gradients: Gradients, step: ProbedStep, prepared: Prepared

@@ -9,7 +9,7 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.rules import walk
+from keras_lr.rules import average, walk
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
 
@@ -64,18 +64,27 @@ class WalkedHyperparameter:
             self.step = replicas.shared_scalar(f"{name}_step", dtype)
             self._direction = replicas.shared_scalar(f"{name}_direction", dtype)
             self._climbs = replicas.shared_scalar(f"{name}_climbs", dtype)
+            self._slopes = [
+                replicas.shared_scalar(f"{name}_{each}", dtype)
+                for each in ("slope_before", "slope_after", "trials")
+            ]
 
     def start(self) -> None:
         """Set the state, except the value, to what it is before the first step."""
         self.step.assign(self._rule.sizes["smallest"])
-        self._direction.assign(0.0)
         self._climbs.assign(float(self.can_climb))
+        for each in (self._direction, *self._slopes):
+            each.assign(0.0)
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
         value = self._hyperparameter.value
         state = value, self.step, self._direction, self._climbs
-        return {f"{self.name}_{index}": each for index, each in enumerate(state)}
+        named = {f"{self.name}_{index}": each for index, each in enumerate(state)}
+        if not self.can_climb:
+            return named
+        slopes = enumerate(self._slopes)
+        return named | {f"{self.name}_slopes_{index}": each for index, each in slopes}
 
     def raised(self, value: Tensor) -> Tensor:
         """Return the raised value for a trial."""
@@ -91,19 +100,24 @@ class WalkedHyperparameter:
         """Whether it moves in each step: it is far from its goal, and at no limit."""
         return self._climbs.value > 0.0
 
-    def by_slope(self, start: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def by_slope(
+        self, start: Tensor, slope: Tensor, is_due: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return its direction, and whether its goal is far.
 
         Args:
             start: Slope before the step has any effect.
             slope: Slope after the step.
+            is_due: Whether a move is due.
         """
         share = self._rule.share
-        direction = walk.direction_of_slopes(start, slope, share)
-        return direction, walk.is_far(start, slope, share)
+        is_far = walk.is_far(start, slope, share)
+        if self.can_climb:
+            start, slope = self._averaged(start, slope, is_due)
+        return walk.direction_of_slopes(start, slope, share), is_far
 
     def by_loss(
-        self, start: Tensor, raised: Tensor, after: Tensor
+        self, start: Tensor, raised: Tensor, after: Tensor, is_due: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return its direction, and whether its goal is far.
 
@@ -111,28 +125,58 @@ class WalkedHyperparameter:
             start: Loss before the step.
             raised: Loss after a step at the raised value.
             after: Loss after the step.
+            is_due: Whether a move is due.
         """
         factor = ops.exp(self.step.value)
         slopes = walk.slopes_of_losses(start, after, raised, factor)
-        share = self._rule.share
-        if share == 1.0:
-            direction = walk.direction_of_losses(raised, after)
-        else:
-            direction = walk.direction_of_slopes(*slopes, share)
-        return direction, walk.is_far(*slopes, share)
+        if self.can_climb:
+            return self.by_slope(*slopes, is_due)
+        is_far = walk.is_far(*slopes, self._rule.share)
+        return walk.direction_of_losses(raised, after), is_far
 
-    def update(self, direction: Tensor, is_far: Tensor, is_due: Tensor) -> None:
+    def _averaged(
+        self, start: Tensor, slope: Tensor, is_due: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Take in a trial; return the averages, and NaN for one that is not finite."""
+        is_finite = ops.isfinite(start + slope)
+        counts = ops.logical_and(is_due, is_finite)
+        *means, trials = self._slopes
+        share = average.share_of_new(trials.value, walk.TRIAL_SHARE, walk.FIRST_TRIALS)
+        # A start that is not downhill counts as 0 in the average too.
+        for mean, value in zip(means, (ops.minimum(start, 0.0), slope), strict=True):
+            moved = average.moving_average(mean.value, value, share)
+            mean.assign(ops.where(counts, moved, mean.value))
+        trials.assign(ops.where(counts, trials.value + 1.0, trials.value))
+        before, after = (each.value for each in means)
+        return before, ops.where(is_finite, after, ops.full_like(after, math.nan))
+
+    def update(
+        self,
+        direction: Tensor,
+        is_far: Tensor,
+        is_due: Tensor,
+        may_hurry: Tensor | None = None,
+    ) -> None:
         """Move, where a move is due.
 
         Args:
             direction: 1 for upwards, -1 for downwards.
             is_far: Whether its goal is far.
             is_due: Whether a move is due; if not, nothing changes.
+            may_hurry: Whether a rise may be larger than by the smallest factor.
         """
         hyperparameter = self._hyperparameter
+        sizes = self._rule.sizes
         step = walk.step_size(
-            self.step.value, direction, self._direction.value, **self._rule.sizes
+            self.step.value, direction, self._direction.value, **sizes
         )
+        next_direction = direction
+        if may_hurry is not None:
+            is_slow = ops.logical_and(direction > 0.0, ops.logical_not(may_hurry))
+            step = ops.where(is_slow, sizes["smallest"], step)
+            # What follows begins to hurry anew.
+            next_direction = ops.where(is_slow, 0.0, direction)
+            is_far = ops.logical_and(is_far, ops.logical_not(is_slow))
         moved = self._walk(hyperparameter.value.value, direction * step)
         value = hyperparameter.clipped(moved)
         climbs = ops.logical_and(is_far, value == moved)
@@ -140,7 +184,24 @@ class WalkedHyperparameter:
         for variable, updated in (
             (hyperparameter.value, value),
             (self.step, step),
-            (self._direction, direction),
+            (self._direction, next_direction),
             (self._climbs, ops.cast(climbs, self._climbs.dtype)),
+        ):
+            variable.assign(ops.where(is_due, updated, variable.value))
+
+    def fall(self, first: Tensor, is_due: Tensor) -> None:
+        """Fall by a step of the rule's own, where that is due, and end a climb.
+
+        Args:
+            first: Value that it does not fall below.
+            is_due: Whether it falls; if not, nothing changes.
+        """
+        value = self._hyperparameter.value
+        fallen = walk.lowered(value.value, first)
+        for variable, updated in (
+            (value, self._hyperparameter.clipped(fallen)),
+            (self.step, self._rule.sizes["smallest"]),
+            (self._direction, 0.0),
+            (self._climbs, 0.0),
         ):
             variable.assign(ops.where(is_due, updated, variable.value))

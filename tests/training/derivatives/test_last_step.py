@@ -6,7 +6,7 @@ import pytest
 
 from keras_lr import _keras
 from keras_lr.training.derivatives import optimizer_tangent
-from keras_lr.training.hypergradient.overshoot import Overshoot
+from keras_lr.training.derivatives.last_step import LastStep
 
 
 @pytest.mark.parametrize("compiled_from", [1, 100])
@@ -16,7 +16,7 @@ def test_cosine_is_that_of_the_last_step_with_the_gradient(compiled_from, monkey
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
     model.compile(keras.optimizers.SGD(), "mse")
     weight = model.trainable_variables[0]
-    overshoot = Overshoot(model, _keras.pure_step_of(model, (), "MARTHE"))
+    overshoot = LastStep(model, _keras.pure_step_of(model, (), "MARTHE"))
     gradient = keras.ops.convert_to_tensor([[1.0], [0.0]])
     for step, cosine in (([3.0, 4.0], 3 / 5), ([0.0, -2.0], 0.0)):
         overshoot.remember()

@@ -1,4 +1,4 @@
-"""How far the last step ran up the other side of the valley."""
+"""The last step, and how a gradient after it lies to it."""
 
 import keras
 
@@ -9,7 +9,7 @@ from keras_lr.training.derivatives.optimizer_tangent import assigning_if_large
 from keras_lr.training.derivatives.tensors import inner_product
 
 
-class Overshoot:
+class LastStep:
     """Holds the weights before the last step.
 
     Args:
@@ -30,8 +30,8 @@ class Overshoot:
         for variable, weight in zip(self.variables, self._weights, strict=True):
             variable.assign(weight.value)
 
-    def cosine(self, gradients: Gradients, dtype: str) -> Tensor:
-        """Return the cosine of the angle between the last step and a gradient after it.
+    def along(self, gradients: Gradients, dtype: str) -> Tensor:
+        """Return the scalar product of the last step with a gradient after it.
 
         The weights before the last step are lost: `remember` must follow.
 
@@ -39,13 +39,23 @@ class Overshoot:
             gradients: The gradient of a batch at the present weights.
             dtype: Dtype of the result.
         """
-        self._subtract()
-        step = [each.value for each in self.variables]
+        return inner_product(self._difference(), gradients, dtype)
+
+    def cosine(self, gradients: Gradients, dtype: str) -> Tensor:
+        """Return the cosine of the angle between the last step and a gradient after it.
+
+        Its arguments are those of `along`, and what is lost is too.
+        """
+        step = self._difference()
         return marthe.cosine(
             inner_product(step, gradients, dtype),
             inner_product(step, step, dtype),
             inner_product(gradients, gradients, dtype),
         )
+
+    def _difference(self) -> list[Tensor]:
+        self._subtract()
+        return [each.value for each in self.variables]
 
     def _plainly_subtract(self) -> None:
         """Hold the last step in place of the weights before it: no copy is made."""
