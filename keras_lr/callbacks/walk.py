@@ -56,7 +56,8 @@ class LearningRateWalk(LearningRateCallback):
     A trial costs two passes forward and one more step of the optimizer; the slope costs
     a gradient and, except for plain `SGD`, the step's derivative. With the default of
     every tenth step, a step costs a tenth of that. Memory: one more copy of the
-    weights, and with `"auto"` two more of the weights and of the optimizer's state.
+    weights, and with `"auto"` another one, and two of the weights and of the
+    optimizer's state.
 
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's
@@ -64,7 +65,10 @@ class LearningRateWalk(LearningRateCallback):
             to trial, and up to 30 % while decisions agree. An optimizer with a momentum
             m, or a beta_1, gets a lower rate: a step should remove only the part
             ``sqrt(1 - m)`` of the slope, because it will be repeated. As long as the
-            rate is far from there, there is a trial in each step. It starts from a
+            rate is far from there, there is a trial in each step. Slopes are averages
+            over the last trials, the factor grows upwards only while the next batches
+            descend along the steps too, and while losses are clearly higher than
+            before, the rate falls by three percent a step. It starts from a
             hundredth of the rate of an optimizer that has not taken a step. A training
             that diverges is rolled back, and continues with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is

@@ -140,3 +140,25 @@ def test_value_is_multiplied_and_divided(move, start, factor, expected):
     step = ops.convert_to_tensor(math.log(factor), "float64")
     found = move(ops.convert_to_tensor(start, "float64"), step)
     assert value(found) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("mean", "agrees"), [(-0.8, True), (-0.7, False), (0.0, False), (NAN, False)]
+)
+def test_next_batches_agree_below_zero_by_standard_errors(mean, agrees):
+    """1.5 times (0.5 * 0.5 * 1)^(1/2) = 0.75."""
+    assert bool(walk.is_agreed(*tensors(mean, 1.0, 0.5))) is agrees
+
+
+def test_mean_of_losses_lies_within_standard_errors():
+    """2 times (0.5 * 0.5 * 0.16)^(1/2) = 0.4."""
+    low, high = walk.range_of_losses(*tensors(1.0, 0.16, 0.5))
+    assert (value(low), value(high)) == pytest.approx((0.6, 1.4), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("rate", "first", "expected"),
+    [(1.0, 0.1, math.exp(-0.03)), (1.0, 0.99, 0.99), (1.0, 1.0, 1.0), (1.0, 2.0, 1.0)],
+)
+def test_rate_falls_to_the_first_one_and_never_rises_to_it(rate, first, expected):
+    assert value(walk.lowered(*tensors(rate, first))) == pytest.approx(expected)

@@ -60,7 +60,7 @@ class NextBatch:
             gradients: The gradient of a batch at the present weights.
             counts: Whether it counts; if not, nothing changes.
         """
-        # There is no step before the first one, and none at a rate that is annealed to 0.
+        # None before the first step, and none of a step at a rate of 0.
         slope = self._last_step.along(gradients, self._dtype) / self._last_rate.value
         counts = ops.logical_and(counts, ops.isfinite(slope**2))
         count = self._count.value
