@@ -210,8 +210,9 @@ class LearningRateWalk(LearningRateCallback):
         share = 1.0
         if name == LEARNING_RATE:
             share = walk.share(memory_of(self.model.optimizer))
-        factor = PERCENT**self.steps_per_trial
-        return WalkRule(factor, max(factor, LARGEST), share)
+        # Rare trials are to leave room for a factor that grows.
+        factor = min(PERCENT**self.steps_per_trial, LARGEST**0.5)
+        return WalkRule(factor, LARGEST, share)
 
     def _make_fit(self) -> OnlineFit:
         model, owner = self.model, type(self).__name__

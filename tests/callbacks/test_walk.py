@@ -375,3 +375,22 @@ def test_restarts_of_a_copy_are_its_own():
     tuned = walk()
     copy.deepcopy(tuned).restarts.append(1)
     assert tuned.restarts == []
+
+
+def test_loss_scale_factor_does_not_change_the_rates():
+    rates = []
+    for factor in (None, 1024.0):
+        keras.utils.set_random_seed(0)
+        tuned = keras_lr.LearningRateWalk(anneal=0.0)
+        optimizer = keras.optimizers.SGD(0.0625, momentum=0.5, loss_scale_factor=factor)
+        fit(regression(optimizer), tuned, data=linear(240))
+        rates.append(tuned.history["learning_rate"])
+    np.testing.assert_allclose(rates[1], rates[0], rtol=1e-5)
+    assert rates[0][-1] > 10 * rates[0][0]
+
+
+@pytest.mark.parametrize("every", [1, 27, 100])
+def test_automatic_factor_can_grow_however_rare_the_trials(every):
+    tuned = keras_lr.LearningRateWalk(every=every)
+    fit(regression(), tuned)
+    assert 1.01 <= tuned.history["factor"][0] <= 1.3**0.5

@@ -155,7 +155,7 @@ class Walk:
             # Through the losses at 0, 1 and the factor.
             ends = [self.loss_at(own, batch, before), taken, raised]
             square, linear, _ = np.polyfit([0.0, 1.0, self.factor], ends, 2)
-            slopes = linear, linear + 2 * square
+            slopes = linear / rate, (linear + 2 * square) / rate
         else:
             h = 2.0**-16
             slopes = [

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lr import _keras
 from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
@@ -121,8 +122,11 @@ class WalkStep(AroundStep):
         return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
     def accepts(self, name: str, array: np.ndarray) -> bool:
-        """Return whether an array of a file is finite, as all that is counted."""
-        return bool(np.isfinite(array).all())
+        """Return whether an array of a file is finite, as all that is counted.
+
+        Weights before a step need not be: their slope is left out.
+        """
+        return name.startswith("previous_") or bool(np.isfinite(array).all())
 
     def start(self) -> None:
         """Set the state to what it is before the first step, on the host."""
@@ -136,6 +140,13 @@ class WalkStep(AroundStep):
         if self._next_batch is not None:
             self._next_batch.start()
 
+    def restart(self, factor: float) -> str:
+        """Begin anew with a lower rate, which may be the lowest so far."""
+        first = _keras.to_float(self._first_rate)
+        outcome = super().restart(factor)
+        self._first_rate.assign(min(first, _keras.to_float(self.rate.value)))
+        return outcome
+
     def recording(self, data: Any) -> contextlib.AbstractContextManager[RepeatedLoss]:
         """Record seeds and statistics as they are before the training step."""
         return contextlib.nullcontext(RepeatedLoss(self.model, data))
@@ -143,7 +154,7 @@ class WalkStep(AroundStep):
     def around(self, step: OptimizerStep) -> dict[str, Tensor]:
         """Take the optimizer's step, and the trials beside it."""
         batch: RepeatedLoss = step.recording
-        gradients = batch_gradients = step.summed_gradients()
+        gradients, batch_gradients = step.summed_gradients(), step.batch_gradients()
         # A step that is left out decides nothing.
         counts = step.is_finite
         if step.loss_scale is not None:
@@ -159,7 +170,9 @@ class WalkStep(AroundStep):
         probed_step = ProbedStep(gradients, batch_gradients, values, step.loss)
         prepared = self._prepared(is_due, probed_step)
         if self._next_batch is not None:
-            self._next_batch.remember(values[LEARNING_RATE])
+            # A step that is left out is no step of this rate.
+            rate = values[LEARNING_RATE]
+            self._next_batch.remember(ops.where(counts, rate, ops.zeros_like(rate)))
         if self._average is None:
             step.take()
         else:

@@ -130,7 +130,9 @@ class WalkedHyperparameter:
         factor = ops.exp(self.step.value)
         slopes = walk.slopes_of_losses(start, after, raised, factor)
         if self.can_climb:
-            return self.by_slope(*slopes, is_due)
+            # Per value: otherwise one that rises would outweigh the past.
+            value = self._hyperparameter.value.value
+            return self.by_slope(*(each / value for each in slopes), is_due)
         is_far = walk.is_far(*slopes, self._rule.share)
         return walk.direction_of_losses(raised, after), is_far
 
