@@ -34,9 +34,9 @@ walk whose factor may grow also listens to three others:
 - The factor grows, upwards, only while the next batch agrees: the average of the slopes
   <w_{t+1} - w_t, grad L_{t+1}(w_{t+1})> / eta_t is below 0 by some standard errors.
 - Where it does not agree, and the average of the losses is above the lowest one before
-  it by more than the standard errors of both, the rate falls in each step. The lowest of
-  many averages is low by chance too: where losses neither fall nor rise, this is so in
-  about half of the steps, and the rate does not rise.
+  it by more than the standard errors of both, the rate falls in each step. The lowest
+  of many averages is low by chance too: where losses neither fall nor rise, this is so
+  in about half of the steps, and the rate does not rise.
 
 All functions take and return scalars, as numbers or as tensors inside a step.
 """

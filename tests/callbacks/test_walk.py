@@ -393,4 +393,4 @@ def test_loss_scale_factor_does_not_change_the_rates():
 def test_automatic_factor_can_grow_however_rare_the_trials(every):
     tuned = keras_lr.LearningRateWalk(every=every)
     fit(regression(), tuned)
-    assert 1.01 <= tuned.history["factor"][0] <= 1.3**0.5
+    assert 0.999 * 1.01 < tuned.history["factor"][0] < 1.001 * 1.3**0.5
