@@ -250,7 +250,7 @@ class OnlineFit(Fit):
         if self._guard is not None:
             floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
-        path, variables = self._file(directory), self._variables()
+        path, variables = self._file(directory), self._saved_variables()
         with self._writer.writing(path):
             state_file.write(path, variables, epoch, copies, updates=self._updates())
 
@@ -259,7 +259,7 @@ class OnlineFit(Fit):
         path = self._file(directory)
         arrays = state_file.read(
             path,
-            self._variables(),
+            self._saved_variables(),
             epoch,
             prefix=GUARD_PREFIX,
             added=[*self.around_step.added_variables(), _FIRST],
@@ -294,7 +294,7 @@ class OnlineFit(Fit):
             raise ValueError(f"floor={floor}")
         self.rate.rate.floor.assign(floor)
 
-    def _variables(self) -> dict[str, keras.Variable]:
+    def _saved_variables(self) -> dict[str, keras.Variable]:
         return self.around_step.variables() | {_FIRST: self.rate.firsts[0]}
 
     def _updates(self) -> int:
