@@ -44,7 +44,8 @@ class HypergradientDescent(MARTHE):
     Notes:
         With momentum, B is that of Keras's step, in which the rate multiplies the
         gradient before it enters the velocity: published hyper-learning rates for
-        other conventions do not carry over.
+        other conventions do not carry over. A rate that has fallen to 0 is left as a
+        thousandth of the first one, as by `MARTHE`.
 
     References:
         - Baydin et al., [Online Learning Rate Adaptation with Hypergradient

@@ -171,7 +171,8 @@ class LipschitzLR(LearningRateCallback):
         )
         inverse = InverseRate(
             model,
-            AnnealedRate(model, anneal=self.anneal),
+            # 1/L may be far from the compiled rate.
+            AnnealedRate(model, anneal=self.anneal, vanished=0.0),
             factor=self.factor,
             memory=self.memory,
             limits=(self.min_learning_rate, self.max_learning_rate),

@@ -157,6 +157,9 @@ class MARTHE(LearningRateCallback):
         Moving statistics of batch normalization are constants in E. Replicas use the
         same part of their own rows for the curvature. After a fit the optimizer has
         its last rate, without the annealing, and the last value of what else is tuned.
+        A rate that has fallen below 1e-7 of the first one, as the additive update may
+        take it to 0, is left as a thousandth of the first, so that a later fit can
+        train; fits that continue have their first rate, and its limit, in common.
         A checkpoint in mid-fit has the annealed rate: pass `initial_learning_rate`
         after loading it, or set `model.optimizer.learning_rate`.
         Version 0.1.0 had a discount of 0.99, no averages and no brake: `discount=0.99`

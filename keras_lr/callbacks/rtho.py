@@ -36,6 +36,10 @@ class RTHO(MARTHE):
         >>> keras_lr.RTHO().discount
         1.0
 
+    Notes:
+        A rate that has fallen to 0 is left as a thousandth of the first one, as by
+        `MARTHE`.
+
     References:
         - Franceschi et al., [Forward and Reverse Gradient-Based Hyperparameter
           Optimization](https://arxiv.org/abs/1703.01785), 2017, section 3.3.

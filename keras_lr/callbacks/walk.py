@@ -134,9 +134,10 @@ class LearningRateWalk(LearningRateCallback):
         Losses are those of `compute_loss` in training mode, regularizers included, with
         the dropout masks and the statistics of the step; a user's own `train_step` must
         have this loss. Replicas decide by the loss of the global batch.
-        After a fit the optimizer has its last rate, without the annealing. A checkpoint
-        in mid-fit has the annealed rate: pass `initial_learning_rate` after loading it,
-        or set `model.optimizer.learning_rate`.
+        After a fit the optimizer has its last rate, without the annealing; one that has
+        fallen below 1e-7 of the first is left as a thousandth of the first. A
+        checkpoint in mid-fit has the annealed rate: pass `initial_learning_rate` after
+        loading it, or set `model.optimizer.learning_rate`.
 
     References:
         - Jon, [Best learning

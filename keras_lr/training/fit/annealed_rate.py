@@ -1,6 +1,7 @@
 """The owner of a fit's learning rate: its value, its limits and its annealing."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -13,6 +14,14 @@ from keras_lr.rules.annealing import annealing
 from keras_lr.training.fit.horizon import FitLength, Horizon
 from keras_lr.training.fit.hyperparameter import Hyperparameter
 
+# Part of the first rate below which nothing is left of one: its steps are lost in the
+# last digits of the weights that steps at the first rate have made.
+VANISHED = 1e-7
+# Part of the first rate that the optimizer is left with in its place.
+LEFT = 1e-3
+# Below it, float32 has fewer digits.
+TINY = 2.0**-126
+
 
 class AnnealedRate:
     """Holds the learning rate of a fit, and writes it into the optimizer, annealed.
@@ -20,6 +29,9 @@ class AnnealedRate:
     The value is the rate before annealing: that is what a rule moves. In each step the
     optimizer gets the value times a factor, which falls from 1 to 0 over the last part
     of the fit. After the fit it gets the value, unless the user has set another rate.
+    If the value has vanished, as a rule may have it, it gets a part of the first one
+    between two steps, so that a later fit can train. Fits that continue with what the
+    one before has left have the first rate in common: the highest that one began with.
 
     `move_to`, `factor`, `write` and `advance` are for the training step, the rest for
     the host.
@@ -30,10 +42,13 @@ class AnnealedRate:
         anneal: Part of the fit over which the rate falls to zero; 0 for never.
         limits: Lowest and highest rate, before annealing.
         floor: Part of the first rate below which the rate does not fall.
+        vanished: Part of the first rate below which the value has vanished; 0 for a
+            rate that does not depend on the first one.
 
     Attributes:
         optimizers: Optimizers that own a rate, without their wrappers.
         rates: Rate of each of the optimizers.
+        firsts: First rate of each of the optimizers.
         dtype: Dtype of the values, float64 for a float64 model, else float32.
     """
 
@@ -44,6 +59,7 @@ class AnnealedRate:
         anneal: float = 0.0,
         limits: tuple[float, float] = (0.0, math.inf),
         floor: float = 0.0,
+        vanished: float = VANISHED,
     ) -> None:
         is_double = any(each.dtype == "float64" for each in model.trainable_variables)
         self.dtype = "float64" if is_double else "float32"
@@ -55,12 +71,16 @@ class AnnealedRate:
         self._reduction = 1.0
         self._paused: list[float] = []
         self._floor = floor
+        self._vanished = vanished
         self._anneal = anneal
         self._horizon = Horizon(model)
         variables = [_keras.learning_rate_variable(each) for each in self.optimizers]
         with model.distribute_strategy.scope():
             self._written = [
                 replicas.shared_scalar("written", each.dtype) for each in variables
+            ]
+            self.firsts = [
+                replicas.shared_scalar("first", self.dtype) for _ in self.optimizers
             ]
 
     @property
@@ -91,16 +111,20 @@ class AnnealedRate:
             scale: Factor on the current rate of an optimizer that has not taken a step.
         """
         self._reduction = 1.0
-        for optimizer, hyperparameter in zip(self.optimizers, self.rates, strict=True):
+        quadruples = zip(
+            self.optimizers, self.rates, self._written, self.firsts, strict=True
+        )
+        for optimizer, hyperparameter, written, first in quadruples:
             value = rate
+            is_continued = False
             if value is None:
                 is_fresh = _keras.to_float(optimizer.iterations) == 0.0
                 value = _keras.to_float(optimizer.learning_rate)
+                is_continued = not is_fresh and value == _keras.to_float(written)
                 self._reduction = scale if is_fresh else 1.0
                 value *= self._reduction
             hyperparameter.start(value)
-            self._set_floor(hyperparameter)
-        for written in self._written:
+            self._begin(hyperparameter, first, is_continued=is_continued)
             written.assign(0.0)
 
     def proceed(self) -> None:
@@ -118,15 +142,24 @@ class AnnealedRate:
         self._horizon.start_epoch(epoch, length, length.restored)
         factor = self._factor_on_host()
         self.start_epoch(epoch, length)
-        triples = zip(self.optimizers, self.rates, self._written, strict=True)
-        for optimizer, rate, written in triples:
+        quadruples = zip(
+            self.optimizers, self.rates, self._written, self.firsts, strict=True
+        )
+        for optimizer, rate, written, first in quadruples:
             annealed = _keras.to_float(optimizer.learning_rate)
             rate.start(annealed / factor)
             written.assign(annealed)
-            self._set_floor(rate)
+            self._begin(rate, first, is_continued=False)
 
-    def _set_floor(self, rate: Hyperparameter) -> None:
-        rate.floor.assign(self._floor * _keras.to_float(rate.value))
+    def _begin(
+        self, rate: Hyperparameter, first: keras.Variable, *, is_continued: bool
+    ) -> None:
+        """Note the first rate, and set the floor that follows from it."""
+        value = _keras.to_float(rate.value)
+        highest = max(value, _keras.to_float(first)) if is_continued else value
+        first.assign(highest)
+        # What an interrupted fit has left may be annealed.
+        rate.floor.assign(min(self._floor * highest, value))
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the fit the next step is."""
@@ -141,7 +174,7 @@ class AnnealedRate:
     def release(self) -> None:
         """Remove the annealing, unless the user has set another rate."""
         if not any(self._differences()):
-            self._write(1.0)
+            self._write_between_steps(1.0)
 
     def pause(self) -> None:
         """Remove the annealing until `go_on`, while no step is taken."""
@@ -182,7 +215,7 @@ class AnnealedRate:
 
     def write_on_host(self) -> None:
         """Set the optimizer's rate between two steps."""
-        self._write(self._factor_on_host())
+        self._write_between_steps(self._factor_on_host())
 
     def move_to(self, value: Tensor) -> None:
         """Set the value, within the limits, in a step or on the host."""
@@ -210,12 +243,25 @@ class AnnealedRate:
         self._horizon.advance()
 
     def _write(self, factor: Tensor | float) -> None:
-        triples = zip(self.optimizers, self.rates, self._written, strict=True)
-        for optimizer, rate, written in triples:
+        self._assign([each.value.value for each in self.rates], factor)
+
+    def _write_between_steps(self, factor: float) -> None:
+        pairs = zip(self.rates, self.firsts, strict=True)
+        self._assign([self._left(*each) for each in pairs], factor)
+
+    def _left(self, rate: Hyperparameter, first: keras.Variable) -> Tensor:
+        """Return the value, or what the optimizer has in its place if it vanished."""
+        highest = _keras.to_float(first)
+        if _keras.to_float(rate.value) >= max(self._vanished * highest, TINY):
+            return rate.value.value
+        return ops.convert_to_tensor(max(LEFT * highest, TINY), self.dtype)
+
+    def _assign(self, values: Sequence[Tensor], factor: Tensor | float) -> None:
+        triples = zip(self.optimizers, values, self._written, strict=True)
+        for optimizer, value, written in triples:
             variable = _keras.learning_rate_variable(optimizer)
-            value = rate.value.value
-            value = value * ops.cast(factor, value.dtype)
-            variable.assign(ops.cast(value, variable.dtype))
+            annealed = value * ops.cast(factor, value.dtype)
+            variable.assign(ops.cast(annealed, variable.dtype))
             written.assign(variable.value)
 
     def _factor_on_host(self) -> float:

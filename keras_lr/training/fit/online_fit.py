@@ -38,6 +38,7 @@ from keras_lr.training.fit.step_log import CAPACITY, StepLog
 # steps more of a diverging training are rolled back all the same.
 PATIENCE = 16
 _FLOOR = f"{GUARD_PREFIX}floor"
+_FIRST = "highest_start"
 
 
 class OnlineFit(Fit):
@@ -249,20 +250,19 @@ class OnlineFit(Fit):
         if self._guard is not None:
             floor = state_file.array(self.rate.rate.floor.value)
             copies = self._guard.arrays() | {_FLOOR: floor}
-        path, variables = self._file(directory), self.around_step.variables()
+        path, variables = self._file(directory), self._saved_variables()
         with self._writer.writing(path):
             state_file.write(path, variables, epoch, copies, updates=self._updates())
 
     def read(self, directory: Path, epoch: int) -> None:
         """Read the state of the end of an epoch, if it is there."""
-        variables = self.around_step.variables()
         path = self._file(directory)
         arrays = state_file.read(
             path,
-            variables,
+            self._saved_variables(),
             epoch,
             prefix=GUARD_PREFIX,
-            added=self.around_step.added_variables(),
+            added=[*self.around_step.added_variables(), _FIRST],
             updates=self._updates(),
             accepts=self._accepts,
         )
@@ -294,11 +294,16 @@ class OnlineFit(Fit):
             raise ValueError(f"floor={floor}")
         self.rate.rate.floor.assign(floor)
 
+    def _saved_variables(self) -> dict[str, keras.Variable]:
+        return self.around_step.variables() | {_FIRST: self.rate.firsts[0]}
+
     def _updates(self) -> int:
         return int(_keras.to_float(self._optimizer.iterations))
 
     def _accepts(self, name: str, array: np.ndarray) -> bool:
         """Return whether what is read for a variable can be its value."""
+        if name == _FIRST:
+            return float(array) > 0.0 and self.rate.rate.accepts(float(array))
         variable = self.around_step.variables()[name]
         hyperparameters = [self.rate.rate, *self._others]
         return self.around_step.accepts(name, array) and all(

@@ -129,6 +129,59 @@ def test_cut_lowers_the_value_down_to_the_limit():
     assert value(rate) == 0.02
 
 
+def move_to(rate, value):
+    rate.move_to(keras.ops.convert_to_tensor(value))
+
+
+@pytest.mark.parametrize(
+    ("last", "left"), [(0.0, 0.5e-3), (1e-8, 0.5e-3), (1e-7, 1e-7)]
+)
+def test_rate_that_vanished_is_left_as_a_thousandth_of_the_first(last, left):
+    sgd = keras.optimizers.SGD(0.5)
+    rate = rate_of(sgd)
+    rate.start()
+    move_to(rate, last)
+    rate.write()
+    assert in_optimizer(sgd) == last
+    rate.release()
+    assert in_optimizer(sgd) == left
+    assert value(rate) == last
+
+
+def test_rate_without_a_first_one_is_left_as_small_as_it_is():
+    sgd = keras.optimizers.SGD(0.5)
+    rate = rate_of(sgd, vanished=0.0)
+    rate.start()
+    move_to(rate, 1e-12)
+    rate.release()
+    # Nothing has been written yet.
+    rate.write_on_host()
+    assert in_optimizer(sgd) == 1e-12
+
+
+def test_fits_that_continue_do_not_lower_the_floor():
+    sgd = keras.optimizers.SGD(0.5)
+    rate = rate_of(sgd, floor=1e-3)
+    sgd.iterations.assign(1)
+    for _ in range(3):
+        rate.start()
+        move_to(rate, 0.0)
+        rate.write_on_host()
+        assert in_optimizer(sgd) == 0.5e-3
+
+
+def test_rate_that_the_user_sets_has_a_floor_of_its_own():
+    sgd = keras.optimizers.SGD(0.5)
+    rate = rate_of(sgd, floor=1e-3)
+    sgd.iterations.assign(1)
+    for start in (0.5, 0.01, 0.125):
+        sgd.learning_rate = start
+        rate.start()
+        move_to(rate, 0.0)
+        rate.write_on_host()
+        assert in_optimizer(sgd) == start * 1e-3
+
+
 @pytest.mark.skipif(
     not hasattr(keras.optimizers, "MultiOptimizer"),
     reason="MultiOptimizer is public since Keras 3.15",
