@@ -113,7 +113,8 @@ def find_learning_rate(
     with restarts(model, batches, count, _OWNER) as training:
         untrained, trials = _climb(training, rates, present, verbose)
     verdict = range_test.verdict(trials, rates)
-    rate = float(f"{verdict.learning_rate:.2g}")
+    # Rounding may leave the limits.
+    rate = min(max(float(f"{verdict.learning_rate:.2g}"), low), high)
     result = LearningRateSuggestion(
         suggestion=rate,
         reason=reason_of(verdict, untrained, steps),

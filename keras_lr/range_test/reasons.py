@@ -19,11 +19,17 @@ def reason_of(verdict: Verdict, untrained: float, steps: int) -> str:
             f"At no rate did {steps} steps lower the training loss of {untrained:.4g} "
             "clearly."
         )
+    if verdict.doubt == "lower_limit":
+        share = "That is the suggestion, for no lower one may be tried."
+    else:
+        share = (
+            f"The suggestion is {MARGIN:.0%} of that: what is best in a few steps is "
+            "often too high later."
+        )
     return (
         f"{steps} steps lower the training loss most at about {verdict.optimum:.2g} "
-        f"(at {best.learning_rate:.3g} from {untrained:.4g} to {best.loss:.4g}). The "
-        f"suggestion is {MARGIN:.0%} of that: what is best in a few steps is often too "
-        "high later."
+        f"(at {best.learning_rate:.3g} from {untrained:.4g} to {best.loss:.4g}). "
+        + share
     )
 
 

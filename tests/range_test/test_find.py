@@ -213,6 +213,26 @@ def test_without_any_gain_it_is_not_sure():
     assert "At no rate" in result.reason
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "suggestion"),
+    # The curvature is 2: 0.5 is best, and two digits would be below the limit.
+    [(0.5123, 6.0, 0.5123), (1e-6, 1e-3, 0.7e-3)],
+)
+def test_suggestion_is_within_the_limits(low, high, suggestion):
+    model, parabola = one_weight()
+    with pytest.warns(UserWarning, match="Received: m"):
+        result = keras_lr.find_learning_rate(
+            model,
+            parabola,
+            min_learning_rate=low,
+            max_learning_rate=high,
+            steps=10,
+            verbose=0,
+        )
+    assert result.suggestion == pytest.approx(suggestion)
+    assert ("no lower one may be tried" in result.reason) == (low > 0.1)
+
+
 def test_progress_is_printed_and_an_iterator_at_its_end_is_mentioned(capsys):
     model, parabola = one_weight()
     with pytest.warns(UserWarning, match="has read all 3 batches"):
