@@ -119,7 +119,7 @@ def find_learning_rate(
     result = LearningRateSuggestion(
         suggestion=rate,
         reason=reason_of(verdict, untrained, steps),
-        warning=warning_of(verdict, rates),
+        warning=warning_of(verdict, low, high),
         code=compile_line(model.optimizer, rate),
         trials=tuple(trials),
         untrained_loss=untrained,

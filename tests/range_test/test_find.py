@@ -216,11 +216,12 @@ def test_without_any_gain_it_is_not_sure():
 @pytest.mark.parametrize(
     ("low", "high", "suggestion"),
     # The curvature is 2: 0.5 is best, and two digits would be below the limit.
-    [(0.5123, 6.0, 0.5123), (1e-6, 1e-3, 0.7e-3)],
+    [(0.5123, 6.0, 0.5123), (1e-6, 5e-5, 2.2e-5)],
 )
 def test_suggestion_is_within_the_limits(low, high, suggestion):
     model, parabola = one_weight()
-    with pytest.warns(UserWarning, match="Received: m"):
+    limits = f"Received: (min_learning_rate={low:g}|max_learning_rate={high:g})[.]"
+    with pytest.warns(UserWarning, match=limits):
         result = keras_lr.find_learning_rate(
             model,
             parabola,
@@ -230,6 +231,7 @@ def test_suggestion_is_within_the_limits(low, high, suggestion):
             verbose=0,
         )
     assert result.suggestion == pytest.approx(suggestion)
+    assert result.reason.startswith("Of the rates that may be tried, one of ")
     assert ("no lower one may be tried" in result.reason) == (low > 0.1)
 
 
