@@ -3,6 +3,7 @@ import random
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -321,9 +322,25 @@ def test_arguments_out_of_range(arguments, message):
         (3, "Received: data=<int>"),
         (data()[0], "`data` must be"),
         ((data()[0], data()[1][:5]), "equally many rows"),
+        (pd.DataFrame(data()[0]), "Received: data=<DataFrame>"),
+        (tf.constant(data()[0]), "Received: data=<EagerTensor>"),
+        (tf.data.Dataset.from_tensor_slices(data()), r"`[.]batch[(][.]{3}[)]` first"),
+        ([data()] * 3, r"endless or not; for a list of batches pass `iter\(batches\)`"),
+        ([data()] * 4, r"endless or not; for a list of batches pass `iter\(batches\)`"),
         ((np.full_like(data()[0], np.nan), data()[1]), "whose loss is nan in batch 1"),
     ],
-    ids=["empty", "number", "x", "lengths", "nan"],
+    ids=[
+        "empty",
+        "number",
+        "x",
+        "lengths",
+        "frame",
+        "tensor",
+        "samples",
+        "three",
+        "four",
+        "nan",
+    ],
 )
 def test_data_that_are_refused(batches, message):
     with pytest.raises(ValueError, match=message):
