@@ -3,7 +3,6 @@
 import math
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -86,9 +85,9 @@ def find_learning_rate(
         Weights, statistics, seeds, metrics and the optimizer's state are the same
         afterwards to the last bit, also after an exception or Ctrl-C. A model without
         weights is built, as `fit` would do. Two things cannot be undone: batches that
-        are read from a generator are gone, and a `tf.data.Dataset` that shuffles anew
-        in each epoch, or an operation of TensorFlow's that draws random numbers in
-        the model without a seed of Keras's, is further in its sequence.
+        are read from a generator are gone, and one more; and a `tf.data.Dataset` that
+        shuffles anew in each epoch, or an operation of TensorFlow's that draws random
+        numbers in the model without a seed of Keras's, is further in its sequence.
 
         Batches repeat if an epoch has fewer than `steps`, or `steps` of them more than
         half a GiB. A `train_step` of your own must return its loss as `"loss"`.
@@ -107,17 +106,20 @@ def find_learning_rate(
     present = _require_float_rate(leaf)
     count = steps * (leaf.gradient_accumulation_steps or 1)
     with keeping_seeds():
-        batches = first_batches(data, count, batch_size=batch_size, seed=seed)
+        batches, is_used_up = first_batches(
+            data, count, batch_size=batch_size, seed=seed
+        )
         _build(model, batches[0])
     rates = range_test.ladder(low, high)
     with restarts(model, batches, count, _OWNER) as training:
         untrained, trials = _climb(training, rates, present, verbose)
     verdict = range_test.verdict(trials, rates)
-    rate = float(f"{verdict.learning_rate:.2g}")
+    # Rounding may leave the limits.
+    rate = min(max(float(f"{verdict.learning_rate:.2g}"), low), high)
     result = LearningRateSuggestion(
         suggestion=rate,
         reason=reason_of(verdict, untrained, steps),
-        warning=warning_of(verdict, rates),
+        warning=warning_of(verdict, low, high),
         code=compile_line(model.optimizer, rate),
         trials=tuple(trials),
         untrained_loss=untrained,
@@ -126,9 +128,7 @@ def find_learning_rate(
     )
     if result.warning:
         warnings.warn(result.warning, stacklevel=2)
-    # Fewer batches may also be all that there is room for.
-    is_short = len(batches) < count and isinstance(data, Iterator)
-    if is_short and next(data, None) is None:
+    if is_used_up:
         warnings.warn(
             f"`{_OWNER}` has read all {len(batches)} batches of an iterator, which has "
             "none left. Make a new one for `fit`.",
@@ -202,7 +202,7 @@ def _require_rate_to_set(model: keras.Model) -> Any:
         raise ValueError(
             f"`{_OWNER}` finds one learning rate, so the model must have one optimizer."
             f" Received: model {model.name!r} with {', '.join(several)}. Compile with "
-            "a single one, and take each step by it."
+            "a single one, and use it for every step."
         )
     if isinstance(leaves[0], AdaptiveOptimizer):
         raise ValueError(

@@ -15,7 +15,8 @@ The ladder is climbed from the rung next to the present rate until the loss is n
 finite or rungs beyond the best one are worse, and then descended likewise. The largest
 gain is where a parabola through the best rung and its neighbors has its top, over the
 logarithm of the rate. The suggestion is `MARGIN` times that: what gains most in k steps
-is often a little too high for the rest of a training. Numbers on the host.
+is often a little too high for the rest of a training. It is not below the lowest rate
+that may be tried. Numbers on the host.
 
 Sources: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017,
 https://arxiv.org/abs/1506.01186, section 3.3; J. Howard and S. Gugger, fastai, 2020,
@@ -153,7 +154,8 @@ def verdict(
         doubt = "upper_limit"
     else:
         doubt = "uneven" if _is_uneven(tried, best) else ""
-    return Verdict(margin * optimum, optimum, best, doubt)
+    # There is nothing to clip above: the optimum is one of the rates, or between two.
+    return Verdict(max(margin * optimum, rates[0]), optimum, best, doubt)
 
 
 def _optimum(tried: Sequence[Trial], best: int) -> float:

@@ -3,6 +3,7 @@ import random
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -213,6 +214,28 @@ def test_without_any_gain_it_is_not_sure():
     assert "At no rate" in result.reason
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "suggestion"),
+    # The curvature is 2: 0.5 is best, and two digits would be below the limit.
+    [(0.5123, 6.0, 0.5123), (1e-6, 5e-5, 2.2e-5)],
+)
+def test_suggestion_is_within_the_limits(low, high, suggestion):
+    model, parabola = one_weight()
+    limits = f"Received: (min_learning_rate={low:g}|max_learning_rate={high:g})[.]"
+    with pytest.warns(UserWarning, match=limits):
+        result = keras_lr.find_learning_rate(
+            model,
+            parabola,
+            min_learning_rate=low,
+            max_learning_rate=high,
+            steps=10,
+            verbose=0,
+        )
+    assert result.suggestion == pytest.approx(suggestion)
+    assert result.reason.startswith("Of the rates that may be tried, one of ")
+    assert ("no lower one may be tried" in result.reason) == (low > 0.1)
+
+
 def test_progress_is_printed_and_an_iterator_at_its_end_is_mentioned(capsys):
     model, parabola = one_weight()
     with pytest.warns(UserWarning, match="has read all 3 batches"):
@@ -299,9 +322,25 @@ def test_arguments_out_of_range(arguments, message):
         (3, "Received: data=<int>"),
         (data()[0], "`data` must be"),
         ((data()[0], data()[1][:5]), "equally many rows"),
+        (pd.DataFrame(data()[0]), "Received: data=<DataFrame>"),
+        (tf.constant(data()[0]), "Received: data=<EagerTensor>"),
+        (tf.data.Dataset.from_tensor_slices(data()), r"`[.]batch[(][.]{3}[)]` first"),
+        ([data()] * 3, r"endless or not; for a list of batches pass `iter\(batches\)`"),
+        ([data()] * 4, r"endless or not; for a list of batches pass `iter\(batches\)`"),
         ((np.full_like(data()[0], np.nan), data()[1]), "whose loss is nan in batch 1"),
     ],
-    ids=["empty", "number", "x", "lengths", "nan"],
+    ids=[
+        "empty",
+        "number",
+        "x",
+        "lengths",
+        "frame",
+        "tensor",
+        "samples",
+        "three",
+        "four",
+        "nan",
+    ],
 )
 def test_data_that_are_refused(batches, message):
     with pytest.raises(ValueError, match=message):

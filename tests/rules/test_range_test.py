@@ -147,5 +147,11 @@ def test_doubts(gains, lowest, doubt):
     assert range_test.verdict(trials, rates).doubt == doubt
 
 
+def test_suggestion_is_not_below_the_lowest_rate_that_may_be_tried():
+    rates = range_test.ladder(0.3, 10.0)
+    trials = trials_of([1.0, 0.5, 0.0], lowest=0.3)
+    assert range_test.verdict(trials, rates).learning_rate == 0.3
+
+
 def test_flat_gains_have_their_optimum_at_the_first():
     assert range_test.verdict(trials_of([1.0] * 3), RATES).optimum == 1e-3

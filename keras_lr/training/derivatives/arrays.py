@@ -7,6 +7,11 @@ import numpy as np
 
 from keras_lr.training.derivatives.batches import leaves, map_leaves
 
+_FORMS = (
+    "(x, y) or (x, y, sample_weight) of arrays with equally many rows, or a finite "
+    "`tf.data.Dataset` or `PyDataset` of such batches"
+)
+
 
 def finite_arrays(data: Any, name: str) -> Any:
     """Return data as `as_arrays` does, or raise if a number in them is not finite.
@@ -28,13 +33,14 @@ def finite_arrays(data: Any, name: str) -> Any:
     return arrays
 
 
-def as_arrays(data: Any, name: str) -> Any:
+def as_arrays(data: Any, name: str, forms: str = _FORMS) -> Any:
     """Return data of any form of `validation_data` as (x, y, sample_weight) of arrays.
 
     Args:
         data: (x, y) or (x, y, sample_weight), or a finite `tf.data.Dataset` or
             `PyDataset` of batches of them.
         name: Name of the argument, for the message.
+        forms: Forms that the caller takes, for the message.
 
     Raises:
         ValueError: If they are not of such a form, endless, empty or of unequal length.
@@ -42,16 +48,19 @@ def as_arrays(data: Any, name: str) -> Any:
     import tensorflow as tf
 
     if isinstance(data, tf.data.Dataset):
-        _require(int(data.cardinality()) != tf.data.INFINITE_CARDINALITY, data, name)
+        is_finite = int(data.cardinality()) != tf.data.INFINITE_CARDINALITY
+        _require(is_finite, data, name, forms)
         batches = list(data)
     elif isinstance(data, keras.utils.PyDataset):
-        _require(data.num_batches is not None, data, name)
+        _require(data.num_batches is not None, data, name, forms)
         batches = [data[index] for index in range(data.num_batches)]
     else:
-        _require(isinstance(data, tuple | list) and len(data) in (2, 3), data, name)
+        _require(
+            isinstance(data, tuple | list) and len(data) in (2, 3), data, name, forms
+        )
         batches = [tuple(data)]
     arrays = [each for each in map(_as_numpy, batches) if _has_rows(each)]
-    _require(len(arrays) > 0, data, name)
+    _require(len(arrays) > 0, data, name, forms)
     try:
         whole = map_leaves(lambda *each: np.concatenate(each), *arrays)
     except ValueError as error:
@@ -61,7 +70,7 @@ def as_arrays(data: Any, name: str) -> Any:
             f"{' and '.join(_shapes(each) for each in _extremes(arrays))}. Pad all "
             "batches to the same length."
         ) from error
-    _require(len({len(each) for each in leaves(whole)}) == 1, data, name)
+    _require(len({len(each) for each in leaves(whole)}) == 1, data, name, forms)
     return whole
 
 
@@ -90,13 +99,9 @@ def _floatx(values: Any) -> Any:
     return array.astype(keras.config.floatx()) if is_float else array
 
 
-def _require(is_right: bool, data: Any, name: str) -> None:
+def _require(is_right: bool, data: Any, name: str, forms: str) -> None:
     if not is_right:
-        raise ValueError(
-            f"`{name}` must be (x, y) or (x, y, sample_weight) of arrays with "
-            "equally many rows, or a finite `tf.data.Dataset` or `PyDataset` of such "
-            f"batches. Received: {name}={_shown(data)}."
-        )
+        raise ValueError(f"`{name}` must be {forms}. Received: {name}={_shown(data)}.")
 
 
 def _shown(data: Any) -> str:

@@ -13,12 +13,21 @@ from keras_lr.training.derivatives.batches import leaves, map_leaves
 
 MOST_BYTES = 2**29
 """Size of all batches together above which no more are read."""
+_END = object()
+_FORMS = (
+    "(x, y) or (x, y, sample_weight) of arrays with equally many rows, or a "
+    "`tf.data.Dataset`, a `PyDataset` or a generator of such batches, endless or not; "
+    "for a list of batches pass `iter(batches)`"
+)
 
 
 def first_batches(
     data: Any, count: int, *, batch_size: int | None, seed: int
-) -> list[Any]:
-    """Return batches as `fit` would give them to the training step.
+) -> tuple[list[Any], bool]:
+    """Return batches as `fit` gives them to a step, and whether an iterator is used up.
+
+    Only a look at one more batch tells that. It is taken here, before any training, so
+    that no work is lost if it fails.
 
     Args:
         data: (x, y) or (x, y, sample_weight) of arrays, whose rows are drawn; or a
@@ -40,18 +49,26 @@ def first_batches(
         drawn = _read(data)
     batches: list[Any] = []
     size = 0
-    for batch in itertools.islice(drawn, count):
+    is_used_up = False
+    while len(batches) < count and size <= MOST_BYTES:
+        try:
+            batch = next(drawn)
+        except StopIteration:
+            is_used_up = True
+            break
         batches.append(_as_tensors(batch))
         size += _bytes_of(batches[-1])
-        if size > MOST_BYTES:
-            break
     if not batches:
         raise ValueError(
             "`data` must have at least one batch. Received: "
             f"data=<{type(data).__name__}> without any. An iterator that was read to "
             "its end has none left: pass a new one."
         )
-    return batches
+    if not isinstance(data, Iterator):
+        return batches, False
+    if len(batches) == count and size <= MOST_BYTES:
+        is_used_up = next(drawn, _END) is _END
+    return batches, is_used_up
 
 
 def _require_no_batch_size(batch_size: int | None) -> None:
@@ -65,16 +82,29 @@ def _require_no_batch_size(batch_size: int | None) -> None:
 def _read(data: Any) -> Iterator[Any]:
     if isinstance(data, keras.utils.PyDataset):
         count = data.num_batches
-        for index in itertools.count() if count is None else range(count):
-            yield data[index]
-        return
-    if not hasattr(data, "__iter__"):
+        indices = itertools.count() if count is None else range(count)
+        return (data[index] for index in indices)
+    # Tensors and data frames can be iterated over, but not in batches.
+    if not hasattr(data, "__iter__") or hasattr(data, "shape"):
         raise ValueError(
-            "`data` must be (x, y) or (x, y, sample_weight) of arrays, or a "
-            "`tf.data.Dataset`, a `PyDataset` or a generator of such batches. "
-            f"Received: data=<{type(data).__name__}>."
+            f"`data` must be {_FORMS}. Received: data=<{type(data).__name__}>."
         )
-    yield from data
+    _require_batched(data)
+    # Not `yield from`, which closes the generator of the user in the end.
+    return iter(data)
+
+
+def _require_batched(data: Any) -> None:
+    """Raise if the targets of a dataset are scalars, so that it yields samples."""
+    spec = getattr(data, "element_spec", None)
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        return
+    targets = leaves(spec[1])
+    if targets and all(getattr(each, "shape", None) == () for each in targets):
+        raise ValueError(
+            "`data` must have batches. Received: a dataset whose targets are scalars: "
+            f"element_spec={spec}. Call `.batch(...)` first."
+        )
 
 
 def _as_tensors(batch: Any) -> Any:
@@ -100,7 +130,12 @@ def _bytes_of(batch: Any) -> int:
 
 def _drawn(data: Any, batch_size: int, seed: int) -> Iterator[Any]:
     """Yield batches of rows in a random order, each row at most once."""
-    arrays = as_arrays(data, "data")
+    # Of two or three, it would pass for (x, y).
+    if isinstance(data, list) and all(isinstance(each, tuple) for each in data):
+        raise ValueError(
+            f"`data` must be {_FORMS}. Received: a list of {len(data)} tuples."
+        )
+    arrays = as_arrays(data, "data", _FORMS)
     rows = len(leaves(arrays)[0])
     order = np.random.default_rng(seed).permutation(rows)
     size = min(batch_size, rows)

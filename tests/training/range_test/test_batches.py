@@ -14,7 +14,7 @@ X, Y = small_data()
 
 
 def first(data, count=3, **kwargs):
-    return first_batches(data, count, **{"batch_size": None, "seed": 0} | kwargs)
+    return first_batches(data, count, **{"batch_size": None, "seed": 0} | kwargs)[0]
 
 
 BATCHES = {
@@ -96,6 +96,28 @@ def test_sizes_of_an_endless_py_dataset_are_not_asked_for():
             return X[:BATCH] + index, Y[:BATCH]
 
     assert len(first(Endless(), 4)) == 4
+
+
+def is_used_up(data, count):
+    return first_batches(data, count, batch_size=None, seed=0)[1]
+
+
+@pytest.mark.parametrize(("count", "is_over"), [(3, False), (4, True), (5, True)])
+def test_iterator_without_a_further_batch_is_used_up(count, is_over):
+    parts = [OrderedData(X, Y)[index] for index in range(4)]
+    assert is_used_up(iter(parts), count) is is_over
+    assert is_used_up((each for each in parts), count) is is_over
+    assert not is_used_up(OrderedData(X, Y), 99)
+
+
+def test_generator_goes_on_afterwards(monkeypatch):
+    endless = ((X[:BATCH] + index, Y[:BATCH]) for index in itertools.count())
+    assert not is_used_up(endless, 3)
+    # One more was looked at.
+    np.testing.assert_array_equal(next(endless)[0], X[:BATCH] + 4)
+    monkeypatch.setattr(batches, "MOST_BYTES", 1)
+    assert not is_used_up(endless, 3)
+    np.testing.assert_array_equal(next(endless)[0], X[:BATCH] + 6)
 
 
 def test_large_batches_are_few(monkeypatch):
