@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ _NO_RATE = 1e-10
 def find_learning_rate(
     model: keras.Model,
     data: Any,
+    y: Any = None,
     *,
     batch_size: int | None = None,
     min_learning_rate: float = 1e-6,
@@ -49,6 +51,7 @@ def find_learning_rate(
         data: What it will be trained on: (x, y) or (x, y, sample_weight) of arrays, or
             a `tf.data.Dataset`, a `PyDataset` or a generator of batches, endless or
             not. The weights of classes belong in `sample_weight`.
+        y: Targets, if `data` are the inputs alone, as in `fit`. Defaults to `None`.
         batch_size: Rows of a batch of arrays, the same as in `fit`. Defaults to
             `None`: 32.
         min_learning_rate: Lowest rate to try. Defaults to `1e-6`.
@@ -107,7 +110,7 @@ def find_learning_rate(
     count = steps * (leaf.gradient_accumulation_steps or 1)
     with keeping_seeds():
         batches, is_used_up = first_batches(
-            data, count, batch_size=batch_size, seed=seed
+            _pair(data, y), count, batch_size=batch_size, seed=seed
         )
         _build(model, batches[0])
     rates = range_test.ladder(low, high)
@@ -164,6 +167,19 @@ def _climb(
     # Of the same steps as that of the trials.
     untrained = range_test.trial(0.0, losses, losses).loss
     return untrained, sorted(trials, key=lambda each: each.learning_rate)
+
+
+def _pair(data: Any, y: Any) -> Any:
+    import tensorflow as tf
+
+    if y is None:
+        return data
+    if isinstance(data, tf.data.Dataset | keras.utils.PyDataset | Iterator):
+        raise ValueError(
+            "`y` must be left out where `data` are batches, which have their targets. "
+            f"Received: data=<{type(data).__name__}> and y=<{type(y).__name__}>."
+        )
+    return data, y
 
 
 def _enough_steps(steps: int) -> int:

@@ -347,6 +347,17 @@ def test_data_that_are_refused(batches, message):
         keras_lr.find_learning_rate(plain(), batches, verbose=0)
 
 
+def test_x_and_y_may_be_passed_as_in_fit():
+    x, y = data()
+    results = [
+        keras_lr.find_learning_rate(plain(), *each, **QUICK)
+        for each in ((x, y), ((x, y),))
+    ]
+    assert results[0].trials == results[1].trials
+    with pytest.raises(ValueError, match="`y` must be left out"):
+        keras_lr.find_learning_rate(plain(), iter([(x, y)]), y, **QUICK)
+
+
 def test_batches_have_a_size_already():
     dataset = tf.data.Dataset.from_tensors(data())
     with pytest.raises(ValueError, match="`batch_size` must be left out"):
