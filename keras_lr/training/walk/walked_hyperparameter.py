@@ -132,7 +132,8 @@ class WalkedHyperparameter:
         if self.can_climb:
             # Per value: otherwise one that rises would outweigh the past.
             value = self._hyperparameter.value.value
-            return self.by_slope(*(each / value for each in slopes), is_due)
+            before, now = (each / value for each in slopes)
+            return self.by_slope(before, now, is_due)
         is_far = walk.is_far(*slopes, self._rule.share)
         return walk.direction_of_losses(raised, after), is_far
 
