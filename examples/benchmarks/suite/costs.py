@@ -45,7 +45,7 @@ METHODS = {
     ),
     "`LearningRateWalk()`": Method(
         "walk",
-        "2 copies of weights and state to go back to, 1 of the weights in a trial",
+        "2 copies of weights and state to go back to, 2 of the weights",
         "walk",
         {"SGD": "sgd_defaults", "Adam": "adam_defaults"},
     ),
