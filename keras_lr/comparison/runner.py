@@ -33,6 +33,8 @@ from keras_lr.comparison.usage import policy_code
 # Inputs, targets, and perhaps weights of the rows.
 Arrays = tuple[Any, ...]
 Data = tuple[Arrays, Arrays]
+# A few roundings of a mean in float32, relative to it.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _train_once(
         logs=logs,
         learning_rates=recorder.effective_rates or logged,
         initial_loss=initial_loss,
-        diverged=not (final_loss <= initial_loss and _is_finite(model)),
+        diverged=has_risen(initial_loss, final_loss) or not _is_finite(model),
         seconds=seconds,
         steps=recorder.steps,
         gradient_evaluations=recorder.steps * policy.gradient_evaluations_per_step,
@@ -307,6 +309,15 @@ def _fit(
     seconds = time.perf_counter() - start
     logs = {key: [float(v) for v in values] for key, values in history.history.items()}
     return logs, seconds
+
+
+def has_risen(initial_loss: float, final_loss: float) -> bool:
+    """Return whether a training loss is above the first one, or not finite.
+
+    The first is that of all rows, without a step between batches; a processor may round
+    the same loss in another way there than in training.
+    """
+    return not final_loss - initial_loss <= _ROUNDING * abs(initial_loss)
 
 
 def _is_finite(model: keras.Model) -> bool:

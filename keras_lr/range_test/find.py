@@ -154,11 +154,21 @@ def _climb(
             f"whose loss is {losses[-1]} in batch {len(losses)}. Look for missing "
             "values in the data, or for weights that have diverged."
         )
+    # Not all processors pass a NaN in the data on to the loss.
+    if not training.leave_finite_weights():
+        raise ValueError(
+            "The gradient must be finite before any training. Received: data and a "
+            "model whose losses are finite, but not the weights after a step at a "
+            "rate of nearly 0. Look for missing values in the data."
+        )
     trials: list[range_test.Trial] = []
     rung = range_test.next_rung(trials, rates, present)
     while rung is not None:
         rate = rates[rung]
-        trials.append(range_test.trial(rate, training.losses(rate), losses))
+        tried = training.losses(rate)
+        if not training.leave_finite_weights():
+            tried.append(math.nan)
+        trials.append(range_test.trial(rate, tried, losses))
         if verbose:
             _keras.print_message(
                 f"learning rate {rate:.3g}: loss {trials[-1].loss:.4g}"

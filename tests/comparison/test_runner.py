@@ -11,6 +11,7 @@ from keras_lr.comparison.policies import Policy
 from keras_lr.comparison.runner import (
     RunRecord,
     RunSettings,
+    has_risen,
     resolve_monitor,
     train,
 )
@@ -139,6 +140,23 @@ def test_loss_that_ends_above_its_start_has_diverged():
     record = run(policies.constant(1.1))
     assert record.diverged
     assert np.isfinite(record.final_metric)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_loss_that_another_rounding_leaves_above_its_start_has_not_risen(sign):
+    loss = sign * np.float32(1.5794173)
+    above = np.nextafter(loss, np.float32(np.inf))
+    assert above > loss
+    assert not has_risen(float(loss), float(above))
+    assert not has_risen(float(loss), float(loss - 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(1.0, 1.0001), (-1.0, -0.9999), (0.0, 1e-9), (1.0, np.nan), (1.0, np.inf)],
+)
+def test_loss_that_is_higher_or_not_finite_has_risen(first, last):
+    assert has_risen(first, last)
 
 
 def test_second_epoch_with_a_loss_that_is_not_finite_is_the_last():

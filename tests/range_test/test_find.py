@@ -327,7 +327,8 @@ def test_arguments_out_of_range(arguments, message):
         (tf.data.Dataset.from_tensor_slices(data()), r"`[.]batch[(][.]{3}[)]` first"),
         ([data()] * 3, r"endless or not; for a list of batches pass `iter\(batches\)`"),
         ([data()] * 4, r"endless or not; for a list of batches pass `iter\(batches\)`"),
-        ((np.full_like(data()[0], np.nan), data()[1]), "whose loss is nan in batch 1"),
+        ((*data(), np.full(len(data()[1]), np.nan)), "whose loss is nan in batch 1"),
+        ((np.full_like(data()[0], np.nan), data()[1]), "must be finite before any"),
     ],
     ids=[
         "empty",
@@ -339,12 +340,56 @@ def test_arguments_out_of_range(arguments, message):
         "samples",
         "three",
         "four",
+        "nan weights of rows",
         "nan",
     ],
 )
 def test_data_that_are_refused(batches, message):
     with pytest.raises(ValueError, match=message):
         keras_lr.find_learning_rate(plain(), batches, verbose=0)
+
+
+class WithoutNaN(keras.layers.Layer):
+    """Zero in place of NaN, as the `relu` of some processors."""
+
+    def call(self, inputs):
+        return keras.ops.where(keras.ops.isnan(inputs), 0.0, inputs)
+
+
+def test_missing_values_that_the_loss_does_not_show_are_refused():
+    x, y = data()
+    layers = [keras.layers.Dense(8), WithoutNaN(), keras.layers.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input(x.shape[1:]), *layers])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    before = [each.numpy() for each in model.weights]
+    x[0, 0] = np.nan
+    with pytest.raises(ValueError, match="The gradient must be finite"):
+        keras_lr.find_learning_rate(model, (x, y), verbose=0)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_rate_at_which_weights_and_not_the_loss_are_lost_is_no_gain():
+    class Overflows(keras.optimizers.SGD):
+        """Sets its weights to infinity at a rate of 0.05 or more."""
+
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate)
+            limit = keras.ops.where(learning_rate < 0.05, 0.0, np.inf)
+            self.assign_add(variable, keras.ops.ones_like(variable) * limit)
+
+    x, y = data()
+    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(1)])
+    model.compile(
+        Overflows(0.01),
+        lambda _, output: keras.ops.mean(
+            keras.ops.where(keras.ops.isfinite(output), output, -100.0)
+        ),
+    )
+    result = keras_lr.find_learning_rate(model, (x, y), verbose=0)
+    lost = [each.learning_rate for each in result.trials if each.gain == -np.inf]
+    assert lost
+    assert min(lost) > 0.05 > result.suggestion
 
 
 def test_x_and_y_may_be_passed_as_in_fit():

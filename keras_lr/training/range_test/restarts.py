@@ -11,6 +11,7 @@ from keras_lr import _keras
 from keras_lr._keras.scopes import keeping_attributes
 from keras_lr._keras.seeds import keeping_seeds
 from keras_lr._keras.train_function import separate_train_function
+from keras_lr.training.derivatives.tensors import are_finite
 from keras_lr.training.range_test.steps import Steps
 
 
@@ -46,6 +47,10 @@ class Restarts:
             if not math.isfinite(loss):
                 break
         return losses
+
+    def leave_finite_weights(self) -> bool:
+        """Return whether the last training has: a finite loss may not depend on all."""
+        return bool(are_finite([each.value for each in self._model.weights]))
 
 
 class State:
