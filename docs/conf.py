@@ -19,6 +19,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
+    # MathJax as files of the pages: formulas show without the internet.
+    "sphinx-mathjax-offline",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
@@ -41,6 +43,8 @@ default_role = "code"
 
 html_theme = "furo"
 html_title = f"keras_lr {release}"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

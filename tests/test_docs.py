@@ -40,11 +40,11 @@ def test_there_are_pages_and_blocks_to_check():
 
 @each([page for page in PAGES if page.name != "index.md"])
 def test_page_is_in_the_table_of_contents(path):
-    (contents,) = re.findall(
+    groups = re.findall(
         r"^```{toctree}\n(.*?)^```$", read(DOCS / "index.md"), re.M | re.S
     )
     entry = str(path.relative_to(DOCS).with_suffix(""))
-    assert entry in contents.splitlines()
+    assert sum(entry in group.splitlines() for group in groups) == 1
 
 
 @each(METHOD_PAGES)
@@ -79,14 +79,15 @@ def is_comparison(block):
     return "build_model" in block
 
 
+@pytest.mark.parametrize("page", [README, DOCS / "index.md"], ids=name_of)
 @pytest.mark.parametrize("seeds", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_readme_trains_a_good_model(seeds):
+def test_first_page_trains_a_good_model(page, seeds):
     accuracies = []
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
-        model = run(code_blocks(README))["model"]
+        model = run(code_blocks(page))["model"]
         accuracies.append(model.history.history["accuracy"][-1])
-    # 0.997 or 0.998 in four trainings without a seed.
+    # 1.000 in four trainings with other seeds.
     assert statistics.median(accuracies) > 0.98
 
 

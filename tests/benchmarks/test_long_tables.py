@@ -128,7 +128,8 @@ def test_every_problem_is_in_the_table_with_its_half(tables):
 
 def test_page_holds_the_long_tables_of_the_committed_runs(tables, long_script):
     page = long_script("page")
-    text = page.BENCHMARKS.read_text(encoding="utf-8")
+    path = page.page_with(tables.SCRIPT, tables.FOLDER)
+    text = path.read_text(encoding="utf-8")
     made = tables.page_tables(tables.CSV)
     assert page.replace_tables(text, made, tables.SCRIPT, tables.FOLDER) == text
 

@@ -1,4 +1,4 @@
-"""Make the tables of the long suite in docs/benchmarks.md.
+"""Make the tables of the long suite in docs/benchmarks_long.md.
 
     python examples/benchmarks/long/make_long_tables.py
 
@@ -275,21 +275,21 @@ def page_tables(path: Path) -> str:
     }
     parts = [
         f"Seeds: {', '.join(map(str, sorted(seeds)))}.",
-        "### The long problems",
+        "## The problems",
         markdown(problem_table()),
-        "### The long suite: minus the best cosine",
+        "## Minus the best cosine",
         markdown(summary_table(final, area)),
     ]
     for kind, table in (("final metric", final), ("area", area)):
         if rows := case_table(table):
-            heading = f"### The long suite: {kind} minus the best cosine, by case"
+            heading = f"## {kind.capitalize()} minus the best cosine, by case"
             parts += [heading, markdown(rows)]
     if rows := starts_table(final):
-        heading = "### The long suite: from other rates than Keras's"
+        heading = "## From other rates than Keras's"
         parts += [heading, markdown(rows)]
     if rows := loss_table(read(path, "final_loss")):
-        parts += ["### The long suite: training loss of the last epoch", markdown(rows)]
-    heading = "### The long suite: baselines"
+        parts += ["## Training loss of the last epoch", markdown(rows)]
+    heading = "## Baselines"
     return "\n\n".join([*parts, heading, markdown(baseline_table(final))])
 
 

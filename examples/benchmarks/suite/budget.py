@@ -2,11 +2,11 @@
 
     python examples/benchmarks/suite/budget.py
 
-writes the table in docs/benchmarks.md from the runs with the same order of batches in
-each epoch, which have three seeds. Grids of constant rates and of cosine decays are
-replayed from them as one would search: with one training at each rate, with a different
-seed from the one that is reported. So a grid of nine costs ten trainings, as the search
-with `Zooming` costs six.
+writes the table in docs/benchmarks_same_batches.md from the runs with the same order of
+batches in each epoch, which have three seeds. Grids of constant rates and of cosine
+decays are replayed from them as one would search: with one training at each rate, with
+a different seed from the one that is reported. So a grid of nine costs ten trainings,
+as the search with `Zooming` costs six.
 """
 
 from collections.abc import Mapping, Sequence

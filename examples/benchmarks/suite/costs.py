@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from page import BENCHMARKS, markdown, rewrite
+from page import markdown, rewrite
 from policies import make_policy
 from results import RESULTS
 
@@ -126,7 +126,7 @@ def page_table() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Rewrite the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
+    parser.add_argument("--page", type=Path, help="default: the one with the markers")
     options = parser.parse_args(arguments)
     rewrite(options.page, page_table(), SCRIPT)
 

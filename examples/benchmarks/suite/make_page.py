@@ -1,4 +1,4 @@
-"""Make all tables and figures of docs/benchmarks.md from what is in `results/`.
+"""Make the tables and figures of the suite in docs/benchmarks*.md from `results/`.
 
     python examples/benchmarks/suite/make_page.py
 

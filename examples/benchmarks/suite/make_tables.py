@@ -1,4 +1,4 @@
-"""Make the tables of docs/benchmarks.md from the CSV of raw runs.
+"""Make the tables of docs/benchmarks_*.md from the CSV of raw runs.
 
     python examples/benchmarks/suite/make_tables.py
 
@@ -166,22 +166,22 @@ def _decade_text(decades: int) -> str:
 def page_tables(table: Table) -> str:
     """Return all tables with their headings."""
     parts = [
-        "#### Summary over the problems",
+        "### Summary over the problems",
         markdown(summary_table(table)),
-        "#### Best constant rate and best cosine decay",
+        "### Best constant rate and best cosine decay",
         markdown(baseline_table(table)),
-        "#### Minus the best constant rate",
+        "### Minus the best constant rate",
         markdown(score_table(table, "constant")),
-        "#### Minus the best cosine decay",
+        "### Minus the best cosine decay",
         markdown(score_table(table, "cosine_decay")),
     ]
     starts = start_table(table)
     if starts:
-        heading = "#### From rates below and above the best constant one"
+        heading = "### From rates below and above the best constant one"
         parts[2:2] = [heading, markdown(starts)]
     ranges = range_table(table)
     if ranges:
-        parts += ["#### Starting rates that a method holds for", markdown(ranges)]
+        parts += ["### Starting rates that a method holds for", markdown(ranges)]
     return "\n\n".join(parts)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from results import CSV, LOWEST
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-BENCHMARKS = DOCS / "benchmarks.md"
 END = "<!-- end of the tables -->"
 
 
@@ -21,7 +20,7 @@ def parser(doc: str | None, results: Path = CSV) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=results)
-    parser.add_argument("--page", type=Path, default=BENCHMARKS)
+    parser.add_argument("--page", type=Path, help="default: the one with the markers")
     return parser
 
 
@@ -47,8 +46,17 @@ def marker(script: str, folder: str = "suite") -> str:
     return f"<!-- begin of the tables made by {path} -->"
 
 
-def rewrite(page: Path, tables: str, script: str, folder: str = "suite") -> None:
-    """Put tables between the markers of a page."""
+def page_with(script: str, folder: str = "suite") -> Path:
+    """Return the page of benchmarks that has the markers of a script."""
+    begin = marker(script, folder)
+    pages = sorted(DOCS.glob("benchmarks*.md"))
+    (page,) = (each for each in pages if begin in each.read_text(encoding="utf-8"))
+    return page
+
+
+def rewrite(page: Path | None, tables: str, script: str, folder: str = "suite") -> None:
+    """Put tables between the markers of a page, `None` for the one that has them."""
+    page = page or page_with(script, folder)
     text = page.read_text(encoding="utf-8")
     new = replace_tables(text, tables, script, folder)
     page.write_text(new, encoding="utf-8")

@@ -2,7 +2,7 @@
 
     python examples/benchmarks/suite/rank.py
 
-writes the tables of the ranking in docs/benchmarks.md and docs/images/ranking.png from
+writes the tables of the ranking in docs/benchmarks*.md and docs/images/ranking.png from
 the CSV of raw runs. `--page` and `--figure` write elsewhere. With
 
     --results examples/benchmarks/results/suite_same_batches.csv
@@ -36,10 +36,10 @@ REFERENCES = ("default", *BEST.values())
 """What wins and losses are counted against."""
 BASELINES = (*REFERENCES, "reduce_on_plateau")
 GROUPS = {
+    "All three optimizers": ("sgd", "momentum", "adam"),
     "SGD": ("sgd",),
     "SGD with momentum": ("momentum",),
     "Adam": ("adam",),
-    "All three optimizers": ("sgd", "momentum", "adam"),
 }
 COLORS = {
     "keras_lr, with defaults": "#0072B2",
@@ -56,7 +56,7 @@ def page_tables(table: Table) -> str:
     seeds = ", ".join(map(str, baseline_seeds(table.values())))
     parts = [f"Seeds of the baselines: {seeds}."]
     for heading, optimizers in GROUPS.items():
-        parts += [f"#### {heading}", markdown(ranking_table(scores(table, optimizers)))]
+        parts += [f"### {heading}", markdown(ranking_table(scores(table, optimizers)))]
     return "\n\n".join(parts)
 
 
