@@ -103,7 +103,7 @@ def test_policies_can_be_chosen(file, monkeypatch, tmp_path):
 def test_unknown_policy_gets_one_line_and_exit_code_2(file, capsys, tmp_path):
     arguments = ["--data", file, "--output", str(tmp_path), "--policies", "magic"]
     line = error_line(capsys, *arguments)
-    assert "one of adamo, adaptive_rmsprop" in line
+    assert "one of adamo, adamo_cosine, adaptive_rmsprop" in line
     assert "'magic'" in line
 
 
@@ -112,7 +112,8 @@ def test_robustness_has_five_starts_of_each_method(file, monkeypatch, tmp_path):
     varied = ("constant", "cosine_decay", "lipschitz", "marthe", "walk")
     assert compared(monkeypatch, file, "--output", str(tmp_path), "--robustness") == [
         *(f"{name} {start}" for name in varied for start in starts),
-        *("adamo", "adaptive_rmsprop", "auto_adam"),
+        *("adamo", "adamo_cosine", "adaptive_rmsprop", "adaptive_rmsprop_cosine"),
+        *("auto_adam", "auto_adam_cosine"),
     ]
 
 

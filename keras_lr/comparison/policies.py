@@ -6,7 +6,7 @@ order of this file.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import keras
@@ -155,11 +155,11 @@ def staircase(
 @_named("cosine_decay", "baseline", from_each_rate=True)
 def cosine_decay(learning_rate: float | None = None) -> Policy:
     """Return half a cosine from the first rate to 0 over the whole run."""
+    return Policy("cosine_decay", learning_rate, _cosine)
 
-    def schedule(rate: float, total_steps: int) -> Any:
-        return keras.optimizers.schedules.CosineDecay(rate, decay_steps=total_steps)
 
-    return Policy("cosine_decay", learning_rate, schedule)
+def _cosine(rate: float, total_steps: int) -> Schedule:
+    return keras.optimizers.schedules.CosineDecay(rate, decay_steps=total_steps)
 
 
 @_named("cosine_restarts", "baseline")
@@ -244,16 +244,40 @@ def adamo(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     return _optimizer("adamo", AdaMo, learning_rate, kwargs)
 
 
+@_named("adamo_cosine", "optimizer", optimizers=("momentum",))
+def adamo_cosine(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `adamo` with half a cosine to 0 as its multiple."""
+    return _with_cosine(adamo(learning_rate, **kwargs))
+
+
 @_named("adaptive_rmsprop", "optimizer", optimizers=("adam",))
 def adaptive_rmsprop(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AdaptiveRMSprop` as optimizer; `kwargs` are its arguments."""
     return _optimizer("adaptive_rmsprop", AdaptiveRMSprop, learning_rate, kwargs)
 
 
+@_named("adaptive_rmsprop_cosine", "optimizer", optimizers=("adam",))
+def adaptive_rmsprop_cosine(
+    learning_rate: float | None = None, **kwargs: Any
+) -> Policy:
+    """Return `adaptive_rmsprop` with half a cosine to 0 as its multiple."""
+    return _with_cosine(adaptive_rmsprop(learning_rate, **kwargs))
+
+
 @_named("auto_adam", "optimizer", optimizers=("adam",))
 def auto_adam(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AutoAdam` as optimizer; `kwargs` are its arguments."""
     return _optimizer("auto_adam", AutoAdam, learning_rate, kwargs)
+
+
+@_named("auto_adam_cosine", "optimizer", optimizers=("adam",))
+def auto_adam_cosine(learning_rate: float | None = None, **kwargs: Any) -> Policy:
+    """Return `auto_adam` with half a cosine to 0 as its multiple."""
+    return _with_cosine(auto_adam(learning_rate, **kwargs))
+
+
+def _with_cosine(policy: Policy) -> Policy:
+    return replace(policy, name=f"{policy.name}_cosine", schedule=_cosine)
 
 
 def _optimizer(

@@ -223,7 +223,8 @@ def test_defaults_are_the_usual_policies_and_a_grid_of_nine_rates():
         *("default", "reduce_on_plateau", "exponential_decay", "staircase"),
         *("cosine_decay", "cosine_restarts", "lipschitz", "marthe"),
         *("hypergradient_descent", "rtho", "walk"),
-        *("adamo", "adaptive_rmsprop", "auto_adam"),
+        *("adamo", "adamo_cosine", "adaptive_rmsprop", "adaptive_rmsprop_cosine"),
+        *("auto_adam", "auto_adam_cosine"),
     ]
 
 

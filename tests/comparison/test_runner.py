@@ -55,6 +55,21 @@ def test_start_kind_and_code_of_a_run_are_known():
     assert (run(policies.default_rate()).start, record.error) == (None, None)
 
 
+def test_optimizer_with_a_cosine_has_it_as_multiple():
+    record = run(policies.adamo_cosine(momentum=0.5))
+    assert (record.name, record.kind) == ("adamo_cosine", "optimizer")
+    assert record.code.splitlines() == [
+        "model.compile(keras_lr.AdaMo(momentum=0.5), ...)",
+        "model.optimizer.learning_rate = keras.optimizers.schedules.CosineDecay("
+        "initial_learning_rate=1, decay_steps=6, alpha=0, warmup_target=None, "
+        "warmup_steps=0)",
+    ]
+    # After five of six steps (1 + cos(5 pi / 6)) / 2 = 0.067 are left of the rate.
+    plain = run(policies.adamo(momentum=0.5))
+    first, *_, last = zip(record.learning_rates, plain.learning_rates, strict=True)
+    assert last[0] / last[1] < 0.5 < first[0] / first[1] < 1
+
+
 def test_code_of_a_schedule_has_the_steps_of_the_run():
     code = run(policies.cosine_decay()).code
     # The compiled rate is read back from float32.
