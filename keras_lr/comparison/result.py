@@ -35,6 +35,7 @@ _RUN_COLUMNS = (
     "seconds",
     "diverged",
     "error",
+    "restarts",
 )
 
 

@@ -7,7 +7,7 @@ and again right before `fit`.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from keras_lr._keras import (
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr._keras.models import metric_mode
+from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
@@ -142,7 +143,8 @@ def _train_once(
     initial_loss = _loss(model, context, settings)
     context = _with_monitor(model, context, settings)
     recorder = _Recorder()
-    callbacks = [recorder, *policy.make_callbacks(context), observer]
+    of_policy = policy.make_callbacks(context)
+    callbacks = [recorder, *of_policy, observer]
     logs, seconds = _fit(model, context, settings, callbacks)
     logs = _without_meaningless(logs, recorder.are_finite)
     # A callback that logs its rate knows best which one the epoch was trained with,
@@ -165,6 +167,16 @@ def _train_once(
         code=policy_code(policy, policy.learning_rate, schedule),
         kind=kind_of(policy.name),
         validation_rows=keras.tree.flatten(context.validation)[0].shape[0],
+        restarts=_restarts(of_policy),
+    )
+
+
+def _restarts(callbacks: Sequence[keras.callbacks.Callback]) -> int:
+    """Return how often callbacks rolled the training back; any other one never does."""
+    return sum(
+        len(callback.restarts)
+        for callback in callbacks
+        if isinstance(callback, LearningRateCallback)
     )
 
 

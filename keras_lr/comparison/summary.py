@@ -36,6 +36,8 @@ class PolicySummary:
             because they are equal or within one validation row, have the same.
         validation_loss: Mean over seeds of the validation loss after the last epoch,
             by which policies of one rank are ordered, and then by their cost.
+        rolled_back: Number of runs that a callback rolled back at least once, `None` if
+            it is not known of one of them.
     """
 
     policy: str
@@ -54,6 +56,7 @@ class PolicySummary:
     start: float | None = None
     rank: int = 0
     validation_loss: float = math.nan
+    rolled_back: int | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -154,7 +157,15 @@ def _summarize_policy(group: Sequence[RunRecord]) -> PolicySummary:
         kind=group[0].kind,
         start=group[0].start,
         validation_loss=_mean([record.final("val_loss") for record in runs]),
+        rolled_back=_rolled_back(runs),
     )
+
+
+def _rolled_back(runs: Sequence[RunRecord]) -> int | None:
+    counts = [record.restarts for record in runs]
+    if None in counts:
+        return None
+    return sum(bool(count) for count in counts)
 
 
 def robustness_curves(records: Sequence[RunRecord]) -> Curves:

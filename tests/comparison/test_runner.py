@@ -167,6 +167,20 @@ def test_run_that_is_rolled_back_continues():
     assert not record.diverged
 
 
+class _RolledBack(keras_lr.LipschitzLR):
+    """Notes that it rolled the training back after three and after five steps."""
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        self.restarts += [3, 5]
+
+
+def test_how_often_our_callbacks_rolled_back_is_recorded():
+    policy = Policy("rolled_back", 0.1, callbacks=lambda: [_RolledBack()])
+    assert run(policy, RunSettings(1, problem.BATCH)).restarts == 2
+    assert run(policies.constant(0.25)).restarts == 0
+
+
 class _BatchLosses(keras.callbacks.Callback):
     """Keeps losses; the random numbers that it draws must not disturb the others."""
 
