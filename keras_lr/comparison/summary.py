@@ -104,6 +104,28 @@ def _with_ranks(rows: list[PolicySummary], one_row: float) -> list[PolicySummary
     return ranked
 
 
+def not_distinguished(table: Sequence[PolicySummary]) -> list[PolicySummary]:
+    """Return the policies that cannot be told from the best one, without it.
+
+    They share its rank, or are within twice its spread over the seeds. With one seed
+    there is no spread.
+
+    Args:
+        table: Rows of `summarize`.
+    """
+    ranked = [row for row in table if row.is_sound]
+    if not ranked:
+        return []
+    best, *others = ranked
+    # No gap is within a spread that is not a number.
+    return [
+        row
+        for row in others
+        if abs(row.final_metric - best.final_metric) <= 2 * best.final_metric_std
+        or row.rank == best.rank
+    ]
+
+
 def _by_loss_and_cost(row: PolicySummary) -> tuple[bool, float, float]:
     loss = row.validation_loss
     return math.isnan(loss), 0.0 if math.isnan(loss) else loss, row.gradient_evaluations
