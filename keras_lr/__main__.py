@@ -13,6 +13,7 @@ import keras
 from keras_lr._checks import positive_integer
 from keras_lr.comparison import ComparisonResult, Policy, compare_policies
 from keras_lr.comparison.datasets import EMBEDDED, TASKS, Dataset, load_dataset
+from keras_lr.comparison.own_model import load_model_function
 from keras_lr.comparison.policies import (
     NAMED,
     default_names,
@@ -27,6 +28,7 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "momentum": partial(keras.optimizers.SGD, momentum=0.9),
     "adam": keras.optimizers.Adam,
 }
+_OPTIMIZER = "momentum"
 _USAGE_ERROR = 2
 _INTERRUPTED = 130
 _STEPS = 300
@@ -52,15 +54,32 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m keras_lr",
-        description="Train a small network under several learning-rate policies, rank "
-        "them in a table, and write tables, pictures and a report.",
+        description="Train a small network, or a model of your own, under several "
+        "learning-rate policies, rank them in a table, and write tables, pictures and "
+        "a report.",
     )
+    _add_data(parser)
+    _add_model(parser)
+    _add_choice(parser)
+    _add_metric(parser)
+    _add_output(parser)
+    _add_sizes(parser)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default="digits",
         metavar="NAME",
         help=f"{', '.join(EMBEDDED)}, or an .npz file with x_train, y_train, x_test, "
-        "y_test, or x, y (default: %(default)s)",
+        "y_test, or x, y, or a .csv file whose first line names the columns (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column of a .csv file to predict (default: the last one)",
     )
     parser.add_argument(
         "--task",
@@ -68,16 +87,36 @@ def _parser() -> argparse.ArgumentParser:
         help="what the targets of a file are (default: names, and whole numbers that "
         "are few, are classes)",
     )
-    parser.add_argument(
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--optimizer",
-        default="momentum",
         choices=OPTIMIZERS,
-        help="momentum is SGD with momentum 0.9 (default: %(default)s)",
+        help=f"momentum is SGD with momentum 0.9 (default: {_OPTIMIZER})",
     )
-    _add_choice(parser)
-    _add_output(parser)
-    _add_sizes(parser)
-    return parser
+    group.add_argument(
+        "--model",
+        metavar="MODULE:FUNCTION",
+        help="a function without arguments that returns a compiled model, in a module "
+        "that is installed or in the current directory (default: a network of two "
+        "hidden layers)",
+    )
+
+
+def _add_metric(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--monitor",
+        metavar="NAME",
+        help="the metric to rank by, measured on the validation data, such as loss "
+        "(default: the first metric of the model, or its loss)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("max", "min"),
+        help="whether more or less of it is better (default: as Keras knows it)",
+    )
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +144,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="where to write; an interrupted comparison continues from there "
-        f"(default: a directory in {_RESULTS}, named by the data and the optimizer)",
+        f"(default: a directory in {_RESULTS}, named by the data, the optimizer or the "
+        "model, and what else is chosen of --target, --task and --monitor)",
     )
 
 
@@ -137,15 +177,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         dataset = load_dataset(
-            options.data, max_rows=options.max_rows, task=options.task
+            options.data,
+            max_rows=options.max_rows,
+            task=options.task,
+            target=options.target,
         )
-        data, task = Path(options.data).stem, options.task
-        name = f"{data}_{task}" if task else data
-        output = options.output or _RESULTS / f"{name}_{options.optimizer}"
+        build_model = _model_function(dataset, options)
+        output = options.output or _RESULTS / _name(options)
         output.mkdir(parents=True, exist_ok=True)
         require_replaceable(output)
-        result = _compare(dataset, options, output)
-        paths = result.save(output)
+        result = _compare(build_model, dataset, options, output)
+        data_name = f"{Path(dataset.name).name}: {_prediction(dataset)}"
+        paths = result.save(output, data_name=data_name)
     except (ValueError, ImportError, OSError) as error:
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
@@ -166,9 +209,39 @@ def _replace_what_cannot_be_printed() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _policies(options: argparse.Namespace) -> list[Policy]:
+def _name(options: argparse.Namespace) -> str:
+    """Return the name of the directory of a comparison, in which others would clash."""
+    parts = [
+        Path(options.data).stem,
+        options.target,
+        options.task,
+        options.model or options.optimizer or _OPTIMIZER,
+        options.monitor,
+    ]
+    name = "_".join(filter(None, parts))
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
+
+
+def _model_function(
+    dataset: Dataset, options: argparse.Namespace
+) -> Callable[[], keras.Model]:
+    if options.model is not None:
+        return load_model_function(options.model, dataset.data)
+    optimizer = OPTIMIZERS[options.optimizer or _OPTIMIZER]
+    return lambda: dataset.build_model(optimizer)
+
+
+def _prediction(dataset: Dataset) -> str:
+    """Return what is predicted, and from which column."""
+    task = f"{dataset.classes} classes" if dataset.classes else "a regression"
+    return f"{task}, target column {dataset.target!r}" if dataset.target else task
+
+
+def _policies(
+    options: argparse.Namespace, optimizer: keras.optimizers.Optimizer
+) -> list[Policy]:
     # Whole decades of the grid are enough to show its best and its worst.
-    rates = default_rates(OPTIMIZERS[options.optimizer]())[::2]
+    rates = default_rates(optimizer)[::2]
     if not options.robustness:
         return [p for name in options.policies for p in named_policies(name, rates)]
     varied = [entry.make for entry in NAMED.values() if entry.from_each_rate]
@@ -180,15 +253,19 @@ def _policies(options: argparse.Namespace) -> list[Policy]:
 
 
 def _compare(
-    dataset: Dataset, options: argparse.Namespace, output: Path
+    build_model: Callable[[], keras.Model],
+    dataset: Dataset,
+    options: argparse.Namespace,
+    output: Path,
 ) -> ComparisonResult:
-    optimizer = OPTIMIZERS[options.optimizer]
-    policies = _policies(options)
+    policies = _policies(options, build_model().optimizer)
     rows = [len(y) for _, y in dataset.data]
     epochs = options.epochs
     if epochs is None:
         epochs = min(max(5, _STEPS * options.batch_size // rows[0]), 30)
-    task = f"{dataset.classes} classes" if dataset.classes else "a regression"
+    task = _prediction(dataset)
+    if dataset.target and options.target is None:
+        task += " (the last one; `--target` names another)"
     if dataset.doubt:
         task += f" ({dataset.doubt})"
     print(
@@ -196,12 +273,14 @@ def _compare(
         f"examples, {len(policies)} policies, {options.seeds} seeds, {epochs} epochs."
     )
     return compare_policies(
-        lambda: dataset.build_model(optimizer),
+        build_model,
         dataset.data,
         policies,
         seeds=options.seeds,
         epochs=epochs,
         batch_size=options.batch_size,
+        monitor=options.monitor,
+        mode=options.mode,
         directory=output,
     )
 

@@ -2,13 +2,15 @@ import io
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from keras_lr import __main__ as command
-from keras_lr.comparison import compare_policies
+from keras_lr.comparison import ComparisonResult, RunRecord, compare_policies
 from keras_lr.comparison.policies import NAMED, default_names
 
 
@@ -68,18 +70,25 @@ def test_comparison_prints_a_ranked_table_and_writes_files(file, few, tmp_path, 
         assert name in printed
 
 
-def compared(monkeypatch, file, *arguments):
-    """Return the labels of the policies that a command line would compare."""
-    labels = []
+def call_of(monkeypatch, file, *arguments):
+    """Return the arguments of the comparison that a command line would make."""
+    calls = []
 
     def note(build_model, data, policies, **kwargs):
-        labels.extend(policy.label for policy in policies)
+        calls.append({"build_model": build_model, "policies": policies, **kwargs})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "compare_policies", note)
     with pytest.raises(SystemExit):
         command.main(["--data", file, *arguments])
-    return labels
+    (call,) = calls
+    return call
+
+
+def compared(monkeypatch, file, *arguments):
+    """Return the labels of the policies that a command line would compare."""
+    policies = call_of(monkeypatch, file, *arguments)["policies"]
+    return [policy.label for policy in policies]
 
 
 def test_demo_has_every_method_but_the_searches(file, monkeypatch, tmp_path):
@@ -157,6 +166,10 @@ def interrupted_after_one(build_model, data, policies, **kwargs):
         (["--seeds", "many"], "argument --seeds: invalid positive integer value"),
         (["--policies", "walk", "--robustness"], "not allowed with argument"),
         (["--optimizer", "lion"], "argument --optimizer: invalid choice: 'lion'"),
+        (["--optimizer", "momentum", "--model", "m:f"], "not allowed with argument"),
+        (["--data", "iris", "--model", "none_such:f"], "There is no module none_such"),
+        (["--target", "sort", "--data", "iris"], "must be a .csv file"),
+        (["--mode", "best"], "argument --mode: invalid choice: 'best'"),
         (["--magic"], "unrecognized arguments: --magic"),
     ],
 )
@@ -164,6 +177,69 @@ def test_bad_arguments_get_one_line_and_exit_code_2(capsys, arguments, message):
     line = error_line(capsys, *arguments)
     assert line.startswith("python -m keras_lr: error: ")
     assert message in line
+
+
+def test_metric_and_its_direction_can_be_chosen(file, monkeypatch, tmp_path):
+    arguments = ["--output", str(tmp_path), "--monitor", "loss", "--mode", "min"]
+    call = call_of(monkeypatch, file, *arguments)
+    assert (call["monitor"], call["mode"]) == ("loss", "min")
+    call = call_of(monkeypatch, file, "--output", str(tmp_path))
+    assert (call["monitor"], call["mode"]) == (None, None)
+
+
+def build_mine():
+    """Return a model for the three inputs of `file`, compiled with Adam."""
+    output = keras.layers.Dense(2, "softmax")
+    model = keras.Sequential([keras.Input((3,)), output])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def test_model_can_be_a_function_of_the_user(file, monkeypatch, tmp_path):
+    module = types.ModuleType("my_models")
+    module.small = build_mine
+    monkeypatch.setitem(sys.modules, "my_models", module)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    arguments = ["--model", "my_models:small", "--policies", "constant"]
+    call = call_of(monkeypatch, file, *arguments)
+    assert call["build_model"] is build_mine
+    # The grid is that of the optimizer it is compiled with.
+    rates = [policy.learning_rate for policy in call["policies"]]
+    assert rates == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    assert call["directory"].name == "data_my_models_small"
+
+
+def finish_at_once(build_model, data, policies, **kwargs):
+    logs = {"val_loss": [0.5]}
+    return ComparisonResult([RunRecord("default", 0, "val_loss", "min", logs)])
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "my.csv"
+    lines = [f"{row},{'ab'[row % 2]},{row % 2}" for row in range(20)]
+    path.write_text("\n".join(["size,my kind,is_new", *lines]))
+    return str(path)
+
+
+def test_first_line_says_which_column_is_predicted(csv, monkeypatch, tmp_path, capsys):
+    compared(monkeypatch, csv, "--output", str(tmp_path / "out"))
+    assert capsys.readouterr().out.startswith(
+        f"{csv}: 2 classes, target column 'is_new' (the last one; `--target` names "
+        "another), 16 training and 4 validation examples"
+    )
+
+
+def test_report_names_the_file_and_the_column(csv, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "compare_policies", finish_at_once)
+    assert command.main(["--data", csv, "--target", "my kind"]) == 0
+    assert "2 classes, target column 'my kind', 16" in capsys.readouterr().out
+    directory = tmp_path / "keras_lr_comparison" / "my_my_kind_momentum"
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    # The name of the file, and not where it was.
+    assert "<dd>my.csv: 2 classes, target column &#x27;my kind&#x27;</dd>" in page
 
 
 def test_broken_file_gets_one_line_and_exit_code_2(capsys, tmp_path):

@@ -5,7 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from keras_lr.comparison.run_record import RunRecord
-from keras_lr.comparison.summary import PolicySummary, robustness_curves
+from keras_lr.comparison.summary import (
+    PolicySummary,
+    not_distinguished,
+    robustness_curves,
+)
 
 _SAME_COST = 1.02
 # MARTHE and the walk start at a hundredth of the rate and end at zero.
@@ -91,15 +95,10 @@ def _on_best(ranked: Sequence[PolicySummary]) -> list[str]:
 
 def _on_ties(ranked: Sequence[PolicySummary]) -> list[str]:
     """Say which policies can't be told from the best by so few seeds."""
-    best, *others = ranked
+    best = ranked[0]
     if math.isnan(best.final_metric_std):
         return ["With one seed, small differences mean nothing: use three or more."]
-    ties = [
-        row
-        for row in others
-        if abs(row.final_metric - best.final_metric) <= 2 * best.final_metric_std
-        or row.rank == best.rank
-    ]
+    ties = not_distinguished(ranked)
     further = [row for row in ties if row.rank != best.rank]
     said = [f"Within twice its spread over seeds: {_names(further)}."]
     return [

@@ -48,33 +48,33 @@ def check_data(data: Any) -> None:
             )
 
 
-def checked_model(build_model: Any) -> keras.Model:
+def checked_model(build_model: Any, name: str = "build_model") -> keras.Model:
     """Return a compiled model, or raise a `TypeError` or a `ValueError`.
 
     Args:
         build_model: Function which must return a model with a float `learning_rate`.
+        name: What messages call the function.
     """
     if not callable(build_model) or isinstance(build_model, keras.Model):
         raise TypeError(
-            "`build_model` must be a function which returns a new compiled model. "
-            f"Received: build_model={build_model!r}"
+            f"`{name}` must be a function which returns a new compiled model. "
+            f"Received: {name}={build_model!r}"
         )
     model: Any = build_model()
     if not isinstance(model, keras.Model):
         raise TypeError(
-            "`build_model` must return a `keras.Model`. "
-            f"Received: a {type(model).__name__}"
+            f"`{name}` must return a `keras.Model`. Received: a {type(model).__name__}"
         )
     if not model.compiled or getattr(model, "optimizer", None) is None:
         raise ValueError(
-            "`build_model` must return a compiled model. Received: a model that is "
+            f"`{name}` must return a compiled model. Received: a model that is "
             "not compiled. Call `model.compile(optimizer, loss)` before returning it."
         )
     try:
         require_settable_learning_rate(model.optimizer, "compare_policies")
     except ValueError as error:
         raise ValueError(
-            "`compare_policies` sets the learning rate, so `build_model` must compile "
+            f"`compare_policies` sets the learning rate, so `{name}` must compile "
             "the model with a float `learning_rate`. Received: a schedule or a function"
         ) from error
     return model

@@ -10,6 +10,7 @@ import keras
 
 from keras_lr._checks import positive_integer
 from keras_lr.comparison.arguments import check_data, checked_model, checked_seeds
+from keras_lr.comparison.conditions import conditions_of
 from keras_lr.comparison.policies import (
     NAMED,
     default_names,
@@ -116,11 +117,12 @@ def compare_policies(
     store = open_store(
         directory, lambda: fingerprint(model, build_model, data, settings)
     )
+    conditions = conditions_of(model, data, settings)
     tasks = [(policy, seed) for seed in each_seed for policy in chosen]
     with closing(make_progress(len(tasks), epochs, verbose)) as progress:
         comparison = _Comparison(build_model, data, settings, store, progress)
         records, interrupted = comparison.run_all(tasks)
-    return ComparisonResult(records, interrupted=interrupted)
+    return ComparisonResult(records, interrupted=interrupted, conditions=conditions)
 
 
 def expand_policies(

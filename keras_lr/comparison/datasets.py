@@ -1,4 +1,4 @@
-"""Data and a model for the command line: embedded data sets and `.npz` files."""
+"""Data and a model for the command line: embedded data sets and files of arrays."""
 
 import os
 import zipfile
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_lr.comparison.csv_data import read_csv
 from keras_lr.comparison.runner import Data
 
 EMBEDDED = ("breast_cancer", "digits", "iris", "mnist5k")
@@ -35,12 +36,14 @@ class Dataset:
         classes: Number of classes, or `None` for a regression.
         doubt: What else the targets could be, and how to say so; empty where it is
             clear or was given.
+        target: Name of the column that the targets are from, empty for arrays.
     """
 
     name: str
     data: Data
     classes: int | None
     doubt: str = ""
+    target: str = ""
 
     def build_model(self, optimizer: Callable[[], Any], *, width: int = 64) -> Any:
         """Return a compiled network of two hidden layers.
@@ -75,42 +78,60 @@ class _Targets(NamedTuple):
 
 
 def load_dataset(
-    name: str, *, max_rows: int | None = None, task: str | None = None
+    name: str,
+    *,
+    max_rows: int | None = None,
+    task: str | None = None,
+    target: str | None = None,
 ) -> Dataset:
-    """Return an embedded data set, or the one in a `.npz` file.
+    """Return an embedded data set, or the one in a `.npz` or `.csv` file.
 
     Args:
-        name: One of `EMBEDDED`, or the path of a file with the arrays `x_train`,
-            `y_train`, `x_test`, `y_test`, or `x` and `y`, which are split 4 to 1, by
-            classes if there are any.
+        name: One of `EMBEDDED`, or the path of an `.npz` file with the arrays
+            `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y`, or of a `.csv`
+            file. All but the first form are split 4 to 1, by classes if there are any.
         max_rows: Use at most so many training and so many test rows, drawn once.
             Defaults to all.
         task: `"classification"` or `"regression"`. Defaults to `None`: names, one-hot
             rows, and whole numbers that are few, or count from 0 or 1 with five rows
             each, are classes.
+        target: Name of the column of a `.csv` file that is predicted. Defaults to
+            `None`: the last one.
 
     Raises:
         ValueError: If the file cannot be used; the message says why.
-        ImportError: If the package that holds an embedded data set is missing.
+        ImportError: If the package that holds an embedded data set, or that reads a
+            `.csv` file, is missing.
     """
     path = Path(name).expanduser()
+    is_csv = path.suffix.lower() == ".csv"
+    is_indicator = None
+    if target is not None and not is_csv:
+        raise ValueError(
+            "`--target` names a column, so the data must be a .csv file. Received: "
+            f"--target {target} with --data {name}"
+        )
     if name in EMBEDDED:
         x, y = _load_embedded(name)
         targets = _Targets(task != "regression")
         train, test = _split(x, y)
     elif path.suffix.lower() == ".npz":
         train, test, targets = _load_npz(path, task)
+    elif is_csv:
+        columns = read_csv(path, target)
+        target, is_indicator = columns.target, columns.is_indicator
+        train, test, targets = _split_rows(path, columns.x, columns.y, task)
     else:
         raise ValueError(
-            f"Data must be one of {', '.join(EMBEDDED)}, or an .npz file. "
+            f"Data must be one of {', '.join(EMBEDDED)}, or an .npz or .csv file. "
             f"Received: {name}"
         )
-    x_train, x_test = _scale_inputs(train[0], test[0])
+    x_train, x_test = _scale_inputs(train[0], test[0], is_indicator)
     encode = _encode_classes if targets.is_classification else _encode_numbers
     y_train, y_test, classes = encode(train[1], test[1])
     train = _draw(x_train, y_train, max_rows)
     test = _draw(x_test, y_test, max_rows)
-    return Dataset(name, (train, test), classes, targets.doubt)
+    return Dataset(name, (train, test), classes, targets.doubt, target or "")
 
 
 def _draw(
@@ -181,16 +202,21 @@ def _load_npz(path: Path, task: str | None) -> tuple[*Data, _Targets]:
             raise ValueError(f"Training and test arrays in {path} differ in shape.")
         return train, test, _read_as(train[1], task)
     if {"x", "y"} <= arrays.keys():
-        x, y = arrays["x"], arrays["y"]
-        _check_arrays(path, x, y, rows=2)
-        targets = _read_as(y, task)
-        if targets.is_classification:
-            return *_split_by_classes(x, y, _class_column(y)), targets
-        return *_split(x, y), targets
+        return _split_rows(path, arrays["x"], arrays["y"], task)
     raise ValueError(
         f"The file {path} must hold x_train, y_train, x_test and y_test, or x "
         f"and y. Received: {', '.join(arrays) or 'no arrays'}"
     )
+
+
+def _split_rows(
+    path: Path, x: np.ndarray, y: np.ndarray, task: str | None
+) -> tuple[*Data, _Targets]:
+    _check_arrays(path, x, y, rows=2)
+    targets = _read_as(y, task)
+    if targets.is_classification:
+        return *_split_by_classes(x, y, _class_column(y)), targets
+    return *_split(x, y), targets
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -229,14 +255,24 @@ def _check_arrays(
         raise ValueError(f"Arrays in {path} must be finite. Received: NaN or infinity")
 
 
-def _scale_inputs(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flatten; divide images by their largest value, standardize other features."""
+def _scale_inputs(
+    train: np.ndarray, test: np.ndarray, is_indicator: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flatten; divide images by their largest value, standardize other features.
+
+    Args:
+        train: Training inputs.
+        test: Test inputs.
+        is_indicator: Which of other features are 0 or 1, and stay so.
+    """
     is_image = train.ndim > 2 or train.dtype == np.uint8 or train.shape[1:] == (784,)
     x_train, x_test = (x.reshape(len(x), -1).astype("float64") for x in (train, test))
     shift, scale = 0.0, np.abs(x_train).max() or 1.0
     if not is_image:
         shift, scale = x_train.mean(0), x_train.std(0)
         scale[scale == 0] = 1.0
+        if is_indicator is not None:
+            shift[is_indicator], scale[is_indicator] = 0.0, 1.0
     scaled = [((x - shift) / scale).astype("float32") for x in (x_train, x_test)]
     return scaled[0], scaled[1]
 

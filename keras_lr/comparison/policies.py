@@ -40,6 +40,7 @@ class NamedPolicy:
             that it takes the place of.
         from_each_rate: Whether a comparison over starting rates includes the policy.
         ignores_start: Whether the policy does not look at the rate that it starts from.
+        description: A sentence on what the policy does, for readers of a report.
     """
 
     make: Callable[..., Policy]
@@ -47,6 +48,7 @@ class NamedPolicy:
     optimizers: tuple[str, ...]
     from_each_rate: bool
     ignores_start: bool
+    description: str = ""
 
 
 NAMED: dict[str, NamedPolicy] = {}
@@ -55,6 +57,7 @@ NAMED: dict[str, NamedPolicy] = {}
 def _named(
     name: str,
     kind: Kind,
+    description: str,
     *,
     optimizers: tuple[str, ...] = ("sgd", "momentum", "adam"),
     from_each_rate: bool = False,
@@ -63,7 +66,9 @@ def _named(
     """Return a decorator which enters a function into the registry."""
 
     def enter(make: Make) -> Make:
-        NAMED[name] = NamedPolicy(make, kind, optimizers, from_each_rate, ignores_start)
+        NAMED[name] = NamedPolicy(
+            make, kind, optimizers, from_each_rate, ignores_start, description
+        )
         return make
 
     return enter
@@ -97,19 +102,32 @@ def named_policies(name: str, rates: Sequence[float]) -> list[Policy]:
     return [entry.make()]
 
 
-@_named("default", "default")
+@_named(
+    "default",
+    "default",
+    "The rate that the model was compiled with, for the whole training.",
+)
 def default_rate() -> Policy:
     """Return the policy which keeps the rate that the model was compiled with."""
     return Policy("default")
 
 
-@_named("constant", "constant", from_each_rate=True)
+@_named(
+    "constant",
+    "constant",
+    "One rate for the whole training, for each rate of a grid.",
+    from_each_rate=True,
+)
 def constant(learning_rate: float) -> Policy:
     """Return the policy of one rate for the whole run."""
     return Policy("constant", learning_rate)
 
 
-@_named("reduce_on_plateau", "baseline")
+@_named(
+    "reduce_on_plateau",
+    "baseline",
+    "ReduceLROnPlateau of Keras lowers the rate where the validation loss stalls.",
+)
 def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras.callbacks.ReduceLROnPlateau`; `kwargs` are its arguments."""
     arguments = {"factor": 0.5, "patience": 2, **kwargs}
@@ -121,7 +139,11 @@ def reduce_on_plateau(learning_rate: float | None = None, **kwargs: Any) -> Poli
     )
 
 
-@_named("exponential_decay", "baseline")
+@_named(
+    "exponential_decay",
+    "baseline",
+    "An exponential decay from the starting rate over the whole training.",
+)
 def exponential_decay(
     learning_rate: float | None = None, *, final_fraction: float = 0.01
 ) -> Policy:
@@ -135,7 +157,9 @@ def exponential_decay(
     return Policy("exponential_decay", learning_rate, schedule)
 
 
-@_named("staircase", "baseline")
+@_named(
+    "staircase", "baseline", "The starting rate, lowered in a few evenly spaced drops."
+)
 def staircase(
     learning_rate: float | None = None, *, factor: float = 0.1, drops: int = 2
 ) -> Policy:
@@ -152,7 +176,12 @@ def staircase(
     return Policy("staircase", learning_rate, schedule)
 
 
-@_named("cosine_decay", "baseline", from_each_rate=True)
+@_named(
+    "cosine_decay",
+    "baseline",
+    "Half a cosine from the starting rate to 0 over the whole training.",
+    from_each_rate=True,
+)
 def cosine_decay(learning_rate: float | None = None) -> Policy:
     """Return half a cosine from the first rate to 0 over the whole run."""
     return Policy("cosine_decay", learning_rate, _cosine)
@@ -162,7 +191,11 @@ def _cosine(rate: float, total_steps: int) -> Schedule:
     return keras.optimizers.schedules.CosineDecay(rate, decay_steps=total_steps)
 
 
-@_named("cosine_restarts", "baseline")
+@_named(
+    "cosine_restarts",
+    "baseline",
+    "Three half cosines from the starting rate to 0, each twice as long as the last.",
+)
 def cosine_restarts(learning_rate: float | None = None) -> Policy:
     """Return warm restarts whose three cosines, 1 : 2 : 4, fill the run."""
 
@@ -177,6 +210,7 @@ def cosine_restarts(learning_rate: float | None = None) -> Policy:
 @_named(
     "lipschitz",
     "callback",
+    "LipschitzLR sets the inverse of the loss's Lipschitz constant.",
     optimizers=("sgd", "momentum"),
     from_each_rate=True,
     ignores_start=True,
@@ -186,7 +220,12 @@ def lipschitz(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     return _callback("lipschitz", LipschitzLR, learning_rate, kwargs, cost=1.0)
 
 
-@_named("marthe", "callback", from_each_rate=True)
+@_named(
+    "marthe",
+    "callback",
+    "MARTHE follows the derivative of the loss with respect to the rate.",
+    from_each_rate=True,
+)
 def marthe(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.MARTHE`; `kwargs` are its arguments.
 
@@ -196,20 +235,33 @@ def marthe(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     return _callback("marthe", MARTHE, learning_rate, kwargs, cost=1.75)
 
 
-@_named("hypergradient_descent", "callback")
+@_named(
+    "hypergradient_descent",
+    "callback",
+    "HypergradientDescent follows MARTHE's derivative through one step only.",
+)
 def hypergradient_descent(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.HypergradientDescent`; `kwargs` are its arguments."""
     name = "hypergradient_descent"
     return _callback(name, HypergradientDescent, learning_rate, kwargs, cost=1.0)
 
 
-@_named("rtho", "callback")
+@_named(
+    "rtho",
+    "callback",
+    "RTHO follows MARTHE's derivative, and forgets no step.",
+)
 def rtho(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.RTHO`; `kwargs` are its arguments."""
     return _callback("rtho", RTHO, learning_rate, kwargs, cost=1.75)
 
 
-@_named("walk", "callback", from_each_rate=True)
+@_named(
+    "walk",
+    "callback",
+    "LearningRateWalk raises the rate where that does better on the same batch.",
+    from_each_rate=True,
+)
 def walk(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.LearningRateWalk`; `kwargs` are its arguments.
 
@@ -238,25 +290,45 @@ def _callback(
     )
 
 
-@_named("adamo", "optimizer", optimizers=("momentum",))
+@_named(
+    "adamo",
+    "optimizer",
+    "AdaMo replaces the optimizer; its rate follows from the gradients' sizes.",
+    optimizers=("momentum",),
+)
 def adamo(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AdaMo` as optimizer; `kwargs` are its arguments."""
     return _optimizer("adamo", AdaMo, learning_rate, kwargs)
 
 
-@_named("adamo_cosine", "optimizer", optimizers=("momentum",))
+@_named(
+    "adamo_cosine",
+    "optimizer",
+    "AdaMo with half a cosine to 0 as its multiple.",
+    optimizers=("momentum",),
+)
 def adamo_cosine(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `adamo` with half a cosine to 0 as its multiple."""
     return _with_cosine(adamo(learning_rate, **kwargs))
 
 
-@_named("adaptive_rmsprop", "optimizer", optimizers=("adam",))
+@_named(
+    "adaptive_rmsprop",
+    "optimizer",
+    "AdaptiveRMSprop replaces the optimizer; its rate follows from gradients' sizes.",
+    optimizers=("adam",),
+)
 def adaptive_rmsprop(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AdaptiveRMSprop` as optimizer; `kwargs` are its arguments."""
     return _optimizer("adaptive_rmsprop", AdaptiveRMSprop, learning_rate, kwargs)
 
 
-@_named("adaptive_rmsprop_cosine", "optimizer", optimizers=("adam",))
+@_named(
+    "adaptive_rmsprop_cosine",
+    "optimizer",
+    "AdaptiveRMSprop with half a cosine to 0 as its multiple.",
+    optimizers=("adam",),
+)
 def adaptive_rmsprop_cosine(
     learning_rate: float | None = None, **kwargs: Any
 ) -> Policy:
@@ -264,13 +336,23 @@ def adaptive_rmsprop_cosine(
     return _with_cosine(adaptive_rmsprop(learning_rate, **kwargs))
 
 
-@_named("auto_adam", "optimizer", optimizers=("adam",))
+@_named(
+    "auto_adam",
+    "optimizer",
+    "AutoAdam replaces the optimizer; its rate follows from the gradients' sizes.",
+    optimizers=("adam",),
+)
 def auto_adam(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `keras_lr.AutoAdam` as optimizer; `kwargs` are its arguments."""
     return _optimizer("auto_adam", AutoAdam, learning_rate, kwargs)
 
 
-@_named("auto_adam_cosine", "optimizer", optimizers=("adam",))
+@_named(
+    "auto_adam_cosine",
+    "optimizer",
+    "AutoAdam with half a cosine to 0 as its multiple.",
+    optimizers=("adam",),
+)
 def auto_adam_cosine(learning_rate: float | None = None, **kwargs: Any) -> Policy:
     """Return `auto_adam` with half a cosine to 0 as its multiple."""
     return _with_cosine(auto_adam(learning_rate, **kwargs))
@@ -294,7 +376,11 @@ def _optimizer(
     )
 
 
-@_named("optimize_schedule", "search")
+@_named(
+    "optimize_schedule",
+    "search",
+    "A schedule that optimize_schedule found in other trainings.",
+)
 def optimize_schedule(outer_steps: int = 30) -> Policy:
     """Return the schedule that `keras_lr.optimize_schedule` finds.
 
@@ -313,7 +399,7 @@ def optimize_schedule(outer_steps: int = 30) -> Policy:
     return Policy("optimize_schedule", search=search, code=code)
 
 
-@_named("zooming", "search")
+@_named("zooming", "search", "A constant rate that Zooming found in other trainings.")
 def zooming(max_trials: int = 7) -> Policy:
     """Return the constant rate that `keras_lr.Zooming` finds in `max_trials` trainings.
 
@@ -323,7 +409,7 @@ def zooming(max_trials: int = 7) -> Policy:
     return _bandit("zooming", "Zooming", max_trials)
 
 
-@_named("blie", "search")
+@_named("blie", "search", "A constant rate that BLiE found in other trainings.")
 def blie(max_trials: int = 7) -> Policy:
     """Return the constant rate that `keras_lr.BLiE` finds, as `zooming` does."""
     return _bandit("blie", "BLiE", max_trials)

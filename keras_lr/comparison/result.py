@@ -11,6 +11,8 @@ from typing import Any
 from keras_lr import _html
 from keras_lr._optional import imported
 from keras_lr.comparison.advice import advice, robustness_advice
+from keras_lr.comparison.conditions import Conditions
+from keras_lr.comparison.header import header_facts, policy_facts
 from keras_lr.comparison.plots.curves import plot_comparison
 from keras_lr.comparison.plots.ranking import plot_ranking
 from keras_lr.comparison.plots.robustness import plot_robustness
@@ -35,6 +37,7 @@ _RUN_COLUMNS = (
     "seconds",
     "diverged",
     "error",
+    "restarts",
 )
 
 
@@ -44,20 +47,28 @@ class ComparisonResult:
     Args:
         records: Records of the runs.
         interrupted: Whether Ctrl-C ended the comparison early.
+        conditions: What the runs have in common, for the head of the report. Defaults
+            to `None`: only what the records say.
 
     Attributes:
         records: Records of the runs.
         interrupted: Whether Ctrl-C ended the comparison early.
+        conditions: What the runs have in common, or `None`.
         table: A `PolicySummary` for each policy, the best first.
         monitor: Name of the metric, such as `"val_accuracy"`.
         mode: `"max"` or `"min"`: its direction.
     """
 
     def __init__(
-        self, records: Sequence[RunRecord], *, interrupted: bool = False
+        self,
+        records: Sequence[RunRecord],
+        *,
+        interrupted: bool = False,
+        conditions: Conditions | None = None,
     ) -> None:
         self.records = list(records)
         self.interrupted = interrupted
+        self.conditions = conditions
         self.table: list[PolicySummary] = summarize(self.records)
         self.monitor = self.records[0].monitor
         self.mode = self.records[0].mode
@@ -141,13 +152,17 @@ class ComparisonResult:
             ax = new_figure("plot_robustness", (8, 4.5)).add_subplot()
         return plot_robustness(self.records, ax)
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+    def save(
+        self, directory: str | os.PathLike[str], *, data_name: str = ""
+    ) -> list[Path]:
         """Write tables, pictures and a report which is one self-contained HTML file.
 
         Args:
             directory: Where to write `table.csv`, `runs.csv`, `ranking.png`,
                 `comparison.png`, if a method has several starting rates
                 `robustness.png`, and `report.html`. It is made if needed.
+            data_name: Name of the data in the report. Defaults to none: only the shapes
+                of the arrays.
 
         Returns:
             The paths of the files.
@@ -172,6 +187,11 @@ class ComparisonResult:
                 advice=self.advice,
                 code=self.code,
                 pictures={path.stem: path.read_bytes() for path in pictures},
+                facts=header_facts(
+                    self.records, self.table, self.conditions, data_name
+                ),
+                policies=policy_facts(self.records, self.conditions),
+                files=[path.name for path in (table, runs, *pictures)],
             )
         )
         report.write_text(page, encoding="utf-8")

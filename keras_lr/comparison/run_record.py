@@ -23,7 +23,7 @@ class RunRecord:
             optimizer has one.
         initial_loss: Training loss at the initial weights.
         diverged: Whether the loss or a weight is not finite, or the last training loss
-            is above `initial_loss`.
+            is above `initial_loss`, and without dropout too.
         seconds: Wall time of `fit`.
         steps: Number of batches trained on.
         gradient_evaluations: `steps` times the policy's cost of a step, and the steps
@@ -33,6 +33,8 @@ class RunRecord:
         code: The lines that do the same in another training, or empty.
         kind: Kind of the policy.
         validation_rows: Number of rows of the validation data, 0 if it is not known.
+        restarts: How often a callback of ours rolled the training back, `None` if it is
+            not known, as of a record that 0.1.0 wrote.
     """
 
     policy: str
@@ -51,6 +53,7 @@ class RunRecord:
     code: str = ""
     kind: Kind = "other"
     validation_rows: int = 0
+    restarts: int | None = None
 
     @property
     def name(self) -> str:
@@ -140,6 +143,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
     "code": _is_text,
     "kind": lambda value: value in get_args(Kind),
     "validation_rows": _is_count,
+    "restarts": lambda value: value is None or _is_count(value),
 }
 
 

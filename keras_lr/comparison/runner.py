@@ -7,7 +7,7 @@ and again right before `fit`.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from keras_lr._keras import (
 )
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr._keras.models import metric_mode
+from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.comparison.batches import shuffled_batches
 from keras_lr.comparison.policies import kind_of
 from keras_lr.comparison.policy import ModelFactory, Policy, RunContext, Schedule
@@ -144,13 +145,18 @@ def _train_once(
     initial_loss = _loss(model, context, settings)
     context = _with_monitor(model, context, settings)
     recorder = _Recorder()
-    callbacks = [recorder, *policy.make_callbacks(context), observer]
+    of_policy = policy.make_callbacks(context)
+    callbacks = [recorder, *of_policy, observer]
     logs, seconds = _fit(model, context, settings, callbacks)
     logs = _without_meaningless(logs, recorder.are_finite)
     # A callback that logs its rate knows best which one the epoch was trained with,
     # but that may be the multiple of an effective rate.
     logged = logs.get("learning_rate", recorder.learning_rates)
     final_loss = logs["loss"][-1] if logs.get("loss") else math.nan
+    diverged = not (math.isfinite(final_loss) and _is_finite(model))
+    if not diverged and has_risen(initial_loss, final_loss):
+        # Dropout raises the losses of a training; the first one was measured without.
+        diverged = has_risen(initial_loss, _loss(model, context, settings))
     return RunRecord(
         policy=policy.label,
         seed=context.seed,
@@ -159,7 +165,7 @@ def _train_once(
         logs=logs,
         learning_rates=recorder.effective_rates or logged,
         initial_loss=initial_loss,
-        diverged=has_risen(initial_loss, final_loss) or not _is_finite(model),
+        diverged=diverged,
         seconds=seconds,
         steps=recorder.steps,
         gradient_evaluations=recorder.steps * policy.gradient_evaluations_per_step,
@@ -167,6 +173,16 @@ def _train_once(
         code=policy_code(policy, policy.learning_rate, schedule),
         kind=kind_of(policy.name),
         validation_rows=keras.tree.flatten(context.validation)[0].shape[0],
+        restarts=_restarts(of_policy),
+    )
+
+
+def _restarts(callbacks: Sequence[keras.callbacks.Callback]) -> int:
+    """Return how often callbacks rolled the training back; any other one never does."""
+    return sum(
+        len(callback.restarts)
+        for callback in callbacks
+        if isinstance(callback, LearningRateCallback)
     )
 
 
@@ -314,8 +330,7 @@ def _fit(
 def has_risen(initial_loss: float, final_loss: float) -> bool:
     """Return whether a training loss is above the first one, or not finite.
 
-    The first is that of all rows, without a step between batches; a processor may round
-    the same loss in another way there than in training.
+    A processor may round the same loss in another way in training than without steps.
     """
     return not final_loss - initial_loss <= _ROUNDING * abs(initial_loss)
 

@@ -26,7 +26,7 @@ class PolicySummary:
         seconds: Mean wall time of `fit`.
         runs: Number of runs that did not fail.
         diverged: Number of runs whose loss or weights became non-finite, or whose
-            last training loss is above the first.
+            training loss ends above that of the initial weights.
         failed: Number of runs that an exception ended.
         error: The first such exception, or empty.
         code: The lines that do the same in another training, or empty.
@@ -36,6 +36,8 @@ class PolicySummary:
             because they are equal or within one validation row, have the same.
         validation_loss: Mean over seeds of the validation loss after the last epoch,
             by which policies of one rank are ordered, and then by their cost.
+        rolled_back: Number of runs that a callback rolled back at least once, `None` if
+            it is not known of one of them.
     """
 
     policy: str
@@ -54,6 +56,7 @@ class PolicySummary:
     start: float | None = None
     rank: int = 0
     validation_loss: float = math.nan
+    rolled_back: int | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -99,6 +102,28 @@ def _with_ranks(rows: list[PolicySummary], one_row: float) -> list[PolicySummary
         equals.sort(key=_by_loss_and_cost)
         ranked += [replace(row, rank=rank) for row in equals]
     return ranked
+
+
+def not_distinguished(table: Sequence[PolicySummary]) -> list[PolicySummary]:
+    """Return the policies that cannot be told from the best one, without it.
+
+    They share its rank, or are within twice its spread over the seeds. With one seed
+    there is no spread.
+
+    Args:
+        table: Rows of `summarize`.
+    """
+    ranked = [row for row in table if row.is_sound]
+    if not ranked:
+        return []
+    best, *others = ranked
+    # No gap is within a spread that is not a number.
+    return [
+        row
+        for row in others
+        if abs(row.final_metric - best.final_metric) <= 2 * best.final_metric_std
+        or row.rank == best.rank
+    ]
 
 
 def _by_loss_and_cost(row: PolicySummary) -> tuple[bool, float, float]:
@@ -154,7 +179,15 @@ def _summarize_policy(group: Sequence[RunRecord]) -> PolicySummary:
         kind=group[0].kind,
         start=group[0].start,
         validation_loss=_mean([record.final("val_loss") for record in runs]),
+        rolled_back=_rolled_back(runs),
     )
+
+
+def _rolled_back(runs: Sequence[RunRecord]) -> int | None:
+    counts = [record.restarts for record in runs]
+    if None in counts:
+        return None
+    return sum(bool(count) for count in counts)
 
 
 def robustness_curves(records: Sequence[RunRecord]) -> Curves:

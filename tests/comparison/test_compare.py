@@ -252,7 +252,7 @@ EMPTY = np.ones((0, 1), "float32")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policies": ["magic"]}, "one of adamo, adaptive_rmsprop.*'magic'"),
+        ({"policies": ["magic"]}, "one of adamo, adamo_cosine.*'magic'"),
         ({"policies": []}, "at least one policy"),
         ({"policies": [FAST, FAST]}, "each name and rate once"),
         ({"seeds": 0}, "`seeds` must be a positive integer. Received: seeds=0"),

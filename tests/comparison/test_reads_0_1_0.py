@@ -35,6 +35,7 @@ def test_finished_runs_are_read_and_not_trained_again(directory):
         assert record.to_dict() == written | {
             "kind": "constant",
             "validation_rows": 0,
+            "restarts": None,
         }
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_lr.comparison import ComparisonResult, RunRecord
+from keras_lr.comparison import ComparisonResult, Conditions, RunRecord
 from keras_lr.comparison.summary import robustness_curves
 from keras_lr.comparison.text_table import print_table, table_lines
 
@@ -156,10 +156,41 @@ def test_report_needs_no_other_file(result, tmp_path):
     pictures = ["ranking.png", "comparison.png"]
     names = ["table.csv", "runs.csv", *pictures, "report.html"]
     assert [path.name for path in paths] == names
-    assert re.findall(r'(?:src|href)="([^"]{11})', page) == ["data:image/"] * 2
+    assert re.findall(r'src="([^"]{11})', page) == ["data:image/"] * 2
+    assert re.findall(r'href="([^"]*)"', page) == names[:-1]
     assert not re.search(r"https?://|@import|url\(", page)
     assert "&lt;b&gt;&amp;" in page
     assert "<b>" not in page
+
+
+CONDITIONS = Conditions(
+    model="Sequential: Dense(1); 2 parameters",
+    optimizer="SGD(learning_rate=0.1)",
+    learning_rate=0.1,
+    data="inputs 1, targets 1",
+    training_rows=8,
+    validation_rows=4,
+    epochs=2,
+    batch_size=4,
+    versions={"keras_lr": "1.2.3", "keras": "4.5.6"},
+)
+
+
+def test_report_begins_with_what_was_trained_and_how(result, tmp_path):
+    result = ComparisonResult(result.records, conditions=CONDITIONS)
+    result.save(tmp_path, data_name="<x>.csv")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    head, _, _ = page.partition("<h2>")
+    assert re.findall(r"<dt>(.*)</dt><dd>(.*)</dd>", head) == [
+        ("Data", "&lt;x&gt;.csv; inputs 1, targets 1"),
+        ("Rows", "8 for training, 4 for validation"),
+        ("Model", "Sequential: Dense(1); 2 parameters"),
+        ("Optimizer", "SGD(learning_rate=0.1)"),
+        ("Training", "2 epochs, batches of 4, seeds 0, 1"),
+        ("Ranked by", "val_acc after the last epoch, more is better"),
+        ("Rolled back", "unknown for 4 runs, whose records do not say"),
+        ("Versions", "keras_lr 1.2.3, keras 4.5.6"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["ranking.png", "comparison.png"])

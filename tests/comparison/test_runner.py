@@ -157,6 +157,21 @@ def test_loss_that_ends_above_its_start_has_diverged():
     assert np.isfinite(record.final_metric)
 
 
+def test_dropout_that_raises_the_training_loss_is_no_divergence():
+    def build_model():
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dropout(0.9), keras.layers.Dense(1, use_bias=False)]
+        model = keras.Sequential([keras.Input((1,)), *layers])
+        model.compile("sgd", "mse")
+        # Without dropout the loss is 0.0004, with it that of inputs of 0 or 10.
+        model.set_weights([np.full((1, 1), 1.98, "float32")])
+        return model
+
+    record = run(policies.constant(1e-12), build_model=build_model)
+    assert record.final("loss") > 100 * record.initial_loss > 0
+    assert not record.diverged
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_loss_that_another_rounding_leaves_above_its_start_has_not_risen(sign):
     loss = sign * np.float32(1.5794173)
@@ -198,6 +213,20 @@ def test_run_that_is_rolled_back_continues():
     assert len(record.learning_rates) == 3
     assert np.isnan(record.logs["loss"][0])
     assert not record.diverged
+
+
+class _RolledBack(keras_lr.LipschitzLR):
+    """Notes that it rolled the training back after three and after five steps."""
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        self.restarts += [3, 5]
+
+
+def test_how_often_our_callbacks_rolled_back_is_recorded():
+    policy = Policy("rolled_back", 0.1, callbacks=lambda: [_RolledBack()])
+    assert run(policy, RunSettings(1, problem.BATCH)).restarts == 2
+    assert run(policies.constant(0.25)).restarts == 0
 
 
 class _BatchLosses(keras.callbacks.Callback):

@@ -58,6 +58,20 @@ def test_diverged_and_failed_runs_are_counted_apart():
     assert math.isnan(rows["constant 10"].final_metric)
 
 
+def test_rolled_back_runs_are_counted_once_if_all_are_known():
+    def rolled_back(*restarts):
+        runs = [
+            record("a", n, [0.5], restarts=count) for n, count in enumerate(restarts)
+        ]
+        failed = RunRecord("a", 9, "val_acc", "max", error="ValueError: no")
+        (row,) = summarize([*runs, failed])
+        return row.rolled_back
+
+    assert rolled_back(0, 2, 1) == 2
+    assert rolled_back(0, 0) == 0
+    assert rolled_back(0, None) is None
+
+
 def test_row_has_the_code_of_its_runs():
     (row,) = summarize([record("a", 0, [1.0], code="model.fit(...)")])
     assert row.code == "model.fit(...)"
