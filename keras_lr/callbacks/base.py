@@ -2,14 +2,13 @@
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import keras
 
-from keras_lr import _keras
+from keras_lr import _keras, _warnings
 from keras_lr._checks import optional, positive_integer
 from keras_lr._keras import step_hook
 from keras_lr.training.fit import state_file
@@ -190,7 +189,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Warn, but not in each of many fits."""
         if message not in self._said:
             self._said.add(message)
-            warnings.warn(message, stacklevel=2)
+            _warnings.warn(message)
 
     def _fit_to_use(self) -> Fit:
         """Return the model's last fit if it was made from the same, else a new one."""
@@ -238,12 +237,11 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._length.epochs = math.inf
         if not self._has_asked:
             self._has_asked = True
-            warnings.warn(
+            _warnings.warn(
                 f"`{type(self).__name__}` cannot tell how long the training is that "
                 "this fit of one epoch continues, so it does not anneal the learning "
                 "rate to zero. Pass `total_epochs`, the number of epochs of all fits "
-                "together, and the same callback to each of them.",
-                stacklevel=2,
+                "together, and the same callback to each of them."
             )
 
     def _look_for_pieces(self, epoch: int) -> None:
@@ -262,13 +260,12 @@ class LearningRateCallback(keras.callbacks.Callback):
         if is_piece and not self._has_asked:
             self._has_asked = True
             name = type(self).__name__
-            warnings.warn(
+            _warnings.warn(
                 f"`{name}` has lowered the learning rate to zero at the end of the "
                 "last fit, which this one continues, and will do so again. If they are "
                 "pieces of one training, pass `total_epochs`, the number of epochs of "
                 "all fits together, and the same callback to each of them. If there is "
-                f"no last fit, pass `anneal=0.0` to `{name}`.",
-                stacklevel=2,
+                f"no last fit, pass `anneal=0.0` to `{name}`."
             )
 
     def _has_taken_steps(self) -> bool:
@@ -437,15 +434,14 @@ class LearningRateCallback(keras.callbacks.Callback):
         if outcome is not None:
             steps = len(self.history["learning_rate"])
             self.restarts.append(steps)
-            warnings.warn(
+            _warnings.warn(
                 f"`{type(self).__name__}` noticed after {steps} steps that the "
                 "training diverges. It rolled weights and optimizer back to the last "
-                f"good state and continues with {outcome}.",
-                stacklevel=2,
+                f"good state and continues with {outcome}."
             )
         remark = fit.remark()
         if remark is not None:
-            warnings.warn(f"`{type(self).__name__}` {remark}", stacklevel=2)
+            _warnings.warn(f"`{type(self).__name__}` {remark}")
         return outcome is not None
 
     def _record(self, rows: dict[str, list[float]]) -> None:

@@ -1,7 +1,6 @@
 """`LipschitzLR`: the inverse Lipschitz constant of the loss as learning rate."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_lr import _warnings
 from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
@@ -228,11 +228,10 @@ class LipschitzLR(LearningRateCallback):
         self._warn_unless_low(constant)
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            _warnings.warn(
                 f"`LipschitzLR` measured a Lipschitz constant of {constant} and "
                 "keeps the last learning rate. The last layer's input was zero or not "
-                "finite, or the layer was not called in the training step.",
-                stacklevel=2,
+                "finite, or the layer was not called in the training step."
             )
 
     def get_config(self) -> dict[str, Any]:
