@@ -9,8 +9,10 @@ from typing import Any, Self
 import keras
 
 from keras_lr import _keras, _warnings
-from keras_lr._checks import optional, positive_integer
+from keras_lr._checks import LEARNING_RATE, optional, positive_integer
 from keras_lr._keras import step_hook
+from keras_lr._repr import constructor_call
+from keras_lr.callbacks import recorded_history
 from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
@@ -37,6 +39,8 @@ class LearningRateCallback(keras.callbacks.Callback):
             gets this callback; `None` if a fit is a training.
         backup_dir: Directory for the state at the end of each epoch, or `None`.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too.
 
     Attributes:
         history: A list of floats for each column, with an entry per `history_unit`.
@@ -60,12 +64,14 @@ class LearningRateCallback(keras.callbacks.Callback):
         total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
         super().__init__()
         self.initial_learning_rate = initial_learning_rate
         self.total_epochs = optional(positive_integer, "total_epochs", total_epochs)
         self.backup_dir = backup_dir
         self.verbose = verbose
+        self.log_diagnostics = log_diagnostics
         self._fit: Any = None
         self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
@@ -96,7 +102,10 @@ class LearningRateCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
     def _columns_to_log(self) -> Sequence[str]:
-        """Return the columns whose last number goes into the logs of an epoch."""
+        """Return the columns whose last number goes into the logs of every epoch.
+
+        The others are diagnostics: they go there if `log_diagnostics` says so.
+        """
         return ()
 
     def _late_columns(self) -> Sequence[str]:
@@ -359,15 +368,28 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._write(self._fit)
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
+            logs.update(self._rates_used or current)
             for name in self._columns_to_log():
                 logs[name] = self._last_number(name)
-            logs.update(self._rates_used or current)
-        if self.verbose > 0:
+            if self.log_diagnostics:
+                self._log_diagnostics(logs)
+        if self.verbose > 0 and not self._is_over(epoch):
             rates = ", ".join(f"{rate:.6g}" for rate in dict.fromkeys(current.values()))
             _keras.print_message(
                 f"\nEpoch {epoch + 1}: {type(self).__name__} setting learning rate to "
                 f"{rates}."
             )
+
+    def _log_diagnostics(self, logs: dict[str, Any]) -> None:
+        for name in self._columns():
+            # Several optimizers have no common rate, and `loss` is Keras's mean.
+            if name not in logs and name not in (LEARNING_RATE, "loss"):
+                logs[name] = self._last_number(name)
+
+    def _is_over(self, epoch: int) -> bool:
+        """Return whether no epoch is known to follow, in this fit or in a later one."""
+        is_last = epoch + self._offset + 1 >= self._length.epochs
+        return is_last or self.model.stop_training
 
     def _last_number(self, name: str) -> float:
         """Return the last entry of a column that is not NaN; NaN if there is none."""
@@ -477,6 +499,13 @@ class LearningRateCallback(keras.callbacks.Callback):
 
         step_hook.install(self.model, self, wrapper, self._end_fit)
 
+    to_dataframe = recorded_history.to_dataframe
+    to_csv = recorded_history.to_csv
+    plot = recorded_history.plot
+
+    def __repr__(self) -> str:
+        return constructor_call(self)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration and history; data is shared, the model is left behind."""
         twin = copy.copy(self)
@@ -499,6 +528,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             "total_epochs": self.total_epochs,
             "backup_dir": None if directory is None else str(directory),
             "verbose": self.verbose,
+            "log_diagnostics": self.log_diagnostics,
         }
 
     @classmethod

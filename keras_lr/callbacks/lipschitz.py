@@ -79,6 +79,8 @@ class LipschitzLR(LearningRateCallback):
         total_epochs: Epochs of a training that is cut into several fits, each of which
             gets this callback. Defaults to `None`: each fit is a training.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too. Defaults to `False`: the learning rate alone.
 
     Attributes:
         history: A list with an entry per epoch of each of `learning_rate` (of its last
@@ -135,8 +137,11 @@ class LipschitzLR(LearningRateCallback):
         tikhonov: float | npt.ArrayLike | None = None,
         total_epochs: int | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
-        super().__init__(total_epochs=total_epochs, verbose=verbose)
+        super().__init__(
+            total_epochs=total_epochs, verbose=verbose, log_diagnostics=log_diagnostics
+        )
         self.bound: Bound = cast(Bound, one_of("bound", bound, BOUNDS))  # Checked.
         self.update = one_of("update", update, ("batch", "epoch"))
         self.source = one_of("source", source, ("training_step", "forward_pass"))
@@ -240,6 +245,7 @@ class LipschitzLR(LearningRateCallback):
         return {
             "total_epochs": self.total_epochs,
             "verbose": self.verbose,
+            "log_diagnostics": self.log_diagnostics,
             "bound": self.bound,
             "update": self.update,
             "factor": self.factor,

@@ -687,7 +687,7 @@ def test_rate_rolled_back_in_the_last_steps_of_a_fit_is_the_one_it_ends_with():
 
 
 def test_epoch_logs_the_last_hypergradient_that_is_known():
-    marthe = keras_lr.MARTHE(VALIDATION, every=4, **HELD)
+    marthe = keras_lr.MARTHE(VALIDATION, every=4, log_diagnostics=True, **HELD)
     logs = fit(regression(), marthe).history
     assert logs["hypergradient"] == [marthe.history["hypergradient"][7]]
 
