@@ -71,9 +71,9 @@ runs = {run.policy: run for run in result.records}
 # %%
 # One line in ``compile``
 # -----------------------
-# ``LearningRateRecorder`` has the effective rate, and the constant that it follows from,
-# in its ``history``. The comparison has set a seed, after which ``fit`` on arrays would
-# have the same batches in every epoch; a data set that shuffles has new ones.
+# ``LearningRateRecorder`` has the effective rate, and the constant that it follows
+# from, in its ``history``. The comparison has set a seed, after which ``fit`` on arrays
+# would have the same batches in every epoch; a data set that shuffles has new ones.
 
 keras.utils.set_random_seed(0)
 model = build_model(keras_lr.AutoAdam())

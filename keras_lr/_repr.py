@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 import keras
+import numpy as np
 
 # Other objects equal a default only if they are it: arrays compare by their entries.
 _COMPARABLE = (bool, int, float, str, tuple, type(None))
@@ -68,7 +69,7 @@ class _Short(reprlib.Repr):
         """Return a number or a path as it is, and the kind of any other object."""
         if isinstance(x, numbers.Number | None):
             # Without NumPy's type around it.
-            return repr(x.item() if hasattr(x, "item") else x)
+            return repr(x.item() if isinstance(x, np.generic) else x)
         if isinstance(x, PurePath):
             return self.repr_str(str(x), level)
         if hasattr(x, "__name__"):

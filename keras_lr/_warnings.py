@@ -63,4 +63,4 @@ def _is_fit(frame: FrameType) -> bool:
 
 def _package(frame: FrameType) -> str:
     # Not by its file: AutoGraph compiles a function anew, from a temporary one.
-    return frame.f_globals.get("__name__", "").partition(".")[0]
+    return str(frame.f_globals.get("__name__")).partition(".")[0]

@@ -15,8 +15,9 @@ from tests.small_problem import BATCH, compiled
 
 def fit(model, *callbacks):
     x, y = small_problem.data()
-    x, y = x[:20], y[:20]  # Five whole batches.
-    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=list(callbacks))
+    model.fit(
+        x[:BATCH], y[:BATCH], batch_size=BATCH, verbose=0, callbacks=list(callbacks)
+    )
 
 
 def line_of(text, function):
