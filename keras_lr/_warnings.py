@@ -4,26 +4,18 @@
 on Keras, on TensorFlow and on what is traced.
 """
 
-import sys
-import threading
 import warnings
-from collections.abc import Iterator
-from types import FrameType
 
-# `contextlib` and `threading` stand between parts of ours, or of TensorFlow's.
-_PASSED_OVER = {
-    *("keras_lr", "keras", "keras_tuner", "tensorflow"),
-    *("contextlib", "threading"),
-}
+from keras_lr._keras.user_frame import user_frame
 
 
 def warn(message: str) -> None:
     """Warn at the line of the user's file that called `fit`.
 
-    Within the training step that is not the innermost line of the user's, which may be
-    in a layer or in a `train_step`. Outside of `fit` it is the innermost.
+    Args:
+        message: What to say.
     """
-    frame = _user_frame(sys._getframe(1))
+    frame = user_frame()
     names = frame.f_globals
     warnings.warn_explicit(
         message,
@@ -33,34 +25,3 @@ def warn(message: str) -> None:
         module=names.get("__name__", "<unknown>"),
         registry=names.setdefault("__warningregistry__", {}),
     )
-
-
-def _user_frame(caller: FrameType) -> FrameType:
-    fit = next(filter(_is_fit, _outward(caller)), caller)
-    theirs = (each for each in _outward(fit) if _package(each) not in _PASSED_OVER)
-    return next(theirs, caller)
-
-
-def _outward(frame: FrameType) -> Iterator[FrameType]:
-    """Yield a frame and its callers; from a replica's thread, also the main thread's.
-
-    A `MirroredStrategy` traces in threads of its own, for which another one waits.
-    """
-    yield from _callers(frame)
-    if type(threading.current_thread()).__module__.startswith("tensorflow."):
-        yield from _callers(sys._current_frames()[threading.main_thread().ident or 0])
-
-
-def _callers(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _is_fit(frame: FrameType) -> bool:
-    return frame.f_code.co_name == "fit" and _package(frame) == "keras"
-
-
-def _package(frame: FrameType) -> str:
-    # Not by its file: AutoGraph compiles a function anew, from a temporary one.
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
