@@ -71,22 +71,17 @@ runs = {run.policy: run for run in result.records}
 # %%
 # One line in ``compile``
 # -----------------------
-# ``LearningRateRecorder`` writes the effective rate and the constant that it follows
-# from into the logs. The comparison has set a seed, after which ``fit`` on arrays would
-# have the same batches in every epoch; a data set that shuffles has new ones.
+# ``LearningRateRecorder`` has the effective rate, and the constant that it follows
+# from, in its ``history``. The comparison has set a seed, after which ``fit`` on arrays
+# would have the same batches in every epoch; a data set that shuffles has new ones.
 
 keras.utils.set_random_seed(0)
 model = build_model(keras_lr.AutoAdam())
 batches = tf.data.Dataset.from_tensor_slices(data[0]).shuffle(1000, seed=0).batch(20)
-history = model.fit(
-    batches,
-    shuffle=False,
-    epochs=10,
-    verbose=0,
-    callbacks=[keras_lr.LearningRateRecorder()],
-)
+recorder = keras_lr.LearningRateRecorder()
+model.fit(batches, shuffle=False, epochs=10, verbose=0, callbacks=[recorder])
 for key in ("effective_learning_rate", "lipschitz_constant"):
-    print(key, np.round(history.history[key], 4))
+    print(key, np.round(recorder.history[key], 4))
 
 # %%
 # What the rates did

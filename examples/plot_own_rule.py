@@ -84,9 +84,6 @@ class PolyakStepSize(LearningRateCallback):
     def _columns(self):
         return ["learning_rate", "loss", "gradient_norm"]
 
-    def _columns_to_log(self):
-        return ["gradient_norm"]
-
     def _make_fit(self):
         limits = 0.0, self.max_learning_rate
         rate = AnnealedRate(self.model, anneal=self.anneal, limits=limits)

@@ -5,9 +5,10 @@ that neither fails; but the one that writes last wins, and the other cannot resu
 """
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from keras_lr import _warnings
 
 # Inode and time of the last change, of a file that is not there.
 _ABSENT = (0, 0)
@@ -46,10 +47,9 @@ class SoleWriter:
         is_shared = self._last.get(path, stamp(path)) != stamp(path)
         if is_shared and not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            _warnings.warn(
                 f"Something else writes {path.name} to the same directory, "
-                f"{str(path.parent)!r}. {self._consequence}",
-                stacklevel=2,
+                f"{str(path.parent)!r}. {self._consequence}"
             )
         yield
         self.look_at(path)

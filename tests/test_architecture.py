@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top: a module imports from its own layer or from below.
 LAYERS = (
     {
-        *("_checks", "_html", "_keras", "_keras_tuner", "_optional"),
-        *("_sole_writer", "_typing", "rules"),
+        *("_checks", "_html", "_keras", "_keras_tuner", "_optional", "_repr"),
+        *("_sole_writer", "_typing", "_warnings", "rules"),
     },
     {"training"},
     {"callbacks", "optimizers", "plotting", "range_test", "schedules", "tuners"},
@@ -201,6 +201,17 @@ def test_no_class_uses_or_shadows_a_private_attribute_it_inherits(path):
 def test_module_is_on_the_map(path):
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert re.search(rf"`(\w+/)?{path.stem}(\.py)?`|`{path.stem}\b", page)
+
+
+@each([path for path in MODULES if path.stem != "_warnings"])
+def test_warnings_are_given_by_the_module_that_finds_the_line_of_the_user(path):
+    given = [
+        node
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in ("warnings.warn", "warnings.warn_explicit")
+    ]
+    assert given == []
 
 
 @each(MODULES)

@@ -171,12 +171,16 @@ def test_epochs_have_whole_numbers_on_the_axis():
 
 
 @pytest.mark.parametrize(
-    "history",
-    [{"loss": [1.0]}, {"loss": [1.0], "learning_rate": []}, {}],
+    ("history", "message"),
+    [
+        ({"loss": [1.0]}, r"Received: keys \['loss'\]\. .*LearningRateRecorder"),
+        ({"loss": [1.0], "learning_rate": []}, r"empty list of learning_rate\. Call"),
+        ({}, r"Received: keys \[\]\. .*LearningRateRecorder"),
+    ],
     ids=["other", "empty", "nothing"],
 )
-def test_history_without_a_rate_is_refused(history):
-    with pytest.raises(ValueError, match=r"Received: keys \[.*LearningRateRecorder"):
+def test_history_without_a_rate_is_refused(history, message):
+    with pytest.raises(ValueError, match=message):
         plot_learning_rate(history)
 
 

@@ -3,9 +3,10 @@
 import json
 import os
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
+
+from keras_lr import _warnings
 
 
 def write_json(path: str, state: Any) -> None:
@@ -46,10 +47,9 @@ def keep_if_whole(path: str, parse: Callable[[Any], Any]) -> bool:
         ValueError,
     ) as error:
         tf.io.gfile.rename(path, f"{path}.corrupt", overwrite=True)
-        warnings.warn(
+        _warnings.warn(
             f"{path} cannot be read ({type(error).__name__}: {error}). It is kept as "
-            f"{path}.corrupt, and the search continues without it.",
-            stacklevel=2,
+            f"{path}.corrupt, and the search continues without it."
         )
         return False
     return True

@@ -2,16 +2,17 @@
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import keras
 
-from keras_lr import _keras
-from keras_lr._checks import optional, positive_integer
+from keras_lr import _keras, _warnings
+from keras_lr._checks import LEARNING_RATE, optional, positive_integer
 from keras_lr._keras import step_hook
+from keras_lr._repr import constructor_call
+from keras_lr.callbacks import recorded_history
 from keras_lr.training.fit import state_file
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
@@ -38,6 +39,8 @@ class LearningRateCallback(keras.callbacks.Callback):
             gets this callback; `None` if a fit is a training.
         backup_dir: Directory for the state at the end of each epoch, or `None`.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too.
 
     Attributes:
         history: A list of floats for each column, with an entry per `history_unit`.
@@ -61,12 +64,14 @@ class LearningRateCallback(keras.callbacks.Callback):
         total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
         super().__init__()
         self.initial_learning_rate = initial_learning_rate
         self.total_epochs = optional(positive_integer, "total_epochs", total_epochs)
         self.backup_dir = backup_dir
         self.verbose = verbose
+        self.log_diagnostics = log_diagnostics
         self._fit: Any = None
         self._written: int | None = None
         self._unfinished: UnfinishedTraining | None = None
@@ -97,7 +102,10 @@ class LearningRateCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
     def _columns_to_log(self) -> Sequence[str]:
-        """Return the columns whose last number goes into the logs of an epoch."""
+        """Return the columns whose last number goes into the logs of every epoch.
+
+        The others are diagnostics: they go there if `log_diagnostics` says so.
+        """
         return ()
 
     def _late_columns(self) -> Sequence[str]:
@@ -190,7 +198,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         """Warn, but not in each of many fits."""
         if message not in self._said:
             self._said.add(message)
-            warnings.warn(message, stacklevel=2)
+            _warnings.warn(message)
 
     def _fit_to_use(self) -> Fit:
         """Return the model's last fit if it was made from the same, else a new one."""
@@ -238,12 +246,11 @@ class LearningRateCallback(keras.callbacks.Callback):
         self._length.epochs = math.inf
         if not self._has_asked:
             self._has_asked = True
-            warnings.warn(
+            _warnings.warn(
                 f"`{type(self).__name__}` cannot tell how long the training is that "
                 "this fit of one epoch continues, so it does not anneal the learning "
                 "rate to zero. Pass `total_epochs`, the number of epochs of all fits "
-                "together, and the same callback to each of them.",
-                stacklevel=2,
+                "together, and the same callback to each of them."
             )
 
     def _look_for_pieces(self, epoch: int) -> None:
@@ -262,13 +269,12 @@ class LearningRateCallback(keras.callbacks.Callback):
         if is_piece and not self._has_asked:
             self._has_asked = True
             name = type(self).__name__
-            warnings.warn(
+            _warnings.warn(
                 f"`{name}` has lowered the learning rate to zero at the end of the "
                 "last fit, which this one continues, and will do so again. If they are "
                 "pieces of one training, pass `total_epochs`, the number of epochs of "
                 "all fits together, and the same callback to each of them. If there is "
-                f"no last fit, pass `anneal=0.0` to `{name}`.",
-                stacklevel=2,
+                f"no last fit, pass `anneal=0.0` to `{name}`."
             )
 
     def _has_taken_steps(self) -> bool:
@@ -362,15 +368,28 @@ class LearningRateCallback(keras.callbacks.Callback):
             self._write(self._fit)
         current = _keras.get_learning_rates(self.model.optimizer)
         if logs is not None:
+            logs.update(self._rates_used or current)
             for name in self._columns_to_log():
                 logs[name] = self._last_number(name)
-            logs.update(self._rates_used or current)
-        if self.verbose > 0:
+            if self.log_diagnostics:
+                self._log_diagnostics(logs)
+        if self.verbose > 0 and not self._is_over(epoch):
             rates = ", ".join(f"{rate:.6g}" for rate in dict.fromkeys(current.values()))
             _keras.print_message(
                 f"\nEpoch {epoch + 1}: {type(self).__name__} setting learning rate to "
                 f"{rates}."
             )
+
+    def _log_diagnostics(self, logs: dict[str, Any]) -> None:
+        for name in self._columns():
+            # Several optimizers have no common rate, and `loss` is Keras's mean.
+            if name not in logs and name not in (LEARNING_RATE, "loss"):
+                logs[name] = self._last_number(name)
+
+    def _is_over(self, epoch: int) -> bool:
+        """Return whether no epoch is known to follow, in this fit or in a later one."""
+        is_last = epoch + self._offset + 1 >= self._length.epochs
+        return is_last or self.model.stop_training
 
     def _last_number(self, name: str) -> float:
         """Return the last entry of a column that is not NaN; NaN if there is none."""
@@ -437,15 +456,14 @@ class LearningRateCallback(keras.callbacks.Callback):
         if outcome is not None:
             steps = len(self.history["learning_rate"])
             self.restarts.append(steps)
-            warnings.warn(
+            _warnings.warn(
                 f"`{type(self).__name__}` noticed after {steps} steps that the "
                 "training diverges. It rolled weights and optimizer back to the last "
-                f"good state and continues with {outcome}.",
-                stacklevel=2,
+                f"good state and continues with {outcome}."
             )
         remark = fit.remark()
         if remark is not None:
-            warnings.warn(f"`{type(self).__name__}` {remark}", stacklevel=2)
+            _warnings.warn(f"`{type(self).__name__}` {remark}")
         return outcome is not None
 
     def _record(self, rows: dict[str, list[float]]) -> None:
@@ -481,6 +499,13 @@ class LearningRateCallback(keras.callbacks.Callback):
 
         step_hook.install(self.model, self, wrapper, self._end_fit)
 
+    to_dataframe = recorded_history.to_dataframe
+    to_csv = recorded_history.to_csv
+    plot = recorded_history.plot
+
+    def __repr__(self) -> str:
+        return constructor_call(self)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration and history; data is shared, the model is left behind."""
         twin = copy.copy(self)
@@ -503,6 +528,7 @@ class LearningRateCallback(keras.callbacks.Callback):
             "total_epochs": self.total_epochs,
             "backup_dir": None if directory is None else str(directory),
             "verbose": self.verbose,
+            "log_diagnostics": self.log_diagnostics,
         }
 
     @classmethod

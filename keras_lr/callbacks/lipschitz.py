@@ -1,7 +1,6 @@
 """`LipschitzLR`: the inverse Lipschitz constant of the loss as learning rate."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_lr import _warnings
 from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
@@ -79,6 +79,8 @@ class LipschitzLR(LearningRateCallback):
         total_epochs: Epochs of a training that is cut into several fits, each of which
             gets this callback. Defaults to `None`: each fit is a training.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too. Defaults to `False`: the learning rate alone.
 
     Attributes:
         history: A list with an entry per epoch of each of `learning_rate` (of its last
@@ -135,8 +137,11 @@ class LipschitzLR(LearningRateCallback):
         tikhonov: float | npt.ArrayLike | None = None,
         total_epochs: int | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
-        super().__init__(total_epochs=total_epochs, verbose=verbose)
+        super().__init__(
+            total_epochs=total_epochs, verbose=verbose, log_diagnostics=log_diagnostics
+        )
         self.bound: Bound = cast(Bound, one_of("bound", bound, BOUNDS))  # Checked.
         self.update = one_of("update", update, ("batch", "epoch"))
         self.source = one_of("source", source, ("training_step", "forward_pass"))
@@ -228,11 +233,10 @@ class LipschitzLR(LearningRateCallback):
         self._warn_unless_low(constant)
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
-            warnings.warn(
+            _warnings.warn(
                 f"`LipschitzLR` measured a Lipschitz constant of {constant} and "
                 "keeps the last learning rate. The last layer's input was zero or not "
-                "finite, or the layer was not called in the training step.",
-                stacklevel=2,
+                "finite, or the layer was not called in the training step."
             )
 
     def get_config(self) -> dict[str, Any]:
@@ -241,6 +245,7 @@ class LipschitzLR(LearningRateCallback):
         return {
             "total_epochs": self.total_epochs,
             "verbose": self.verbose,
+            "log_diagnostics": self.log_diagnostics,
             "bound": self.bound,
             "update": self.update,
             "factor": self.factor,

@@ -123,6 +123,9 @@ class MARTHE(LearningRateCallback):
             `keras.callbacks.BackupAndRestore` resumes continues exactly with it.
             Without it, it resumes with the rate, and tangents of zero.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too. Defaults to `False`: the learning rate alone, and
+            what else is tuned.
 
     Attributes:
         history: Lists with an entry per step t: `learning_rate` (of the step),
@@ -189,6 +192,7 @@ class MARTHE(LearningRateCallback):
         total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
         super().__init__(
             initial_learning_rate=optional(
@@ -197,6 +201,7 @@ class MARTHE(LearningRateCallback):
             total_epochs=total_epochs,
             backup_dir=backup_dir,
             verbose=verbose,
+            log_diagnostics=log_diagnostics,
         )
         self.validation_data = validation_data
         self.update = one_of("update", update, ("log", "additive"))
@@ -233,7 +238,7 @@ class MARTHE(LearningRateCallback):
         return [*of_step, "loss", *of_objective]
 
     def _columns_to_log(self) -> Sequence[str]:
-        return [*self.hyperparameters[1:], *self._columns_of_rule()]
+        return self.hyperparameters[1:]
 
     def _late_columns(self) -> Sequence[str]:
         return self._columns_of_rule() if self.validation_data is None else ()

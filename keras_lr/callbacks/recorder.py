@@ -1,8 +1,7 @@
 """`LearningRateRecorder`: which rates a model was trained with."""
 
 import copy
-import csv
-import os
+import math
 from typing import Any, Self
 
 import keras
@@ -10,8 +9,10 @@ import keras
 from keras_lr._checks import one_of
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr._keras.optimizers import further_optimizers, leaf_optimizers, to_float
-from keras_lr._optional import imported
-from keras_lr.plotting import plot_learning_rate
+from keras_lr._repr import constructor_call
+from keras_lr.callbacks import recorded_history
+
+_CONSTANT = "lipschitz_constant"
 
 
 @keras.saving.register_keras_serializable(package="keras_lr")
@@ -29,6 +30,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
 
     Args:
         every: `"epoch"` or `"batch"`: how often `history` gets an entry.
+        log_diagnostics: Whether the logs get `lipschitz_constant` too.
 
     Attributes:
         history: Lists with an entry per epoch or batch: `learning_rate`, the
@@ -37,8 +39,8 @@ class LearningRateRecorder(keras.callbacks.Callback):
             Several optimizers have a list each, `learning_rate_<name>`; those that a
             model holds for its own `train_step`, by the names of the attributes. With
             `every="batch"` also `batch`, the number of batches until then; those that
-            `steps_per_execution` runs as one share an entry. A fit that starts at its
-            first epoch starts the lists anew.
+            `steps_per_execution` runs as one share an entry. NaN stands where there was
+            no such number. A fit that starts at its first epoch starts the lists anew.
 
     Raises:
         ValueError: If `every` is something else, and in `fit` without an optimizer.
@@ -62,10 +64,11 @@ class LearningRateRecorder(keras.callbacks.Callback):
         of `learning_rate`; the others it writes as they are.
     """
 
-    def __init__(self, every: str = "epoch") -> None:
+    def __init__(self, every: str = "epoch", *, log_diagnostics: bool = False) -> None:
         super().__init__()
         one_of("every", every, ("epoch", "batch"))
         self.every = every
+        self.log_diagnostics = log_diagnostics
         self.history: dict[str, list[float]] = {}
         self._rates: dict[str, float] | None = None
         self._is_first_epoch = True
@@ -114,48 +117,20 @@ class LearningRateRecorder(keras.callbacks.Callback):
         """Log the rates of the epoch's last step."""
         logs = {} if logs is None else logs
         rates = self._read() if self._rates is None else self._rates
-        logged = {key: float(logs.setdefault(key, rates[key])) for key in rates}
+        logged = rates | {
+            key: float(logs.setdefault(key, value))
+            for key, value in rates.items()
+            if self.log_diagnostics or not key.startswith(_CONSTANT)
+        }
         if self.every == "epoch":
             self._append(logged)
         elif self._rates is not None:
             for key, value in logged.items():
                 self.history[key][-1] = value
 
-    def to_dataframe(self) -> Any:
-        """Return the history as a `pandas.DataFrame`, one row an entry.
-
-        Raises:
-            ImportError: Without pandas.
-        """
-        pandas = imported("pandas", extra="examples", function="to_dataframe")
-        return pandas.DataFrame(self.history)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the history to a CSV file, one row an entry.
-
-        Args:
-            path: Path of the file.
-        """
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.history)
-            writer.writerows(zip(*self.history.values(), strict=True))
-
-    def plot(self, ax: Any = None, *, label: str | None = None) -> Any:
-        """Draw the rates, as `keras_lr.plot_learning_rate` does.
-
-        Args:
-            ax: The matplotlib axes to draw on. Defaults to those of a new figure.
-            label: Name of the training in the legend.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ValueError: If nothing has been recorded.
-            ImportError: Without matplotlib.
-        """
-        return plot_learning_rate(self, ax, label=label)
+    to_dataframe = recorded_history.to_dataframe
+    to_csv = recorded_history.to_csv
+    plot = recorded_history.plot
 
     def _read(self) -> dict[str, float]:
         optimizer = self.model.optimizer
@@ -172,8 +147,14 @@ class LearningRateRecorder(keras.callbacks.Callback):
         return own | rates
 
     def _append(self, entry: dict[str, float]) -> None:
-        for key, value in entry.items():
-            self.history.setdefault(key, []).append(value)
+        length = max(map(len, self.history.values()), default=0)
+        # An optimizer may come into use late, or be replaced: a row stays a row.
+        for key in self.history | entry:
+            column = self.history.setdefault(key, [math.nan] * length)
+            column.append(entry.get(key, math.nan))
+
+    def __repr__(self) -> str:
+        return constructor_call(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy configuration and history; the model is left behind."""
@@ -186,7 +167,7 @@ class LearningRateRecorder(keras.callbacks.Callback):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"every": self.every}
+        return {"every": self.every, "log_diagnostics": self.log_diagnostics}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -98,6 +98,9 @@ class LearningRateWalk(LearningRateCallback):
         backup_dir: Directory for the state at the end of each epoch. A fit that
             `keras.callbacks.BackupAndRestore` resumes continues exactly with it.
         verbose: `1` prints the rate that the next epoch starts with.
+        log_diagnostics: Whether the last number of each list in `history` goes into
+            the logs of an epoch too. Defaults to `False`: the learning rate alone, and
+            what else is tuned.
 
     Attributes:
         history: Lists with an entry per step t: `learning_rate` (of the step),
@@ -159,6 +162,7 @@ class LearningRateWalk(LearningRateCallback):
         total_epochs: int | None = None,
         backup_dir: str | Path | None = None,
         verbose: int = 0,
+        log_diagnostics: bool = False,
     ) -> None:
         super().__init__(
             initial_learning_rate=optional(
@@ -167,6 +171,7 @@ class LearningRateWalk(LearningRateCallback):
             total_epochs=total_epochs,
             backup_dir=backup_dir,
             verbose=verbose,
+            log_diagnostics=log_diagnostics,
         )
         self.factor = factor_above_one("factor", factor)
         self.every = optional(positive_integer, "every", every)
@@ -201,9 +206,7 @@ class LearningRateWalk(LearningRateCallback):
         return [*names, "factor", "loss", "loss_after", *trials]
 
     def _columns_to_log(self) -> Sequence[str]:
-        # The rate is logged anyway, and the progress bar shows the loss itself.
-        names = self._columns()
-        return [name for name in names if name not in (LEARNING_RATE, "loss")]
+        return self.hyperparameters[1:]
 
     def _rule(self, name: str) -> WalkRule:
         if not isinstance(self.factor, str):

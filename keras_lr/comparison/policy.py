@@ -13,6 +13,7 @@ from typing import Any, Literal
 import keras
 
 from keras_lr._checks import optional, positive_number
+from keras_lr._repr import constructor_call
 
 Kind = Literal[
     "default", "constant", "baseline", "callback", "optimizer", "search", "other"
@@ -96,6 +97,9 @@ class Policy:
                 f"A policy needs a name, a non-empty string. Received: name={self.name}"
             )
         optional(positive_number, "learning_rate", self.learning_rate)
+
+    def __repr__(self) -> str:
+        return constructor_call(self)
 
     @property
     def label(self) -> str:

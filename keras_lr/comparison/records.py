@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_lr import _warnings
 from keras_lr._keras.identity import (
     array_digest,
     given_weights_digest,
@@ -140,11 +140,10 @@ def _require_same(
         )
     if len(keys) < len(expected):
         unknown = ", ".join(key for key in expected if key not in known)
-        warnings.warn(
+        _warnings.warn(
             f"The records in {directory} are of an earlier version of keras_lr, which "
             f"did not note: {unknown}. They are used. If one of these has changed, "
-            "choose another directory.",
-            stacklevel=4,
+            "choose another directory."
         )
 
 

@@ -125,10 +125,14 @@ def _curves(history: Any) -> dict[str, Sequence[float]]:
     shown = [key for key in keys if key not in hidden] + effective
     curves = {key: lists[key] for key in shown if len(lists[key])}
     if not curves:
+        advice = "Add `keras_lr.LearningRateRecorder()` to the callbacks of `fit`."
         raise ValueError(
-            "`history` must hold a learning rate for each epoch or batch. "
-            f"Received: keys {list(lists)}. Add `keras_lr.LearningRateRecorder()` to "
-            "the callbacks of `fit`."
+            "`history` must hold a learning rate for each epoch or batch. Received: "
+            + (
+                f"an empty list of {', '.join(shown)}. Call `fit` before."
+                if shown
+                else f"keys {list(lists)}. {advice}"
+            )
         )
     return curves
 

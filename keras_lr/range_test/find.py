@@ -2,13 +2,12 @@
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from keras_lr import _keras
+from keras_lr import _keras, _warnings
 from keras_lr._checks import optional, ordered_limits, positive_integer
 from keras_lr._keras.seeds import keeping_seeds
 from keras_lr.optimizers.base import AdaptiveOptimizer
@@ -130,12 +129,11 @@ def find_learning_rate(
         seconds=time.perf_counter() - start,
     )
     if result.warning:
-        warnings.warn(result.warning, stacklevel=2)
+        _warnings.warn(result.warning)
     if is_used_up:
-        warnings.warn(
+        _warnings.warn(
             f"`{_OWNER}` has read all {len(batches)} batches of an iterator, which has "
-            "none left. Make a new one for `fit`.",
-            stacklevel=2,
+            "none left. Make a new one for `fit`."
         )
     if verbose:
         _keras.print_message(str(result))

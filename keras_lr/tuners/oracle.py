@@ -3,12 +3,12 @@
 import copy
 import math
 import numbers
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from keras_lr import _warnings
 from keras_lr._keras.models import print_message
 from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle, trial_order
 from keras_lr.rules.bandit import EQUAL_DIGITS, Bandit, Pull
@@ -74,7 +74,7 @@ class LearningRateOracle(DurableOracle):
         if problem is None:
             return
         # An exception would leave a chief without workers. The default is used.
-        warnings.warn(problem, stacklevel=2)
+        _warnings.warn(problem)
 
     def _problem_with(self, hyperparameters: Any) -> str | None:
         """Return what would be wrong with hyperparameters, which are not added."""
@@ -154,7 +154,7 @@ class LearningRateOracle(DurableOracle):
             )
 
     def _stop(self, reason: str) -> dict[str, Any]:
-        warnings.warn(reason, stacklevel=2)
+        _warnings.warn(reason)
         return {"status": "STOPPED"}
 
     def as_shown(self, trial: Any) -> Any:

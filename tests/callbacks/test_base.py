@@ -1,7 +1,9 @@
 """What all callbacks share, with a method that does nothing."""
 
 import math
+import re
 
+import keras
 import pytest
 
 from keras_lr.callbacks import base
@@ -29,8 +31,8 @@ class Recorded(Fit):
 
 
 class Recording(LearningRateCallback):
-    def __init__(self, rows, late=()):
-        super().__init__()
+    def __init__(self, rows, late=(), **kwargs):
+        super().__init__(**kwargs)
         self.rows, self.late = rows, late
 
     def _columns(self):
@@ -48,14 +50,15 @@ class Recording(LearningRateCallback):
 
 def logged(rows, callback=None, **kwargs):
     """Return what the logs of each epoch say, where each is one step."""
-    x, y = data()
     callback = callback or Recording(rows, **kwargs)
     callback.rows = rows
-    history = fit(
-        *(compiled(run_eagerly=True), [callback], len(rows) // 2),
-        **{"x": x[:2], "y": y[:2]},
-    )
-    return history.history["signal"]
+    return short_fit(compiled(run_eagerly=True), [callback], len(rows) // 2)["signal"]
+
+
+def short_fit(model, callbacks, epochs):
+    """Fit with one step in each epoch; return the logs."""
+    x, y = data()
+    return fit(model, callbacks, epochs, x=x[:2], y=y[:2]).history
 
 
 # The host fetches at the last batch, and again at the end of the epoch.
@@ -93,3 +96,56 @@ def test_number_of_an_earlier_fit_is_not_logged():
     assert logged([[math.nan] * 3, []], callback) == pytest.approx(
         [math.nan], nan_ok=True
     )
+
+
+class Diagnosing(Recording):
+    """Records what Keras logs too, and the rate, beside what it is asked for."""
+
+    def _columns(self):
+        return ["learning_rate", "loss", "signal"]
+
+    def _columns_to_log(self):
+        return []
+
+
+@pytest.mark.parametrize("log_diagnostics", [False, True])
+def test_diagnostics_are_logged_only_on_request(log_diagnostics):
+    callback = Diagnosing([[1.5], []], log_diagnostics=log_diagnostics)
+    logs = short_fit(compiled(run_eagerly=True), [callback], 1)
+    added = {"learning_rate"} | ({"signal"} if log_diagnostics else set())
+    assert logs.keys() == {"accuracy", "loss", *added}
+    assert math.isfinite(logs["loss"][0])
+    assert logs.get("signal", [1.5]) == callback.history["signal"] == [1.5]
+
+
+def test_config_without_what_came_later_is_read():
+    config = LearningRateCallback(log_diagnostics=True).get_config()
+    assert config.pop("log_diagnostics") is True
+    assert LearningRateCallback.from_config(config).log_diagnostics is False
+
+
+def epochs_printed(capsys):
+    text = capsys.readouterr().out
+    return [int(x) for x in re.findall(r"Epoch (\d+): Recording setting", text)]
+
+
+def test_rate_is_printed_after_each_epoch_but_the_last(capsys):
+    short_fit(compiled(run_eagerly=True), [Recording([], verbose=1)], 2)
+    assert epochs_printed(capsys) == [1]
+
+
+def test_rate_is_printed_between_the_fits_of_one_training(capsys):
+    model, callback = compiled(run_eagerly=True), Recording([], verbose=1)
+    callback.total_epochs = 2
+    for _ in range(2):
+        short_fit(model, [callback], 1)
+    assert epochs_printed(capsys) == [1]
+
+
+def test_rate_is_not_printed_after_a_fit_is_stopped(capsys):
+    class Stops(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    short_fit(compiled(run_eagerly=True), [Stops(), Recording([], verbose=1)], 5)
+    assert epochs_printed(capsys) == [1]

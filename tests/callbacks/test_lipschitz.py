@@ -678,8 +678,15 @@ def test_limits_hold():
 
 
 def test_verbose_prints_the_sentence_of_keras(capsys):
-    fit(compiled(), [LipschitzLR(verbose=1)], epochs=1)
+    fit(compiled(), [LipschitzLR(verbose=1)], epochs=2)
     assert "Epoch 1: LipschitzLR setting learning rate to 0." in capsys.readouterr().out
+
+
+def test_diagnostics_in_the_logs_are_those_of_the_history():
+    callback = LipschitzLR(log_diagnostics=True)
+    logs = fit(compiled(), [callback], epochs=2).history
+    assert len(logs["activation_norm"]) == 2
+    assert callback.history.items() <= logs.items()
 
 
 @pytest.mark.parametrize(

@@ -687,7 +687,7 @@ def test_rate_rolled_back_in_the_last_steps_of_a_fit_is_the_one_it_ends_with():
 
 
 def test_epoch_logs_the_last_hypergradient_that_is_known():
-    marthe = keras_lr.MARTHE(VALIDATION, every=4, **HELD)
+    marthe = keras_lr.MARTHE(VALIDATION, every=4, log_diagnostics=True, **HELD)
     logs = fit(regression(), marthe).history
     assert logs["hypergradient"] == [marthe.history["hypergradient"][7]]
 
@@ -728,7 +728,8 @@ def test_plain_fit_afterwards_takes_the_momentum_that_was_tuned():
     plain = {"batch_size": 8, "shuffle": False, "verbose": 0}
     model.fit(*TRAINING, **plain)
     marthe = keras_lr.MARTHE(hyperparameters=("learning_rate", "momentum"), every=1)
-    fit(model, marthe, epochs=2)
+    logs = fit(model, marthe, epochs=2).history
+    assert logs.keys() == {"loss", "learning_rate", "momentum"}
     tuned = model.optimizer.momentum
     assert abs(tuned - 0.5) > 1e-3
     twin = regression(SGD(float(model.optimizer.learning_rate), momentum=tuned))

@@ -1,5 +1,6 @@
 import copy
 import csv
+import math
 import sys
 
 import keras
@@ -47,7 +48,7 @@ def scheduled(**kwargs):
 
 def record(model, every="epoch", epochs=3, before=(), behind=(), **kwargs):
     """Fit with a recorder among other callbacks; return it and Keras's history."""
-    recorder = LearningRateRecorder(every)
+    recorder = LearningRateRecorder(every, log_diagnostics=True)
     logs = fit(model, [*before, recorder, *behind], epochs, **kwargs).history
     return recorder, logs
 
@@ -427,7 +428,31 @@ def test_config_round_trip_through_keras():
     config = keras.saving.serialize_keras_object(recorder)
     assert config["registered_name"] == "keras_lr>LearningRateRecorder"
     twin = keras.saving.deserialize_keras_object(config)
-    assert twin.get_config() == recorder.get_config() == {"every": "batch"}
+    assert twin.get_config() == recorder.get_config() == config["config"]
+    # As that of 0.1.0.
+    assert LearningRateRecorder.from_config({"every": "batch"}).every == "batch"
+
+
+def test_constant_is_logged_only_on_request():
+    recorder = LearningRateRecorder()
+    model = compiled(optimizer=normalized(), run_eagerly=True)
+    logs = fit(model, [recorder], 1).history
+    rates = {"learning_rate", "effective_learning_rate"}
+    assert logs.keys() == {"accuracy", "loss", *rates}
+    assert recorder.history.keys() == {*rates, "lipschitz_constant"}
+    assert recorder.history["lipschitz_constant"][0] > 0
+
+
+def test_number_that_there_is_only_at_times_has_gaps_that_are_nan(tmp_path):
+    model, recorder = scheduled(run_eagerly=True), LearningRateRecorder()
+    fit(model, [recorder], 1)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(normalized(), loss, run_eagerly=True)
+    fit(model, [recorder], 2, initial_epoch=1)
+    first, second = recorder.history["effective_learning_rate"]
+    assert math.isnan(first)
+    assert second > 0
+    assert len(recorder.to_dataframe()) == 2
 
 
 def test_it_must_be_known_what_to_record():

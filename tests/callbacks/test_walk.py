@@ -46,7 +46,9 @@ def test_history_has_an_entry_for_each_step():
     assert [*tuned.history] == [*names, "raised_loss", "momentum_raised_loss"]
     assert {len(each) for each in tuned.history.values()} == {20}
     assert tuned.history["learning_rate"][0] == 0.0625
-    for name in ("momentum", "factor", "loss_after", "raised_loss"):
+    # What is tuned is in the logs; the rest only on request.
+    assert logs.keys() == {"loss", "learning_rate", "momentum"}
+    for name in ("learning_rate", "momentum"):
         assert logs[name] == [tuned.history[name][9], tuned.history[name][19]]
 
 
@@ -74,8 +76,9 @@ def test_gradient_descent_on_two_replicas_walks_as_on_one_device(two_replicas):
 
 def test_epoch_logs_the_last_trial_that_there_was():
     """Of ten steps, the ninth decides."""
-    tuned = walk(probe="slope", every=3)
+    tuned = walk(probe="slope", every=3, log_diagnostics=True)
     logs = fit(regression(), tuned).history
+    assert logs.keys() == {"loss", *tuned.history}
     assert logs["slope"] == [tuned.history["slope"][8]]
     assert math.isnan(tuned.history["slope"][9])
 

@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_lr import _keras
+from keras_lr import _keras, _warnings
 from keras_lr._keras import replicas, second_derivatives
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.batches import leaves, map_leaves
@@ -109,11 +108,10 @@ class Curvature:
         # The model's own code, which may raise anything.
         except Exception as error:
             self._takes_parts = False
-            warnings.warn(
+            _warnings.warn(
                 "The curvature is that of the whole batch, because the model does not "
                 f"take a part of it ({_first_line(error)}). Pass "
-                "`curvature_batch_size=None` for the same without this warning.",
-                stacklevel=2,
+                "`curvature_batch_size=None` for the same without this warning."
             )
             return None
         self._takes_parts = True

@@ -1,7 +1,6 @@
 """One fit in which hyperparameters move in each step: recorded, saved, rolled back."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lr import _keras
+from keras_lr import _keras, _warnings
 from keras_lr._keras import replicas, step_hook
 from keras_lr._sole_writer import SoleWriter
 from keras_lr._typing import Gradients, Tensor
@@ -282,10 +281,9 @@ class OnlineFit(Fit):
         # A broken file holds anything.
         except Exception:
             guard.start()
-            warnings.warn(
+            _warnings.warn(
                 f"The guard against divergence begins anew: {path.name} does not hold "
-                "its state.",
-                stacklevel=2,
+                "its state."
             )
 
     def _set_floor(self, floor: float) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lr import _warnings
 from keras_lr._typing import Tensor
 
 
@@ -163,10 +163,7 @@ def read(
             for name, variable in wanted.items():
                 variable.assign(own[name])
             return further
-    warnings.warn(
-        f"The fit resumes without the state in {path.name}: {reasons[0]}.",
-        stacklevel=2,
-    )
+    _warnings.warn(f"The fit resumes without the state in {path.name}: {reasons[0]}.")
     return None
 
 

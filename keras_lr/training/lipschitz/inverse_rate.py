@@ -1,11 +1,9 @@
 """The rate as the inverse of the largest Lipschitz constant so far."""
 
-import warnings
-
 import keras
 from keras import ops
 
-from keras_lr import _keras
+from keras_lr import _keras, _warnings
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
 from keras_lr.rules import lipschitz
@@ -122,12 +120,11 @@ def warn_unless_gradient_descent(
         if not (is_gradient_descent(leaf) or takes_constants(leaf))
     ]
     if others:
-        warnings.warn(
+        _warnings.warn(
             f"`{owner}` gives a learning rate for gradient descent "
             "(`keras.optimizers.SGD`, with or without momentum). Received: "
             f"{', '.join(others)}, which divides the gradient by its own size. Its "
-            "compiled rate is kept and only annealed.",
-            stacklevel=3,
+            "compiled rate is kept and only annealed."
         )
 
 
