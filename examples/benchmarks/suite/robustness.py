@@ -22,6 +22,7 @@ from problems import keras_rate
 from ranking import DRAWS, by_seed, interval, seed_scores
 from results import (
     CSV,
+    GRIDS,
     Cell,
     Policies,
     Table,
@@ -126,20 +127,21 @@ def mean_and_band(scores: Floats, draws: int = DRAWS) -> tuple[Floats, Floats]:
 def draw(table: Table) -> Any:
     """Return the figure: a panel for each optimizer, a curve for each method."""
     figure, axes = plt.subplots(
-        1, 3, figsize=(12, 4.4), sharey=True, layout="constrained"
+        1, 3, figsize=(12, 4.6), sharey=True, layout="constrained"
     )
     for ax, (optimizer, title) in zip(axes, TITLES.items(), strict=True):
         draw_optimizer(ax, table, optimizer)
         ax.set_title(title, fontsize=10)
-    axes[0].set_ylabel("points above the best constant rate")
-    figure.supxlabel("compiled learning rate, times the best constant one", fontsize=10)
+    figure.suptitle("What a wrong learning rate costs", fontsize=12, weight="bold")
+    axes[0].set_ylabel("final score above the best\nconstant rate's, in points")
+    axes[1].set_xlabel("compiled learning rate, times the best constant one")
     handles = {
         text: line
         for ax in axes
         for line, text in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
-        handles.values(), handles, loc="outside upper center", ncols=7, fontsize=9
+        handles.values(), handles, loc="outside lower center", ncols=7, fontsize=10
     )
     return figure
 
@@ -150,7 +152,8 @@ def draw_optimizer(ax: Any, table: Table, optimizer: str) -> Any:
     for policy, (label, color) in CURVES.items():
         mean, (low, high) = mean_and_band(curves(table, optimizer, policy))
         if np.isfinite(mean).any():
-            ax.plot(rates, mean, color=color, label=label)
+            width = 1.5 if policy in GRIDS else 2.5
+            ax.plot(rates, mean, color=color, label=label, linewidth=width)
             ax.fill_between(rates, low, high, color=color, alpha=0.15, linewidth=0)
     for policy, (label, color) in LEVELS.items():
         scores = levels(table, optimizer, policy)
