@@ -15,5 +15,6 @@ Gradients = Sequence[Tensor | None]
 
 FloatArray = npt.NDArray[np.float64]
 
-# Which of the two Lipschitz constants: the paper's, or the one that is never exceeded.
+# Which closed form of the Lipschitz constant: the paper's, or the one that is never
+# exceeded.
 Bound = Literal["paper", "strict"]

@@ -22,6 +22,7 @@ from tests import small_problem
 from tests.small_problem import BATCH, STEPS, compiled, fit
 
 BOUNDS = {
+    "LipschitzLR": keras_lr.LipschitzLR,
     "LipschitzLR-batch": lambda: keras_lr.LipschitzLR(bound="strict", update="batch"),
     "LipschitzLR-epoch": lambda: keras_lr.LipschitzLR(bound="strict", update="epoch"),
 }

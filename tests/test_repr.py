@@ -43,9 +43,12 @@ X, Y = np.zeros((797, 64), "float32"), np.zeros(797)
         ),
         (
             keras_lr.LipschitzLR(
-                layer=keras.layers.Dense(3, name="logits"), tikhonov=np.eye(3)
+                bound="strict",
+                layer=keras.layers.Dense(3, name="logits"),
+                tikhonov=np.eye(3),
             ),
-            "LipschitzLR(layer=<Dense logits>, tikhonov=<ndarray (3, 3)>)",
+            "LipschitzLR(bound='strict', layer=<Dense logits>, "
+            "tikhonov=<ndarray (3, 3)>)",
         ),
         (keras_lr.LearningRateRecorder(), "LearningRateRecorder()"),
         (keras_lr.LearningRateRecorder("batch"), "LearningRateRecorder(every='batch')"),

@@ -15,6 +15,7 @@ from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.lipschitz.fits import ForwardPassFit, LipschitzFit
 from keras_lr.training.lipschitz.forward_pass import ForwardPass
+from keras_lr.training.lipschitz.gradient_meter import GradientMeter
 from keras_lr.training.lipschitz.inverse_rate import (
     InverseRate,
     warn_unless_gradient_descent,
@@ -22,7 +23,9 @@ from keras_lr.training.lipschitz.inverse_rate import (
 from keras_lr.training.lipschitz.lipschitz_constant import BOUNDS
 from keras_lr.training.lipschitz.meter import LipschitzMeter
 
-_HISTORY = ("learning_rate", "lipschitz_constant", "activation_norm", "weight_term")
+_GRADIENT = "gradient"
+_HISTORY = ("learning_rate", "lipschitz_constant")
+_OF_BOUNDS = ("activation_norm", "weight_term")
 # A rate below which a training of scaled data gets nowhere.
 _SMALL = 1e-5
 
@@ -31,24 +34,30 @@ _SMALL = 1e-5
 class LipschitzLR(LearningRateCallback):
     r"""Set the learning rate to the inverse Lipschitz constant of the loss.
 
-    The constant L follows from what enters the last layer, a `Dense` one, and is
-    measured inside the training step, without another forward pass. Loss, last layer,
-    number of classes, batch size and regularizers are read from the compiled model.
+    The constant L is the supremum of the gradient's norm over the weights that training
+    visits. By default it is measured: the largest norm of a batch's gradient so far,
+    for any model and any loss. Or it follows from what enters the last layer, a `Dense`
+    one, by a closed form: loss, last layer, number of classes, batch size and
+    regularizers are read from the compiled model.
 
     .. math::
         \eta = factor \, (1 - \beta) / L, \qquad
+        L_{gradient} = \max_t \|\nabla \ell_t(w_t)\|, \qquad
         L_{paper} = c \, K_z / m + \lambda \max \|w\|, \qquad
         L_{strict} = \frac{D}{m} \sum_i \sqrt{\|a_i\|^2 + 1} + 2 \lambda \|W\|
 
     for a batch with m rows a_i of norm K_z in all; `beta` is the momentum of
-    `keras.optimizers.SGD`. Costs no gradient evaluation and a few scalars of memory.
+    `keras.optimizers.SGD`. Costs no gradient evaluation: a sum over the gradients, or
+    next to nothing with a closed form, and a few scalars of memory.
 
-    The defaults never diverged in the suite of `examples/benchmarks`. The paper's rule:
+    The defaults never diverged in the suites of `examples/benchmarks`. The paper's
+    rule:
     `LipschitzLR(bound="paper", update="epoch", factor=1.0, memory=0.0, anneal=0.0)`.
 
     Args:
-        bound: `"strict"`, which the gradient of the last layer never exceeds, or
-            `"paper"`, which it often does.
+        bound: `"gradient"` measures the norm of the whole gradient. `"strict"` is a
+            closed form that the gradient of the last layer never exceeds, `"paper"` one
+            that it often does.
         update: `"batch"` sets the rate from the current batch before its update;
             `"epoch"` once per epoch from the largest values of the one before, as the
             paper does (the first epoch, with none before it, uses batches).
@@ -60,22 +69,22 @@ class LipschitzLR(LearningRateCallback):
             knows how many batches there are.
         min_learning_rate: Lower limit of the rate, before annealing. A rate that it
             holds above factor/L may diverge.
-        max_learning_rate: Upper limit of the rate. 1/L has no limit where the
+        max_learning_rate: Upper limit of the rate. 1/L has no limit where gradients or
             activations vanish.
         source: `"training_step"`, or `"forward_pass"` for the authors' own way: before
             each epoch a forward pass over `data` in inference mode. Needs
-            `update="epoch"`.
+            `update="epoch"` and a closed form.
         data: For `source="forward_pass"`: x or (x, y) as arrays, a `tf.data.Dataset` or
             a `PyDataset` of batches.
         batch_size: Rows of a batch, where `data` are arrays. Defaults to `32`, as in
             `fit`.
-        layer: The last layer, or its name, where it cannot be found.
+        layer: The last layer, or its name, where a closed form cannot find it.
         constant: D, for a loss without a formula: a bound on the norm of the gradient
             of one example's loss with respect to the last layer's output before its
             activation. Needs `bound="strict"`.
         tikhonov: Gamma of a term `||Gamma w||^2` on the last layer's kernel that is
-            added to the loss by hand; a matrix or a factor. The layers' own
-            regularizers are read from the model.
+            added to the loss by hand; a matrix or a factor. Needs a closed form. The
+            layers' own regularizers are read from the model.
         total_epochs: Epochs of a training that is cut into several fits, each of which
             gets this callback. Defaults to `None`: each fit is a training.
         verbose: `1` prints the rate that the next epoch starts with.
@@ -84,19 +93,19 @@ class LipschitzLR(LearningRateCallback):
 
     Attributes:
         history: A list with an entry per epoch of each of `learning_rate` (of its last
-            step), `lipschitz_constant` (L, the largest of its batches),
-            `activation_norm` (K_z, the largest too) and `weight_term` (the
-            regularizers' part of L at its end).
+            step) and `lipschitz_constant` (L, the largest of its batches); with a
+            closed form also of `activation_norm` (K_z, the largest too) and
+            `weight_term` (the regularizers' part of L at its end).
 
     Raises:
         ValueError: For arguments out of range, and in `fit` for an optimizer with a
-            schedule and for a model without a formula.
+            schedule, and for a model without the closed form that was asked for.
 
     Example:
         >>> import keras, keras_lr, numpy as np
         >>> model = keras.Sequential([keras.layers.Dense(1, activation="sigmoid")])
         >>> model.compile(keras.optimizers.SGD(), loss="binary_crossentropy")
-        >>> callback = keras_lr.LipschitzLR(factor=1.0, anneal=0.0)
+        >>> callback = keras_lr.LipschitzLR(bound="strict", factor=1.0, anneal=0.0)
         >>> x, y = np.ones((8, 3)), np.ones((8, 1))
         >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
         >>> callback.history["learning_rate"]  # 1 / sqrt(3 + 1)
@@ -122,7 +131,7 @@ class LipschitzLR(LearningRateCallback):
     def __init__(
         self,
         *,
-        bound: Bound = "strict",
+        bound: str = _GRADIENT,
         update: str = "batch",
         factor: float = 2.0,
         memory: float = 1.0,
@@ -142,11 +151,12 @@ class LipschitzLR(LearningRateCallback):
         super().__init__(
             total_epochs=total_epochs, verbose=verbose, log_diagnostics=log_diagnostics
         )
-        self.bound: Bound = cast(Bound, one_of("bound", bound, BOUNDS))  # Checked.
+        self.bound = one_of("bound", bound, (_GRADIENT, *BOUNDS))
         self.update = one_of("update", update, ("batch", "epoch"))
         self.source = one_of("source", source, ("training_step", "forward_pass"))
         _require_fitting_data(source, data, update)
         _require_fitting_constant(constant, bound)
+        _require_closed_form(bound, layer=layer, tikhonov=tikhonov, source=source)
         self.data = data
         self.factor = positive_number("factor", factor)
         self.memory = fraction("memory", memory)
@@ -162,18 +172,10 @@ class LipschitzLR(LearningRateCallback):
         self._reset()
 
     def _columns(self) -> Sequence[str]:
-        return _HISTORY
+        return _HISTORY if self.bound == _GRADIENT else (*_HISTORY, *_OF_BOUNDS)
 
     def _make_fit(self) -> LipschitzFit:
-        model, owner = self.model, type(self).__name__
-        meter = LipschitzMeter(
-            model,
-            bound=self.bound,
-            layer=self.layer,
-            row_bound=self.constant,
-            tikhonov=self.tikhonov,
-            owner=owner,
-        )
+        model = self.model
         inverse = InverseRate(
             model,
             # 1/L may be far from the compiled rate.
@@ -182,6 +184,17 @@ class LipschitzLR(LearningRateCallback):
             memory=self.memory,
             limits=(self.min_learning_rate, self.max_learning_rate),
             feeds_batches=self.update == "batch",
+        )
+        if self.bound == _GRADIENT:
+            meter = GradientMeter(model)
+            return LipschitzFit(meter, inverse, by_batches=self.update == "batch")
+        meter = LipschitzMeter(
+            model,
+            bound=cast(Bound, self.bound),  # Checked.
+            layer=self.layer,
+            row_bound=self.constant,
+            tikhonov=self.tikhonov,
+            owner=type(self).__name__,
         )
         if self.source == "forward_pass":
             forward_pass = ForwardPass(model, meter, self.data, self.batch_size)
@@ -233,10 +246,15 @@ class LipschitzLR(LearningRateCallback):
         self._warn_unless_low(constant)
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
+            reason = "The gradient of a batch was not finite, or all were zero."
+            if self.bound != _GRADIENT:
+                reason = (
+                    "The last layer's input was zero or not finite, or the layer was "
+                    "not called in the training step."
+                )
             _warnings.warn(
                 f"`LipschitzLR` measured a Lipschitz constant of {constant} and "
-                "keeps the last learning rate. The last layer's input was zero or not "
-                "finite, or the layer was not called in the training step."
+                f"keeps the last learning rate. {reason}"
             )
 
     def get_config(self) -> dict[str, Any]:
@@ -272,6 +290,21 @@ def _require_fitting_data(source: str, data: Any, update: str) -> None:
         raise ValueError(
             '`update` must be "epoch" with `source="forward_pass"`. Received: '
             f"update={update!r}."
+        )
+
+
+def _require_closed_form(bound: str, *, layer: Any, tikhonov: Any, source: str) -> None:
+    """Raise if an argument of the closed forms is given where L is measured."""
+    used = {
+        "layer": layer is not None,
+        "tikhonov": tikhonov is not None,
+        "source": source != "training_step",
+    }
+    names = [name for name, is_used in used.items() if is_used]
+    if bound == _GRADIENT and names:
+        raise ValueError(
+            f'`bound` must be "strict" or "paper" with `{names[0]}`, which only the '
+            f"closed forms look at. Received: bound={bound!r}, with {names[0]}."
         )
 
 

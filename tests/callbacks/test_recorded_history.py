@@ -61,7 +61,7 @@ def test_plot_before_the_fit_is_refused():
 def test_file_before_the_fit_has_the_names_alone(tmp_path):
     keras_lr.LipschitzLR().to_csv(tmp_path / "empty.csv")
     assert (tmp_path / "empty.csv").read_text(encoding="utf-8") == (
-        "learning_rate,lipschitz_constant,activation_norm,weight_term\n"
+        "learning_rate,lipschitz_constant\n"
     )
 
 

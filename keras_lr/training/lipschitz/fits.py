@@ -8,6 +8,7 @@ from keras_lr._typing import Tensor
 from keras_lr.training.fit.fit import Fit
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.lipschitz.forward_pass import ForwardPass
+from keras_lr.training.lipschitz.gradient_meter import GradientMeter
 from keras_lr.training.lipschitz.inverse_rate import InverseRate
 from keras_lr.training.lipschitz.meter import LipschitzMeter
 
@@ -23,7 +24,11 @@ class LipschitzFit(Fit):
     """
 
     def __init__(
-        self, meter: LipschitzMeter, inverse: InverseRate, *, by_batches: bool
+        self,
+        meter: LipschitzMeter | GradientMeter,
+        inverse: InverseRate,
+        *,
+        by_batches: bool,
     ) -> None:
         super().__init__(inverse.rate)
         self.inverse = inverse
@@ -66,7 +71,8 @@ class LipschitzFit(Fit):
         """Read the epoch's L, and leave the rate that the next one begins with."""
         measured = self._meter.read()
         if not self._by_batches:
-            self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
+            weight_term = measured.get("weight_term", 0.0)
+            self.inverse.hold(measured["lipschitz_constant"], weight_term)
         return self._settled(measured, epoch, length)
 
     def _settled(

@@ -88,7 +88,10 @@ def test_squared_constant_leaves_out_the_product_with_the_weight_term():
     rate = (np.sqrt(square) + 1e-7) / (0.9 * 1.0 + 0.1 * constant)
     x_one = {"x": x[:4], "y": y[:4], "batch_size": 4, "shuffle": False}
     small_problem.fit(
-        model, [keras_lr.LipschitzLR(update="epoch", anneal=0.0)], 1, **x_one
+        model,
+        [keras_lr.LipschitzLR(bound="strict", update="epoch", anneal=0.0)],
+        1,
+        **x_one,
     )
     assert optimizer.effective_learning_rate == pytest.approx(rate, rel=1e-5)
 
@@ -104,9 +107,9 @@ def test_optimizer_within_a_loss_scale_is_fed():
 
 @pytest.mark.slow
 def test_replicas_are_fed_alike(two_replicas):
-    alone, _ = train(keras_lr.LipschitzLR(anneal=0.0))
+    alone, _ = train(keras_lr.LipschitzLR(bound="strict", anneal=0.0))
     with two_replicas.scope():
-        shared, _ = train(keras_lr.LipschitzLR(anneal=0.0))
+        shared, _ = train(keras_lr.LipschitzLR(bound="strict", anneal=0.0))
     # The order of summation differs.
     assert shared.lipschitz_constant == pytest.approx(
         alone.lipschitz_constant, rel=1e-5
@@ -116,7 +119,7 @@ def test_replicas_are_fed_alike(two_replicas):
 def test_optimizer_that_measures_its_own_gradients_is_left_alone():
     optimizer = keras_lr.AdaMo()
     with pytest.warns(UserWarning, match="Received: ada_mo"):
-        train(keras_lr.LipschitzLR(anneal=0.0), optimizer=optimizer)
+        train(keras_lr.LipschitzLR(bound="strict", anneal=0.0), optimizer=optimizer)
     other = keras_lr.AdaMo()
     small_problem.fit(small_problem.compiled(optimizer=other))
     assert optimizer.lipschitz_constant == pytest.approx(other.lipschitz_constant)

@@ -1,0 +1,198 @@
+"""`LipschitzLR()`: the rate from the largest norm of the gradients so far."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_lr
+
+ROWS, BATCH, FEATURES = 24, 8, 5
+
+
+def data(scale=1.0):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, FEATURES)).astype("float32")
+    return x, scale * np.tanh(x[:, :2] - x[:, 2:4])
+
+
+def network(optimizer, **kwargs):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(6, "tanh"), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((FEATURES,)), *layers])
+    model.compile(optimizer, "mse", jit_compile=False, **kwargs)
+    return model
+
+
+class NormsByTape(keras.callbacks.Callback):
+    """The norm of each batch's gradient before its step, by a tape of its own."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y, self.norms, self.rates = x, y, [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        part = slice(batch * BATCH, (batch + 1) * BATCH)
+        with tf.GradientTape() as tape:
+            outputs = self.model(self.x[part], training=True)
+            loss = tf.reduce_mean((outputs - self.y[part]) ** 2)
+            loss += sum(self.model.losses)
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        squares = (np.sum(np.asarray(each, "float64") ** 2) for each in gradients)
+        self.norms.append(np.sqrt(sum(squares)))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def fit(model, callbacks, rows=None, epochs=3, **kwargs):
+    x, y = rows or data()
+    model.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=callbacks,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.75])
+@pytest.mark.parametrize("memory", [1.0, 0.5])
+def test_rate_is_the_inverse_of_the_largest_norm_so_far(momentum, memory):
+    model = network(keras.optimizers.SGD(momentum=momentum))
+    callback = keras_lr.LipschitzLR(memory=memory, anneal=0.0)
+    tape = NormsByTape(*data())
+    fit(model, [callback, tape])
+    held, expected = 0.0, []
+    for norm in tape.norms:
+        held = max(norm, memory * held)
+        expected.append(2 * (1 - momentum) / held)
+    np.testing.assert_allclose(tape.rates, expected, rtol=1e-5)
+    largest = np.max(np.reshape(tape.norms, (3, -1)), axis=1)
+    np.testing.assert_allclose(callback.history["lipschitz_constant"], largest, 1e-5)
+    assert list(callback.history) == ["learning_rate", "lipschitz_constant"]
+
+
+def test_one_step_at_the_inverse_solves_a_line_by_hand():
+    # y = 2 x with inputs of 1 and w = 0: gradient -4, rate 2 / 4, and w = 0 + 0.5 * 4.
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile("sgd", "mse")
+    x = np.ones((8, 1))
+    model.fit(x, 2 * x, verbose=0, callbacks=[keras_lr.LipschitzLR(anneal=0.0)])
+    assert layer.kernel.numpy().item() == pytest.approx(2.0)
+
+
+def test_norms_of_an_epoch_set_the_rate_of_the_next():
+    model, tape = network("sgd"), NormsByTape(*data())
+    callback = keras_lr.LipschitzLR(update="epoch", memory=0.0, anneal=0.0)
+    fit(model, [tape, callback])  # The next rate is set at the end of an epoch.
+    norms = np.reshape(tape.norms, (3, -1))
+    rates = np.reshape(tape.rates, (3, -1))
+    np.testing.assert_allclose(rates[0], 2 / norms[0], rtol=1e-5)
+    for epoch in (1, 2):
+        np.testing.assert_allclose(rates[epoch], 2 / norms[epoch - 1].max(), rtol=1e-5)
+
+
+def test_regularizers_and_any_loss_count():
+    def loss(y, outputs):
+        return keras.ops.sum(keras.ops.abs(y - outputs) ** 1.5, axis=-1)
+
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.1))
+    model = keras.Sequential([keras.Input((FEATURES,)), dense, keras.layers.ReLU()])
+    model.compile("sgd", loss)
+    x, y = data()
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(loss(y[:BATCH], model(x[:BATCH]))) + sum(model.losses)
+    gradients = tape.gradient(value, model.trainable_variables)
+    callback = keras_lr.LipschitzLR(anneal=0.0)
+    fit(model, [callback], (x[:BATCH], y[:BATCH]), epochs=1)
+    norm = float(tf.linalg.global_norm(gradients))
+    assert callback.history["lipschitz_constant"] == [pytest.approx(norm, rel=1e-5)]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(loss_scale_factor=512.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()),
+        lambda: keras.optimizers.SGD(gradient_accumulation_steps=3),
+    ],
+    ids=["factor", "LossScaleOptimizer", "accumulation"],
+)
+def test_scale_of_the_loss_does_not_count(optimizer):
+    norms = []
+    for make in (keras.optimizers.SGD, optimizer):
+        callback = keras_lr.LipschitzLR(anneal=0.0)
+        fit(network(make()), [callback], (data()[0][:BATCH], data()[1][:BATCH]), 1)
+        norms += callback.history["lipschitz_constant"]
+    assert norms[0] > 0
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+
+
+def test_rows_of_an_embedding_that_come_twice_count_together():
+    def build(layer):
+        model = keras.Sequential([layer, keras.layers.Flatten()])
+        model.compile("sgd", "mse")
+        model.build((None, 3))
+        return model
+
+    tokens, y = np.array([[1, 1, 2]] * BATCH), np.ones((BATCH, 12), "float32")
+    embedding = keras.layers.Embedding(5, 4, embeddings_initializer="zeros")
+    callback = keras_lr.LipschitzLR(anneal=0.0)
+    fit(build(embedding), [callback], (tokens, y), epochs=1)
+    # The derivative is -2 / 12 for each entry of a row, and twice that for row 1.
+    expected = np.sqrt(4 * (2 / 12) ** 2 + 4 * (4 / 12) ** 2)
+    assert callback.history["lipschitz_constant"] == [pytest.approx(expected)]
+
+
+def test_two_replicas_measure_the_gradient_of_the_global_batch(two_replicas):
+    measured = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            model = network(keras.optimizers.SGD(momentum=0.5))
+        callback = keras_lr.LipschitzLR(anneal=0.0)
+        fit(model, [callback])
+        measured.append(callback.history)
+    for name, values in measured[0].items():
+        np.testing.assert_allclose(measured[1][name], values, rtol=1e-5)
+
+
+def test_gradient_that_is_not_finite_keeps_the_rate_and_is_said():
+    x, y = data()
+    y[BATCH:] = np.nan
+    callback = keras_lr.LipschitzLR(anneal=0.0)
+    with pytest.warns(UserWarning, match="gradient of a batch was not finite"):
+        fit(network("sgd"), [callback], (x, y), epochs=1)
+    alone = keras_lr.LipschitzLR(anneal=0.0)
+    fit(network("sgd"), [alone], (x[:BATCH], y[:BATCH]), epochs=1)
+    assert callback.history["learning_rate"] == alone.history["learning_rate"]
+    assert np.isnan(callback.history["lipschitz_constant"]).all()
+
+
+def test_gradient_of_zero_leaves_the_compiled_rate_and_is_said():
+    x, y = np.zeros((BATCH, FEATURES)), np.zeros((BATCH, 2))
+    callback = keras_lr.LipschitzLR(anneal=0.0)
+    with pytest.warns(UserWarning, match="constant of 0.0 .* or all were zero"):
+        fit(network(keras.optimizers.SGD(0.25)), [callback], (x, y), epochs=1)
+    assert callback.history["learning_rate"] == [0.25]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"layer": "dense"},
+        {"tikhonov": 0.1},
+        {"source": "forward_pass", "update": "epoch", "data": data()[0]},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_arguments_of_the_closed_forms_need_one(arguments):
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=f'"strict" or "paper" with `{name}`'):
+        keras_lr.LipschitzLR(**arguments)
+    assert keras_lr.LipschitzLR(**arguments, bound="strict").bound == "strict"
