@@ -7,7 +7,8 @@
 - `fixed`: another rate, all the time.
 - `adaptive`: the paper's: 1/L from a forward pass over the training images before each
   epoch. Momentum is AdaMo, RMSprop and Adam are the paper's adaptive forms of them.
-- `LipschitzLR()`, `AdaMo()`, `AdaptiveRMSprop()`, `AutoAdam()`: as they are here.
+- `LipschitzLR(bound='strict')`: the paper's idea with what is right; `AdaMo()`,
+  `AdaptiveRMSprop()`, `AutoAdam()`: as they are here.
 """
 
 import functools
@@ -82,9 +83,9 @@ def adaptive(
 def ours(optimizer: str) -> dict[str, Policy]:
     """Return what this package has in its place, with defaults, by name."""
     lipschitz = {
-        "LipschitzLR()": Policy(
+        "LipschitzLR(bound='strict')": Policy(
             lambda _: BASELINES[optimizer](DEFAULT_RATES[optimizer]),
-            lambda _: [keras_lr.LipschitzLR()],
+            lambda _: [keras_lr.LipschitzLR(bound="strict")],
         )
     }
     return {

@@ -246,9 +246,9 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         elif not self._is_fed:
             raise ValueError(
                 f"`{type(self).__name__}` needs a constant of the loss. Received: "
-                "lipschitz='analytic', and no constant. Add `keras_lr.LipschitzLR()` "
-                "to the callbacks of `fit`, or call `observe_constant` before the "
-                "first step."
+                "lipschitz='analytic', and no constant. Add "
+                "`keras_lr.LipschitzLR(bound='strict')` to the callbacks of `fit`, or "
+                "call `observe_constant` before the first step."
             )
         prepared = self._prepared(gradients, variables, ops.sum(squares))
         rate = ops.cast(learning_rate, self._precision) * self._current_rate()

@@ -42,7 +42,9 @@ def test_row_that_is_there_is_not_trained_again(
     case = {"mnist cnn sgd": scripts("lipschitz_mnist").experiment("sgd")}
     for _ in range(2):
         experiments.run_missing(case, options)
-    assert [run.policy for run in trained] == ["baseline", "adaptive", "LipschitzLR()"]
+    assert [run.policy for run in trained] == [
+        *("baseline", "adaptive", "LipschitzLR(bound='strict')")
+    ]
     assert {run.data for run in trained} == {"digits"}
     assert "50 % in 1 s" in capsys.readouterr().out
 

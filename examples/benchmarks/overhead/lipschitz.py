@@ -40,8 +40,9 @@ _sgd = functools.partial(Variant, "plain", keras.optimizers.SGD)
 VARIANTS = {
     "plain": _sgd(),
     "plain_again": _sgd(),
-    "batch": _sgd(lambda *_: keras_lr.LipschitzLR()),
-    "epoch": _sgd(lambda *_: keras_lr.LipschitzLR(update="epoch")),
+    "gradient": _sgd(lambda *_: keras_lr.LipschitzLR()),
+    "batch": _sgd(lambda *_: keras_lr.LipschitzLR(bound="strict")),
+    "epoch": _sgd(lambda *_: keras_lr.LipschitzLR(bound="strict", update="epoch")),
     "forward_pass": _sgd(_forward_pass),
 }
 
