@@ -7,6 +7,7 @@ from typing import Any, Self
 import keras
 
 from keras_lr._checks import one_of
+from keras_lr._keras.companions import is_in_another_fit
 from keras_lr._keras.learning_rates import effective_learning_rates, last_learning_rates
 from keras_lr._keras.optimizers import further_optimizers, leaf_optimizers, to_float
 from keras_lr._repr import constructor_call
@@ -74,6 +75,16 @@ class LearningRateRecorder(keras.callbacks.Callback):
         self._is_first_epoch = True
         self._steps: int | None = None
         self._batches_before = 0
+
+    def set_model(self, model: keras.Model) -> None:
+        """Attach to a model, unless the callback is in a fit of another one."""
+        if model is not None and is_in_another_fit(self, model):
+            raise ValueError(
+                "`LearningRateRecorder` must be in one fit at a time. Received: model="
+                f"{model.name!r}, in the middle of a fit of another one with the same "
+                "callback. Make one for each model."
+            )
+        super().set_model(model)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Check that there is an optimizer."""

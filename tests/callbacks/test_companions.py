@@ -93,6 +93,13 @@ def test_callback_in_two_models_at_once_is_refused():
         fit(small(), [callback, Nested([callback])])
 
 
+def test_recorder_in_two_models_at_once_is_refused():
+    callback = keras_lr.LearningRateRecorder()
+    with pytest.raises(ValueError, match="`LearningRateRecorder` must be in one fit"):
+        fit(small(), [callback, Nested([callback])])
+    fit(small(), [callback], 1)
+
+
 def test_callback_in_two_threads_at_once_is_refused():
     callback, errors = keras_lr.LipschitzLR(), []
 

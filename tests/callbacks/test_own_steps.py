@@ -94,6 +94,20 @@ def test_validation_loss_needs_a_model_that_can_be_called(rng):
         train(Autoencoder(), marthe, rng, run_eagerly=True)
 
 
+@pytest.mark.parametrize("run_eagerly", [True, False])
+@pytest.mark.parametrize("kind", ["walk", "marthe"])
+def test_call_that_takes_something_else_is_refused_in_our_words(kind, run_eagerly, rng):
+    x = rng.normal(size=(ROWS, FEATURES)).astype("float32")
+    validation = (x, x)
+    callback = {
+        "walk": keras_lr.LearningRateWalk,
+        "marthe": lambda: keras_lr.HypergradientDescent(validation),
+    }[kind]()
+    reason = "whose `call` fails on the data: .*784"
+    with pytest.raises(ValueError, match=ONLY_THE_STEP.format(reason)):
+        train(OfPairs(), callback, rng, run_eagerly=run_eagerly)
+
+
 class Adversaries(Autoencoder):
     """As a GAN: two networks with an optimizer each, beside Keras's default one."""
 

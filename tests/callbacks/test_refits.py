@@ -34,7 +34,7 @@ CALLBACKS = {
     "LipschitzLR": keras_lr.LipschitzLR,
     "LipschitzLR-epoch": lambda: keras_lr.LipschitzLR(update="epoch"),
     "LipschitzLR-forward_pass": lambda: keras_lr.LipschitzLR(
-        update="epoch", source="forward_pass", data=VALIDATION
+        bound="strict", update="epoch", source="forward_pass", data=VALIDATION
     ),
 }
 # The trace is kept by the class that all share, and this one is traced fastest.

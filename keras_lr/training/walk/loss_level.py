@@ -36,6 +36,8 @@ class LossLevel:
     def is_raised_by(self, loss: Tensor, counts: Tensor) -> Tensor:
         """Take in a loss, and return whether the average is above its lowest level.
 
+        A loss of exactly 0 is left out, as one that is not finite.
+
         Args:
             loss: Loss of a batch.
             counts: Whether it counts; if not, nothing changes.
@@ -43,6 +45,8 @@ class LossLevel:
         count, mean = self._count.value, self._mean.value
         loss = ops.cast(loss, mean.dtype)
         counts = ops.logical_and(counts, ops.isfinite(loss**2))
+        # Rows without weight say nothing of how low a loss can be.
+        counts = ops.logical_and(counts, loss != 0.0)
         is_first = count == 0.0
         share = average.share_of_new(count, walk.STEP_SHARE)
         # The first average is the first loss itself, without a deviation.

@@ -55,7 +55,8 @@ def test_losses_that_are_unknown_or_do_not_count_change_nothing(level):
     losses = [*np.linspace(2, 1, 60), *np.linspace(1, 3, 20)]
     spoilt = found(level, losses[:40])
     before = [float(each) for each in level.variables().values()]
-    assert found(level, [NAN, INF, 1e200]) == [False] * 3
+    # A loss of 0 is that of rows without weight.
+    assert found(level, [NAN, INF, 1e200, 0.0]) == [False] * 4
     assert found(level, [9.0], counts=False) == [False]
     assert [float(each) for each in level.variables().values()] == before
     assert spoilt + found(level, losses[40:]) == expected(losses)
