@@ -32,6 +32,8 @@ from results import (
     read,
 )
 
+from keras_lr.comparison.policies import NAMED
+
 SCRIPT = "robustness.py"
 FIGURE = DOCS / "images" / "robustness.png"
 OFFSETS = np.arange(-8, 9) / 2
@@ -43,13 +45,13 @@ CURVES = {
     "cosine_decay": ("cosine decay", "#D55E00"),
     "marthe": ("MARTHE", "#0072B2"),
     "walk": ("LearningRateWalk", "#E69F00"),
-    "lipschitz": ("LipschitzLR", "#009E73"),
 }
 LEVELS = {
+    "lipschitz": ("LipschitzLR", "#009E73"),
     "adamo": ("AdaMo", "#CC79A7"),
     "auto_adam": ("AutoAdam", "#CC79A7"),
 }
-"""Optimizers that have no rate to start from."""
+"""What has no rate to start from, or does not look at it."""
 TITLES = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
 SHOWN = (-2, -1, 0, 1, 2)
 """Offsets in the table."""
@@ -157,7 +159,7 @@ def draw_optimizer(ax: Any, table: Table, optimizer: str) -> Any:
             ax.fill_between(rates, low, high, color=color, alpha=0.15, linewidth=0)
     for policy, (label, color) in LEVELS.items():
         scores = levels(table, optimizer, policy)
-        if scores:
+        if scores and optimizer in NAMED[policy].optimizers:
             ax.axhline(fmean(scores), color=color, linestyle="--", label=label)
     ax.set_xscale("log")
     ax.set_ylim(LOWEST_SHOWN, 5)
@@ -178,7 +180,7 @@ def page_table(table: Table) -> str:
                 rows.append([optimizer, label, *map(signed, mean[shown])])
         for policy, (label, _) in LEVELS.items():
             scores = levels(table, optimizer, policy)
-            if scores:
+            if scores and optimizer in NAMED[policy].optimizers:
                 rows.append([optimizer, label, *[signed(fmean(scores))] * len(SHOWN)])
     return markdown(rows)
 
