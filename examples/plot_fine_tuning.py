@@ -3,7 +3,7 @@
 
 A network that knows the digits 0 to 4 learns 5 to 9 from 500 images: first a new head
 on frozen layers, then all layers. Compile with Keras's default rate, and give each fit
-a callback of its own:
+a callback of its own, the second one only if you do not trust that rate:
 
 .. code-block:: python
 
