@@ -110,10 +110,12 @@ def total(loss: Tensor) -> Tensor:
 def _prediction(model: keras.Model, x: Any, *, training: bool) -> Any:
     if not has_call(model):
         raise ValueError(_STEP_ONLY.format(model.name, "without a `call`"))
+    import tensorflow as tf
+
     arguments = {"training": training} if model._call_has_training_arg else {}
     try:
         return model(x, **arguments)
-    except Exception as error:
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         # A user's own training step may call it with something else.
         lines = [each.strip() for each in str(error).splitlines()]
         reason = next((each for each in lines[1:] if each), lines[0] if lines else "")
