@@ -1,11 +1,13 @@
 """What the documentation promises: pages that are linked, code that runs."""
 
 import ast
+import math
 import re
 import statistics
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import keras_lr
@@ -105,7 +107,49 @@ def test_quickstart_runs():
     assert names["learning_rate"] > 0
 
 
-@pytest.mark.slow
+def own_names():
+    """Return what a page takes for granted: a reader's own model and data."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 5)).astype("float32")
+    y = (x[:, 0] > 0).astype("int32") + (x[:, 1] > 0)
+
+    def build_model():
+        layers = [keras.layers.Dense(4, "relu"), keras.layers.Dense(3, "softmax")]
+        model = keras.Sequential([keras.Input((5,)), *layers])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    return {
+        **{"keras": keras, "keras_lr": keras_lr, "np": np, "math": math},
+        **{"x": x, "y": y, "epochs": 2, "batch_size": 8},
+        **{"x_train": x[:24], "y_train": y[:24]},
+        **{"x_validation": x[24:], "y_validation": y[24:]},
+        **{"model": build_model(), "build_model": build_model},
+    }
+
+
+TESTED_BELOW = {"README.md", "index.md", "quickstart.md", "find_learning_rate.md"}
+BLOCKS = [page for page in PAGES if code_blocks(page) and page.name not in TESTED_BELOW]
+
+
+@each(
+    [
+        # Thirty trainings, forwards and backwards, of 512 steps.
+        pytest.param(page, marks=[pytest.mark.slow] if page.stem == "lrs_opt" else [])
+        for page in BLOCKS
+    ]
+)
+# They are pasted one after the other, with some rows and no figure to close.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:More than 20 figures")
+def test_blocks_of_a_page_run_as_they_stand(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = own_names()
+    names["model"].save("best.keras")
+    for block in code_blocks(path):
+        exec(compile(block, name_of(path), "exec"), names)
+
+
 @pytest.mark.filterwarnings("ignore:The .* rate that may be tried")
 def test_page_of_find_learning_rate_runs():
     names = run(code_blocks(DOCS / "find_learning_rate.md"))
