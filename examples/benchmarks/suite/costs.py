@@ -41,7 +41,7 @@ class Method:
 
 METHODS = {
     "`LipschitzLR()`": Method(
-        "lipschitz", "a few numbers", "lipschitz", {"SGD": "batch"}
+        "lipschitz", "a few numbers", "lipschitz", {"SGD": "gradient"}
     ),
     "`LearningRateWalk()`": Method(
         "walk",
