@@ -133,13 +133,7 @@ TESTED_BELOW = {"README.md", "index.md", "quickstart.md", "find_learning_rate.md
 BLOCKS = [page for page in PAGES if code_blocks(page) and page.name not in TESTED_BELOW]
 
 
-@each(
-    [
-        # Thirty trainings, forwards and backwards, of 512 steps.
-        pytest.param(page, marks=[pytest.mark.slow] if page.stem == "lrs_opt" else [])
-        for page in BLOCKS
-    ]
-)
+@each(BLOCKS)
 # They are pasted one after the other, with some rows and no figure to close.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:More than 20 figures")
 def test_blocks_of_a_page_run_as_they_stand(path, tmp_path, monkeypatch):
