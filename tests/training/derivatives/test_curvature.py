@@ -75,9 +75,9 @@ every_size = pytest.mark.parametrize("size", [None, 0.45, 9, 1.0, 99], ids=str)
 
 
 def model_of(name, optimizer=None):
-    if name in ("norm", "root"):
-        # Weights with which no difference crosses the end of a ReLU.
-        keras.utils.set_random_seed(0)
+    # Weights with which no difference crosses the end of a ReLU, and no row has a
+    # variance so small that differences of this length say little.
+    keras.utils.set_random_seed(0)
     hidden = MODELS[name]()
     model = keras.Sequential([*hidden, layers.Dense(CLASSES, "softmax")])
     loss = "sparse_categorical_crossentropy"
