@@ -69,8 +69,10 @@ def _sqrt(plain: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Tenso
 
     x = tf.convert_to_tensor(x)
     is_zero = x == 0
-    root = plain(tf.where(is_zero, tf.ones_like(x), x), *args, **kwargs)
-    return tf.where(is_zero, tf.zeros_like(x), root)
+    # Scalars: what fills a tensor is not compiled away before it has been computed.
+    one, zero = tf.ones((), x.dtype), tf.zeros((), x.dtype)
+    root = plain(tf.where(is_zero, one, x), *args, **kwargs)
+    return tf.where(is_zero, zero, root)
 
 
 def _of_root(plain: Gradient, op: Any, grad: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
     Z_{t+1} = mu A_t Z_t + B_t
 
-where A_t and B_t are the derivatives of the optimizer's own step, in forward mode: with
-respect to the state, the gradient included, and to the hyperparameter.
+where A_t and B_t are the derivatives of the optimizer's own step, along one direction:
+with respect to the state, the gradient included, and to the hyperparameter.
 """
 
 import contextvars
@@ -18,6 +18,7 @@ from keras import ops
 from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, StepState, replicas, root
 from keras_lr._typing import Gradients, Tensor
+from keras_lr.training.derivatives.tensors import dense, masked
 
 # From this number of weights on, what is done beside Keras's own step is compiled by
 # XLA, where the optimizer is known to allow it: dozens of passes over memory become
@@ -87,7 +88,7 @@ class Carried(NamedTuple):
 
 
 class StepDerivative:
-    """Differentiates the optimizer's step in one direction, in forward mode.
+    """Differentiates the optimizer's step in one direction.
 
     Args:
         step: The optimizer's step.
@@ -211,11 +212,36 @@ class OptimizerTangent:
 def _forward_derivative(
     function: Callable[[], StepState], pairs: Sequence[tuple[Tensor, Tensor]]
 ) -> StepState:
-    """Return the derivative of a function's value along primals and their tangents."""
+    """Return the derivative of a function's value along primals and their tangents.
+
+    By two passes back. The first is linear in the gradient that it starts from, and the
+    derivative with respect to that, along the tangents, is the one asked for: no value
+    of the first pass is needed, and none is computed in a graph. TensorFlow's forward
+    mode gives a tangent of zeros to whatever has none, and spreads that of a scalar
+    over whole tensors. Before XLA would remove them, they are computed, all at once:
+    ten copies of the weights for Adam.
+    """
     import tensorflow as tf
 
     primals, tangents = zip(*pairs, strict=True)
-    accumulator = tf.autodiff.ForwardAccumulator(list(primals), list(tangents))
-    with accumulator, root.differentiable_at_zero():
-        values = function()
-    return accumulator.jvp(values, unconnected_gradients="zero")
+    outer, inner = (tf.GradientTape(watch_accessed_variables=False) for _ in range(2))
+    with outer, root.differentiable_at_zero():
+        with inner:
+            inner.watch(primals)
+            values = function()
+        outputs = tf.nest.flatten(values)
+        # Any numbers would do. These need no memory.
+        starts = [tf.identity(each) for each in outputs]
+        outer.watch(starts)
+        gradients = dense(inner.gradient(outputs, primals, output_gradients=starts))
+    derivatives = outer.gradient(
+        _present(gradients),
+        starts,
+        output_gradients=_present(masked(tangents, gradients)),
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    return tf.nest.pack_sequence_as(values, dense(derivatives))
+
+
+def _present(tensors: Gradients) -> list[Tensor]:
+    return [each for each in tensors if each is not None]

@@ -81,7 +81,7 @@ class TangentAverage:
         is_lost: Tensor,
     ) -> list[Tensor]:
         def followed(mean: Tensor, z: Tensor) -> Tensor:
-            mean = ops.where(is_lost, ops.zeros_like(mean), mean)
+            mean = ops.where(is_lost, ops.zeros((), mean.dtype), mean)
             z = ops.cast(scale, z.dtype) * z
             return average.moving_average(mean, z, ops.cast(share, z.dtype))
 
