@@ -7,8 +7,7 @@
 - `fixed`: another rate, all the time.
 - `adaptive`: the paper's: 1/L from a forward pass over the training images before each
   epoch. Momentum is AdaMo, RMSprop and Adam are the paper's adaptive forms of them.
-- `LipschitzLR(bound='strict')`: the paper's idea with what is right; `AdaMo()`,
-  `AdaptiveRMSprop()`, `AutoAdam()`: as they are here.
+- `LipschitzLR()`, `AdaMo()`, `AdaptiveRMSprop()`, `AutoAdam()`: as they are here.
 """
 
 import functools
@@ -83,9 +82,9 @@ def adaptive(
 def ours(optimizer: str) -> dict[str, Policy]:
     """Return what this package has in its place, with defaults, by name."""
     lipschitz = {
-        "LipschitzLR(bound='strict')": Policy(
+        "LipschitzLR()": Policy(
             lambda _: BASELINES[optimizer](DEFAULT_RATES[optimizer]),
-            lambda _: [keras_lr.LipschitzLR(bound="strict")],
+            lambda _: [keras_lr.LipschitzLR()],
         )
     }
     return {

@@ -68,9 +68,11 @@ class LearningRateWalk(LearningRateCallback):
             rate is far from there, there is a trial in each step. Slopes are averages
             over the last trials, the factor grows upwards only while the next batches
             descend along the steps too, and while losses are clearly higher than
-            before, the rate falls by three percent a step. It starts from a
-            hundredth of the rate of an optimizer that has not taken a step. A training
-            that diverges is rolled back, and continues with a tenth of the rate.
+            before, the rate falls by three percent a step. A step whose gradient is
+            larger than twice the root mean square of those before it is taken at a rate
+            that is lower in proportion, without a trial. It starts from a hundredth of
+            the rate of an optimizer that has not taken a step. A training that diverges
+            is rolled back, and continues with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is
             `"auto"`, else 1.
         probe: `"slope"` for the sign of the derivative of the loss after the step with
@@ -103,7 +105,7 @@ class LearningRateWalk(LearningRateCallback):
             what else is tuned.
 
     Attributes:
-        history: Lists with an entry per step t: `learning_rate` (of the step),
+        history: Lists with an entry per step t: `learning_rate` (that was taken),
             `factor` (of the trial after it), `loss` (of its batch, before it) and,
             NaN where there is no trial, `loss_after` (of the same batch after the step)
             and `raised_loss` (after a step at the raised rate) or `slope` (the
@@ -132,6 +134,10 @@ class LearningRateWalk(LearningRateCallback):
         factor, so that a step up and one down cancel. The step is the first of the two
         trials: what is decided is the rate of the next one. The average of `smoothing`
         is corrected for the zero that it starts from.
+        Near the edge of what a network stands, one long step leads to a larger gradient
+        and that to a longer step: loss spikes. `"auto"` shortens such steps by what is
+        known as clipping the gradient's norm, at a limit that follows from the norms
+        themselves.
         Equal losses lower the rate, and so does a trial that is not finite. A step that
         a `LossScaleOptimizer` leaves out decides nothing.
         Losses are those of `compute_loss` in training mode, regularizers included, with

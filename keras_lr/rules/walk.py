@@ -38,6 +38,11 @@ walk whose factor may grow also listens to three others:
   of many averages is low by chance too: where losses neither fall nor rise, this is so
   in about half of the steps, and the rate does not rise.
 
+Near the edge of what a network stands, one long step is enough to lose it: it leads to
+a larger gradient, and that to a longer step. So a step whose gradient is larger than
+LARGE times the root mean square of those before it is taken at a rate that is lower in
+proportion, and decides nothing.
+
 All functions take and return scalars, as numbers or as tensors inside a step.
 """
 
@@ -65,6 +70,9 @@ MARGIN = 2.0
 FIRST_LOSSES = 20.0
 # By how much log eta falls in a step while losses are too high.
 FALL = 0.03
+# Root mean squares above which a gradient is large, and gradients before which no mean
+# square is known.
+LARGE, FIRST_GRADIENTS = 2.0, 20.0
 
 
 def share(memory: float) -> float:
@@ -204,6 +212,22 @@ def range_of_losses(
     """
     margin = MARGIN * standard_error(mean_square, share)
     return mean - margin, mean + margin
+
+
+def shortening(square: Tensor, mean_square: Tensor, count: Tensor) -> Tensor:
+    """Return the factor on the rate of a step: below 1 if its gradient is large.
+
+    Args:
+        square: ||g||^2.
+        mean_square: Moving average of the squares before it.
+        count: Number of them.
+    """
+    limit = LARGE**2 * mean_square
+    is_known = ops.logical_and(count >= FIRST_GRADIENTS, limit > 0.0)
+    is_known = ops.logical_and(is_known, ops.isfinite(square))
+    is_large = ops.logical_and(is_known, square > limit)
+    one = ops.ones_like(square)
+    return ops.where(is_large, ops.sqrt(limit / ops.where(is_large, square, one)), one)
 
 
 def lowered(value: Tensor, first: Tensor) -> Tensor:

@@ -399,3 +399,41 @@ def test_automatic_factor_can_grow_however_rare_the_trials(every):
     tuned = keras_lr.LearningRateWalk(every=every)
     fit(regression(), tuned)
     assert 0.999 * 1.01 < tuned.history["factor"][0] < 1.001 * 1.3**0.5
+
+
+class RateBetweenSteps(keras.callbacks.Callback):
+    """Sees the optimizer as a checkpoint between two steps does."""
+
+    def on_train_begin(self, logs=None):
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def batches_with(special, number=40):
+    """Inputs and targets of equal batches, one of which has targets 20 times as far."""
+    x, y = linear(rows=4)
+    far = np.where(np.arange(number) == special, 20.0, 1.0)
+    return np.tile(x, (number, 1)), np.concatenate([each * y for each in far])
+
+
+def test_step_with_a_large_gradient_has_a_lower_rate_and_no_other_step():
+    tuned, seen = keras_lr.LearningRateWalk(anneal=0.0), RateBetweenSteps()
+    fit(regression(), tuned, seen, data=batches_with(30))
+    rates = np.array(tuned.history["learning_rate"])
+    assert rates[30] < 0.5 * rates[29]
+    # What is saved after the step has the rate from before it, or of a trial.
+    assert seen.rates[30] >= 0.9 * rates[29]
+    assert rates[31] >= 0.9 * rates[29]
+
+
+def test_rows_without_weight_do_not_make_all_others_large():
+    tuned = keras_lr.LearningRateWalk(anneal=0.0)
+    x, y = batches_with(None, number=120)
+    weights = np.ones(len(x))
+    weights[4 * 25 : 4 * 110] = 0.0
+    model = regression(keras.optimizers.SGD(1e-4))
+    fit(model, tuned, data=(x, y), sample_weight=weights)
+    rates = np.array(tuned.history["learning_rate"])
+    assert rates[110] >= rates[109]

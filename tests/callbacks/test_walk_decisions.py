@@ -36,6 +36,7 @@ def penalized():
 
 MODELS = {
     "plain": lambda: network(dense(8, "tanh")),
+    "linear": lambda: network(dense(8)),
     "l2": penalized,
     "batch_norm": lambda: network(dense(8), layers.BatchNormalization()),
     "dropout": lambda: network(dense(8, "tanh"), layers.Dropout(0.5, seed=3)),
@@ -67,10 +68,11 @@ each_case = pytest.mark.parametrize(
 )
 
 
-def batches(steps=None):
+def batches(steps=None, large=()):
     """Return batches with random labels, or more that can be learned.
 
-    What the labels of these mean changes after the 40th.
+    What the labels of these mean changes after the 40th. The inputs of large ones are
+    eight times as large.
     """
     rng = np.random.default_rng(0)
     rows = BATCH * (steps or STEPS)
@@ -78,6 +80,8 @@ def batches(steps=None):
     if steps is not None:
         y = np.argmax(x[:, :CLASSES], axis=1)
         y[BATCH * CLIMB :] = (y[BATCH * CLIMB :] + 1) % CLASSES
+    for each in large:
+        x[BATCH * each : BATCH * (each + 1)] *= 8.0
     return [
         (x[start : start + BATCH], y[start : start + BATCH])
         for start in range(0, rows, BATCH)
@@ -93,22 +97,22 @@ def compiled(case):
     return model
 
 
-def walked(case, *args, steps=None, **kwargs):
+def walked(case, *args, steps=None, large=(), **kwargs):
     """Train a model with the callback; return both."""
     model = compiled(case)
     walk = keras_lr.LearningRateWalk(*args, **kwargs)
-    x, y = map(np.concatenate, zip(*batches(steps), strict=True))
+    x, y = map(np.concatenate, zip(*batches(steps, large), strict=True))
     model.fit(x, y, BATCH, shuffle=False, verbose=0, callbacks=[walk])
     return model, walk
 
 
-def reference(case, *args, rate=None, steps=None, **kwargs):
+def reference(case, *args, rate=None, steps=None, large=(), **kwargs):
     """Train a model by the slow reference; return both, and the rates."""
     model = compiled(case)
     if rate is not None:
         model.optimizer.learning_rate.assign(rate)
     walk = Walk(model, *args, **kwargs)
-    rates = [walk.train_on(batch) for batch in batches(steps)]
+    rates = [walk.train_on(batch) for batch in batches(steps, large)]
     return model, walk, rates
 
 
@@ -251,6 +255,32 @@ def test_rate_falls_as_in_the_reference_while_losses_are_higher_than_before(
     kwargs |= {"rate": rate, "steps": FALL}
     slow_model, slow, rates = reference(case, 1.01**3, **kwargs)
     assert 0 < sum(slow.falls) < FALL - CLIMB
+    np.testing.assert_allclose(walk.history["learning_rate"], rates, **ROUNDING)
+    assert_equal(model, slow_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [
+        ("sgd", 0.0),
+        pytest.param("momentum", 0.5, marks=pytest.mark.slow),
+        pytest.param("adam", 0.9, marks=pytest.mark.slow),
+    ],
+)
+def test_step_with_a_large_gradient_is_shortened_as_in_the_reference(name, memory):
+    # Before the 20th, nobody knows what is large. At both a trial is due.
+    case, large = ("linear", name), (2, 26)
+    kwargs = {"every": 3, "steps": CLIMB, "large": large}
+    model, walk = walked(case, anneal=0.0, **kwargs)
+    kwargs |= {"largest": 1.3, "probe": "slope", "share": np.sqrt(1.0 - memory)}
+    rate = 0.01 * float(OPTIMIZERS[name]().learning_rate)
+    slow_model, slow, rates = reference(case, 1.01**3, rate=rate, **kwargs)
+    short = [step for step, each in enumerate(slow.shortenings) if each < 1.0]
+    assert short == [26]
+    assert 0.02 < min(slow.shortenings) < 0.6
+    is_due = np.isfinite(walk.history["slope"])
+    assert is_due[2]
+    assert not is_due[26]
     np.testing.assert_allclose(walk.history["learning_rate"], rates, **ROUNDING)
     assert_equal(model, slow_model)
 

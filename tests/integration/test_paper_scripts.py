@@ -43,7 +43,7 @@ def test_row_that_is_there_is_not_trained_again(
     for _ in range(2):
         experiments.run_missing(case, options)
     assert [run.policy for run in trained] == [
-        *("baseline", "adaptive", "LipschitzLR(bound='strict')")
+        *("baseline", "adaptive", "LipschitzLR()")
     ]
     assert {run.data for run in trained} == {"digits"}
     assert "50 % in 1 s" in capsys.readouterr().out

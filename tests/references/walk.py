@@ -44,7 +44,8 @@ class Walk:
             tenth of that, or more than twice, each step decides.
 
     With `largest`, slopes are averaged over trials, the factor grows upwards only while
-    the next batches agree, and the rate falls while losses are higher than before.
+    the next batches agree, the rate falls while losses are higher than before, and a
+    step with a large gradient is shortened.
     """
 
     def __init__(self, model, factor, *, every=1, largest=None, probe="loss", share=1):
@@ -61,6 +62,7 @@ class Walk:
         self.before, self.after = Average(3, 0.3), Average(3, 0.3)
         self.agreement, self.level = Average(10, 0.03), Average(10, 0.03)
         self.lowest, self.last = math.inf, None
+        self.squares, self.shortenings = Average(10, 0.03), []
         self.first = float(model.optimizer.learning_rate.numpy())
 
     @property
@@ -103,12 +105,15 @@ class Walk:
             self.factor, self.direction, self.climbs = self.smallest, 0, False
         self.falls.append(falls)
         next_rate = rate
-        if not falls and (self.count % self.every == 0 or self.climbs):
+        is_short = self.asks and self.shortenings[-1] < 1.0
+        is_due = self.count % self.every == 0 or self.climbs
+        if is_due and not falls and not is_short:
             next_rate = self.decide(rate, batch, before)
-        self.last = self.restored_weights(before), rate
-        self.weights_after(rate, batch, before)
+        taken = rate * self.shortenings[-1] if self.asks else rate
+        self.last = self.restored_weights(before), taken
+        self.weights_after(taken, batch, before)
         self.model.optimizer.learning_rate.assign(next_rate)
-        return rate
+        return taken
 
     def ask(self, batch, before):
         """Return whether losses are too high, and the next batches don't agree."""
@@ -124,6 +129,10 @@ class Walk:
                 for g, w, o in zip(gradients, weights, old, strict=True)
             )
             self.agreement.take(slope / rate)
+        square = sum(np.sum(each.numpy() ** 2) for each in gradients)
+        usual = math.inf if self.squares.count < 20 else self.squares.mean
+        self.shortenings.append(min(1.0, math.sqrt(4 * usual / square)))
+        self.squares.take(square)
         loss = float(loss)
         deviation = loss - self.level.mean if self.level.count else 0.0
         mean = self.level.take(loss, deviation)

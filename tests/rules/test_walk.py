@@ -162,3 +162,24 @@ def test_mean_of_losses_lies_within_standard_errors():
 )
 def test_rate_falls_to_the_first_one_and_never_rises_to_it(rate, first, expected):
     assert value(walk.lowered(*tensors(rate, first))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("square", "mean_square", "count", "expected"),
+    [
+        (16.0, 4.0, 20.0, 1.0),
+        # Three times the root mean square.
+        (36.0, 4.0, 20.0, 2 / 3),
+        (36.0, 4.0, 19.0, 1.0),
+        (400.0, 1.0, 1e6, 0.1),
+        (0.0, 0.0, 100.0, 1.0),
+        (1.0, 0.0, 100.0, 1.0),
+        (INF, 4.0, 100.0, 1.0),
+        (NAN, 4.0, 100.0, 1.0),
+    ],
+)
+def test_step_is_shortened_to_that_of_twice_the_root_mean_square(
+    square, mean_square, count, expected
+):
+    found = walk.shortening(*tensors(square, mean_square, count))
+    assert value(found) == pytest.approx(expected)

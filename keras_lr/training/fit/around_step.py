@@ -56,6 +56,7 @@ class OptimizerStep:
         self.is_finite = is_finite
         self.recording = recording
         self.factor = rate.factor()
+        self._shortening: Tensor | None = None
         self.loss_scale = _keras.loss_scale(model.optimizer)
         self._weights = model.trainable_variables
         self._rate = rate
@@ -77,9 +78,20 @@ class OptimizerStep:
         factor = self._rate.optimizers[0].loss_scale_factor
         return plain if factor is None else [each / factor for each in plain]
 
+    def shorten(self, factor: Tensor) -> None:
+        """Multiply the rate of this step, and of no other, by a factor.
+
+        Args:
+            factor: At most 1. To be given before the hyperparameters are set.
+        """
+        self._shortening = factor
+
     def set_hyperparameters(self) -> dict[str, Tensor]:
         """Set the optimizer's for this step; return them as its code will read them."""
-        self._rate.write(self.factor)
+        factor = self.factor
+        if self._shortening is not None:
+            factor = ops.cast(factor, self._shortening.dtype) * self._shortening
+        self._rate.write(factor)
         values = {each.name: each.value.value + 0.0 for each in self._others}
         self.values = {LEARNING_RATE: self._rate.in_optimizer.value + 0.0} | values
         return self.values
@@ -94,6 +106,9 @@ class OptimizerStep:
         others = {each.name: values[each.name] for each in self._others}
         with _keras.with_hyperparameters(self._rate.optimizers[0], others):
             self._apply(gradients)
+        if self._shortening is not None:
+            # What is saved between two steps has the rate of all others.
+            self._rate.write(self.factor)
 
 
 class AroundStep:

@@ -14,6 +14,7 @@ from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.curvature import Curvature, Recording
+from keras_lr.training.derivatives.gradient_scale import GradientScale
 from keras_lr.training.derivatives.last_step import LastStep
 from keras_lr.training.derivatives.tensors import (
     inner_product,
@@ -31,7 +32,6 @@ from keras_lr.training.fit.around_step import (
     unknown,
 )
 from keras_lr.training.fit.hyperparameter import Hyperparameter
-from keras_lr.training.hypergradient.gradient_scale import GradientScale
 from keras_lr.training.hypergradient.objective import Evaluate, Objective
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
     HypergradientRule,

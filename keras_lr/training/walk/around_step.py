@@ -12,8 +12,15 @@ from keras_lr import _keras
 from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
+from keras_lr.rules import walk
+from keras_lr.training.derivatives.gradient_scale import GradientScale
 from keras_lr.training.derivatives.repeated_loss import RepeatedLoss
-from keras_lr.training.derivatives.tensors import are_finite, on_present, scaled
+from keras_lr.training.derivatives.tensors import (
+    are_finite,
+    inner_product,
+    on_present,
+    scaled,
+)
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.around_step import AroundStep, OptimizerStep, unknown
 from keras_lr.training.fit.hyperparameter import Hyperparameter
@@ -48,7 +55,7 @@ class WalkStep(AroundStep):
     The step that the optimizer takes is the first trial. The others are the optimizer's
     own step from the same state, with the same gradient; the loss after each is that of
     the same batch, with the same random numbers. If the rate's factor may grow, the
-    batches after it are asked too.
+    batches after it are asked too, and a step with a large gradient is shortened.
 
     Args:
         model: A built, compiled model.
@@ -95,9 +102,11 @@ class WalkStep(AroundStep):
             self._average = GradientAverage(model, smoothing, rate.dtype)
         self._level: LossLevel | None = None
         self._next_batch: NextBatch | None = None
+        self._scale: GradientScale | None = None
         if self._walked[0].can_climb:
             self._level = LossLevel(model, rate.dtype)
             self._next_batch = NextBatch(model, step, rate.dtype)
+            self._scale = GradientScale(model, walk.STEP_SHARE, rate.dtype)
         with model.distribute_strategy.scope():
             self._count = replicas.shared_scalar("count", "int32")
             self._first_rate = replicas.shared_scalar("first_rate", rate.dtype)
@@ -113,12 +122,14 @@ class WalkStep(AroundStep):
             named |= self._level.variables() | {"first_rate": self._first_rate}
         if self._next_batch is not None:
             named |= self._next_batch.variables()
+        if self._scale is not None:
+            named |= self._scale.variables()
         return named
 
     def added_variables(self) -> list[str]:
         """Return the names of `variables` that version 0.1.0 did not write."""
         slopes = {f"{each.name}_slopes" for each in self._walked}
-        parts = {"agreement", "level", "previous", "first", *slopes}
+        parts = {"agreement", "level", "previous", "first", "square", *slopes}
         return [name for name in self.variables() if name.rpartition("_")[0] in parts]
 
     def accepts(self, name: str, array: np.ndarray) -> bool:
@@ -139,6 +150,8 @@ class WalkStep(AroundStep):
             self._level.start()
         if self._next_batch is not None:
             self._next_batch.start()
+        if self._scale is not None:
+            self._scale.clear()
 
     def restart(self, factor: float) -> str:
         """Begin anew with a lower rate, which may be the lowest so far."""
@@ -160,9 +173,13 @@ class WalkStep(AroundStep):
         if step.loss_scale is not None:
             counts = ops.logical_and(counts, are_finite(gradients))
         may_hurry, falls = self._look_at_batch(step, gradients, counts)
+        is_shortened = self._shorten(step, gradients, counts)
         values = step.set_hyperparameters()
         self._count.assign(self._count.value + 1)
         is_due = ops.logical_and(self._is_due(step.factor), counts)
+        if is_shortened is not None:
+            # A trial would say: raise.
+            is_due = ops.logical_and(is_due, ops.logical_not(is_shortened))
         if falls is not None:
             is_due = ops.logical_and(is_due, ops.logical_not(falls))
         if self._average is not None:
@@ -199,6 +216,22 @@ class WalkStep(AroundStep):
         falls = ops.logical_and(falls, step.factor >= 1.0)
         self._walked[0].fall(self._first_rate.value, falls)
         return agrees, falls
+
+    def _shorten(
+        self, step: OptimizerStep, gradients: Gradients, counts: Tensor
+    ) -> Tensor | None:
+        """Lower the rate of the step if its gradient is large; return whether it is.
+
+        `None` where no step is shortened.
+        """
+        if self._scale is None:
+            return None
+        square = inner_product(gradients, gradients, self.rate.dtype)
+        factor = walk.shortening(square, self._scale.mean, self._scale.steps)
+        step.shorten(factor)
+        # Rows without weight say nothing of how large a gradient is.
+        self._scale.followed_by(square, ops.logical_and(counts, square > 0.0))
+        return factor < 1.0
 
     def _is_due(self, factor: Tensor) -> Tensor:
         """Return whether the hyperparameters move after the step."""

@@ -1,4 +1,4 @@
-"""The mean square of the gradient of E, beside which a gradient is large or small."""
+"""The mean square of the gradients, beside which a gradient is large or small."""
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from keras_lr.rules import average
 
 
 class GradientScale:
-    """Holds the moving average of the square of the gradient of E.
+    """Holds the moving average of the square of a gradient, such as that of E.
 
     Args:
         model: A built, compiled model, in whose strategy's scope it lives.
@@ -32,11 +32,21 @@ class GradientScale:
         for each in self.variables().values():
             each.assign(ops.zeros_like(each))
 
+    @property
+    def mean(self) -> Tensor:
+        """The average; 0 before the first square."""
+        return self._mean.value
+
+    @property
+    def steps(self) -> Tensor:
+        """How many squares it has taken in."""
+        return self._steps.value
+
     def followed_by(self, square: Tensor, counts: Tensor) -> Tensor:
         """Take in a square, and return the average; one that overflows is left out.
 
         Args:
-            square: ||grad E||^2.
+            square: ||g||^2.
             counts: Whether it counts; if not, nothing changes.
         """
         mean, steps = self._mean.value, self._steps.value

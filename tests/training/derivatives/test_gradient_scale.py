@@ -1,10 +1,10 @@
-"""The mean square of the gradient of E, by hand."""
+"""The mean square of a gradient, by hand."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_lr.training.hypergradient.gradient_scale import GradientScale
+from keras_lr.training.derivatives.gradient_scale import GradientScale
 
 
 @pytest.fixture
