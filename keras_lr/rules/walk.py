@@ -72,7 +72,7 @@ FIRST_LOSSES = 20.0
 FALL = 0.03
 # Root mean squares above which a gradient is large, and gradients before which no mean
 # square is known.
-LARGE, FIRST_GRADIENTS = 2.0, 20.0
+LARGE, FIRST_GRADIENTS = 1.5, 20.0
 
 
 def share(memory: float) -> float:

@@ -131,7 +131,7 @@ class Walk:
             self.agreement.take(slope / rate)
         square = sum(np.sum(each.numpy() ** 2) for each in gradients)
         usual = math.inf if self.squares.count < 20 else self.squares.mean
-        self.shortenings.append(min(1.0, math.sqrt(4 * usual / square)))
+        self.shortenings.append(min(1.0, 1.5 * math.sqrt(usual / square)))
         self.squares.take(square)
         loss = float(loss)
         deviation = loss - self.level.mean if self.level.count else 0.0

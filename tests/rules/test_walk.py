@@ -167,18 +167,18 @@ def test_rate_falls_to_the_first_one_and_never_rises_to_it(rate, first, expected
 @pytest.mark.parametrize(
     ("square", "mean_square", "count", "expected"),
     [
-        (16.0, 4.0, 20.0, 1.0),
+        (9.0, 4.0, 20.0, 1.0),
         # Three times the root mean square.
-        (36.0, 4.0, 20.0, 2 / 3),
+        (36.0, 4.0, 20.0, 0.5),
         (36.0, 4.0, 19.0, 1.0),
-        (400.0, 1.0, 1e6, 0.1),
+        (400.0, 1.0, 1e6, 0.075),
         (0.0, 0.0, 100.0, 1.0),
         (1.0, 0.0, 100.0, 1.0),
         (INF, 4.0, 100.0, 1.0),
         (NAN, 4.0, 100.0, 1.0),
     ],
 )
-def test_step_is_shortened_to_that_of_twice_the_root_mean_square(
+def test_step_is_shortened_to_that_of_a_gradient_half_above_the_usual(
     square, mean_square, count, expected
 ):
     found = walk.shortening(*tensors(square, mean_square, count))
