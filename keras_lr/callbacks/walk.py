@@ -70,9 +70,9 @@ class LearningRateWalk(LearningRateCallback):
             descend along the steps too, and while losses are clearly higher than
             before, the rate falls by three percent a step. A step whose gradient is
             larger than 1.5 times the root mean square of those before is taken at a
-            rate that is lower in proportion, without a trial. It starts from a hundredth
-            of the rate of an optimizer that has not taken a step. A training that diverges
-            is rolled back, and continues with a tenth of the rate.
+            rate that is lower in proportion, without a trial. It starts from a
+            hundredth of the rate of an optimizer that has not taken a step. A training
+            that diverges is rolled back, and continues with a tenth of the rate.
         every: Steps from one trial to the next. Defaults to `None`: 10 if `factor` is
             `"auto"`, else 1.
         probe: `"slope"` for the sign of the derivative of the loss after the step with
