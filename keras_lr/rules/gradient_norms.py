@@ -16,6 +16,10 @@ from keras import ops
 from keras_lr._typing import Tensor
 
 
+# What is left of the largest norm after each step, where it is forgotten slowly.
+FORGETTING = 0.999
+
+
 def global_norm(squares: Tensor) -> Tensor:
     """Return the norm of all gradients as one vector."""
     return ops.sqrt(ops.sum(squares))
@@ -31,9 +35,19 @@ def number_of_weights(weights: Sequence[Tensor]) -> int:
     return sum(math.prod(each.shape) for each in weights)
 
 
-def supremum(largest: Tensor, norm: Tensor, counts: Tensor) -> Tensor:
-    """Return the largest norm so far; the old one where `counts` is 0."""
-    return ops.where(counts > 0.0, ops.maximum(largest, norm), largest)
+def supremum(
+    largest: Tensor, norm: Tensor, counts: Tensor, decay: float = 1.0
+) -> Tensor:
+    """Return the largest norm so far; the old one where `counts` is 0.
+
+    Args:
+        largest: The largest norm before.
+        norm: The norm of this step.
+        counts: Scalar, 1, or 0 where nothing may change.
+        decay: Factor on `largest` in each step; below 1 it is forgotten.
+    """
+    new = ops.maximum(ops.multiply(largest, decay), norm)
+    return ops.where(counts > 0.0, new, largest)
 
 
 def norm_and_mean_square(

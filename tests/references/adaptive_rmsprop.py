@@ -70,7 +70,7 @@ def supremum(
     pairs = supremum_pairs(gradients, observed)
     for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
-            largest = max(largest, pair[0])
+            largest = max(0.999 * largest, pair[0])
             K = rho * K + (1 - rho) * pair[1]
             averaged += 1
         rate = 0.0

@@ -73,7 +73,7 @@ def supremum(
     pairs = supremum_pairs(gradients, observed)
     for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
-            K_1 = max(K_1, pair[0])
+            K_1 = max(0.999 * K_1, pair[0])
             K_2 = beta_1 * K_2 + (1 - beta_1) * pair[1]
             averaged += 1
         rate = 0.0

@@ -71,6 +71,15 @@ def test_supremum_is_the_largest_norm_so_far(norms):
     assert maxima == np.maximum.accumulate(norms).tolist()
 
 
+def test_supremum_is_forgotten_as_fast_as_it_is_told_to():
+    largest, half, one = gradients((8.0, 0.5, 1.0))
+    found = []
+    for _ in range(4):
+        largest = gradient_norms.supremum(largest, half, one, 0.25)
+        found.append(float(largest))
+    assert found == [2.0, 0.5, 0.5, 0.5]
+
+
 def test_supremum_is_the_old_one_where_nothing_counts():
     old, norm, counts = gradients((8.0, 9.0, 0.0))
     assert float(gradient_norms.supremum(old, norm, counts)) == 8.0
