@@ -19,7 +19,8 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
     of all gradients, and shortens as the gradients do.
 
     .. math::
-        \eta = \frac{\sqrt{K}}{2 \max_{s \le t} \|g_s\|}, \qquad
+        \eta = \frac{\sqrt{K}}{2 L}, \qquad
+        L = \max(0.999 \, L, \|g\|), \qquad
         K = \rho K + (1 - \rho) \, \overline{g^2}, \qquad
         w \leftarrow w - \eta \, g / (\sqrt{\hat s} + \epsilon)
 

@@ -20,7 +20,7 @@ class AutoAdam(AdaptiveOptimizer):
 
     .. math::
         \eta = \frac{\sqrt{K_2}}{K_1}, \qquad
-        K_1 = \max_{s \le t} \|g_s\|, \qquad
+        K_1 = \max(0.999 \, K_1, \|g\|), \qquad
         K_2 = \beta_1 K_2 + (1 - \beta_1) \, \overline{g^2}, \qquad
         w \leftarrow w - \eta \, \hat v / (\sqrt{\hat s} + \epsilon)
 

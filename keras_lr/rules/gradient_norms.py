@@ -15,7 +15,6 @@ from keras import ops
 
 from keras_lr._typing import Tensor
 
-
 # What is left of the largest norm after each step, where it is forgotten slowly.
 FORGETTING = 0.999
 
