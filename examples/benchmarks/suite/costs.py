@@ -71,7 +71,7 @@ METHODS = {
 }
 PLAIN = {
     "lipschitz": {"plain_again": "SGD"},
-    "walk": {"sgd_again": "SGD", "adam_again": "Adam"},
+    "walk": {"sgd_again": "SGD"},
     "marthe": {"sgd_again": "SGD", "adam_again": "Adam"},
     "optimizer": {"adam_again": "Adam"},
 }
