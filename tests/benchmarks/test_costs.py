@@ -15,8 +15,8 @@ def test_ratios_are_means_without_the_extremes(costs):
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["variant"] == "sgd_hd"]
     ratios = [float(row["cpu_ratio"]) for row in rows if row["model"] == "cnn"]
-    assert len(ratios) == 12
-    expected = (sum(ratios) - min(ratios) - max(ratios)) / 10
+    assert 3 <= len(ratios) < 20  # A tenth is one at either end.
+    expected = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2)
     _, text = costs.ratios("marthe", "sgd_hd")
     assert text.startswith(f"{expected:.2f} (")
 
