@@ -22,10 +22,10 @@ where, by default, the tangent Z is replaced by its moving average Zbar, the cos
     (2 / pi) <Zbar, grad E> / sum_i |Zbar_i (grad E)_i|
 
 with the root mean square of that sum over the same steps, no entry of Z is larger than
-the path of the fastest weight, and eta does not rise after a step that overshot. For a
-momentum, its distance from 1 moves in this way. All functions take and return
-scalars, as numbers or as tensors inside a step. Where a number is not finite, they
-return the state unchanged.
+a tenth of the path of the fastest weight, and eta does not rise after a step that
+overshot. For a momentum, its distance from 1 moves in this way. All functions take and
+return scalars, as numbers or as tensors inside a step. Where a number is not finite,
+they return the state unchanged.
 """
 
 import math
