@@ -49,7 +49,7 @@ START = 0.01
 # in the training batches: the overshoot does.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
 # No entry of the tangent is larger than this part of the path of the fastest weight.
-REACH = 0.1
+REACH = 1.0
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 
@@ -102,11 +102,11 @@ class MARTHE(LearningRateCallback):
             for the paper's rule. Defaults to `"auto"`: Z looks back a fifth of the
             training (0.99 as long as nobody knows how long it is). In the log update,
             an average over a tenth of the steps so far, at most 100, then stands for Z;
-            the product of the norms is replaced by pi / 2 times the sum of the sizes of
-            all products Z_i (grad E)_i, on average over the same steps; no entry of Z
-            is larger than a tenth of the path of the fastest weight; and the rate does
-            not rise where the cosine of the last step with the training gradient after
-            it is above 0.3 (0.1 with validation data).
+            the product of the norms is replaced by the sum of the sizes of all products
+            Z_i (grad E)_i, on average over the same steps; no entry of Z is larger than
+            the path of the fastest weight; and the rate does not rise where the cosine
+            of the last step with the training gradient after it is above 0.3 (0.1 with
+            validation data).
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.

@@ -19,23 +19,19 @@ or, instead of the last line, a move in the same direction without a scale,
 
 where, by default, the tangent Z is replaced by its moving average Zbar, the cosine by
 
-    (2 / pi) <Zbar, grad E> / sum_i |Zbar_i (grad E)_i|
+    <Zbar, grad E> / sum_i |Zbar_i (grad E)_i|
 
 with the root mean square of that sum over the same steps, no entry of Z is larger than
-a tenth of the path of the fastest weight, and eta does not rise after a step that
+the path of the fastest weight, and eta does not rise after a step that
 overshot. For a momentum, its distance from 1 moves in this way. All functions take and
 return scalars, as numbers or as tensors inside a step. Where a number is not finite,
 they return the state unchanged.
 """
 
-import math
-
 from keras import ops
 
 from keras_lr._typing import Tensor
 
-# sum |Z_i g_i| is so much of ||Z|| ||g|| if their entries have normal distributions.
-NORMAL = 2.0 / math.pi
 # Discount as long as nobody knows how long the training is.
 SAFE_DISCOUNT = 0.99
 
@@ -90,13 +86,13 @@ def cosine(
 
 
 def agreement(hypergradient: Tensor, votes: Tensor, usual_votes: Tensor) -> Tensor:
-    """Return (2 / pi) <Z, grad E> / sum_i |Z_i (grad E)_i|, from -2 / pi to 2 / pi.
+    """Return <Z, grad E> / sum_i |Z_i (grad E)_i|, from -1 to 1.
 
     Each weight votes for a lower rate or for a higher one, with the size of its
     product: it is the difference of both sides over their sum. Where all entries have
-    one normal distribution, it is the cosine. Where they differ in scale, the cosine
-    is near 0 for no other reason: with Adam, the tangent of a unit that is hardly ever
-    active can be a thousand times as long as that of all others.
+    one normal distribution, it is pi / 2 times the cosine. Where they differ in scale,
+    the cosine is near 0 for no other reason: with Adam, the tangent of a unit that is
+    hardly ever active can be a thousand times as long as that of all others.
 
     The sum is the mean over recent steps. So batches count by the size of their
     gradients, as they do in the gradient of the mean loss. By their own sum, each has
@@ -116,7 +112,7 @@ def agreement(hypergradient: Tensor, votes: Tensor, usual_votes: Tensor) -> Tens
     is_usable = ops.logical_and(divisor > 0.0, ops.isfinite(hypergradient))
     share = hypergradient / ops.where(is_usable, divisor, ops.ones_like(divisor))
     # A mean may be below the votes of its batch.
-    share = NORMAL * ops.clip(share, -1.0, 1.0)
+    share = ops.clip(share, -1.0, 1.0)
     return ops.where(is_usable, share, ops.zeros_like(share))
 
 

@@ -30,7 +30,7 @@ Batch = tuple[Array, Array]
 # overshoot from which the rate may not rise, where E is that of the next batch or not.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
 # Entries of Z are no larger than this part of the path of the fastest weight.
-REACH = 0.1
+REACH = 1.0
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
 
@@ -158,7 +158,7 @@ def agreement(Z: Array, grad_E: Array, mean_square: float) -> float:
     if products.sum() < 0:
         votes = max(votes, np.abs(products).sum())
     share = products.sum() / votes if votes > 0 else 0.0
-    return 2 / math.pi * min(max(share, -1.0), 1.0)
+    return min(max(share, -1.0), 1.0)
 
 
 def next_beta(beta: float, kappa: float, Delta: float, previous: float) -> float:
