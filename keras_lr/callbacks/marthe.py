@@ -44,12 +44,10 @@ HIGHEST_STEP = 1.0
 # costs a few steps, one that is too high the training.
 START = 0.01
 # With the automatic discount: the part of the training that the tangent looks back, the
-# share of a new tangent in the average, and of new votes in theirs, and the overshoot
-# from which the rate may not rise. Validation data don't show what a high rate spoils
-# in the training batches: the overshoot does.
+# share of a new tangent in the average, and of a new norm of the gradient in its, and
+# the overshoot from which the rate may not rise. Validation data don't show what a high
+# rate spoils in the training batches: the overshoot does.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
-# No entry of the tangent is larger than this part of the path of the fastest weight.
-REACH = 1.0
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 
@@ -73,10 +71,9 @@ class MARTHE(LearningRateCallback):
 
     with :math:`A_t` and :math:`B_t` the derivatives of the optimizer's own step with
     respect to its state and to the rate. By default :math:`\mu = 1 - 5 / T` in a
-    training of T steps, and a moving average of Z decides: each weight votes with the
-    size of its product with the gradient. Entries of Z that grow beyond the path of the
-    fastest weight are cut off, and the rate does not rise after a step that ran up the
-    other side of the valley.
+    training of T steps, a moving average of Z decides, batches count by the size of
+    their gradients, and the rate does not rise after a step that ran up the other side
+    of the valley.
 
     Costs one Hessian-vector product a step, of a quarter of the batch, and the gradient
     of a validation batch (none without validation data): about 1.8 and 2.8 plain steps
@@ -101,12 +98,10 @@ class MARTHE(LearningRateCallback):
         discount: mu, from 0 (hypergradient descent, HD) to 1 (RTHO), or `"adaptive"`
             for the paper's rule. Defaults to `"auto"`: Z looks back a fifth of the
             training (0.99 as long as nobody knows how long it is). In the log update,
-            an average over a tenth of the steps so far, at most 100, then stands for Z;
-            the product of the norms is replaced by the sum of the sizes of all products
-            Z_i (grad E)_i, on average over the same steps; no entry of Z is larger than
-            the path of the fastest weight; and the rate does not rise where the cosine
-            of the last step with the training gradient after it is above 0.3 (0.1 with
-            validation data).
+            averages over a tenth of the steps so far, at most 100, then stand for Z and
+            for the norm of grad E, which for a rise is at least its own; and the rate
+            does not rise where the cosine of the last step with the training gradient
+            after it is above 0.3 (0.1 with validation data).
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.
@@ -170,10 +165,9 @@ class MARTHE(LearningRateCallback):
         train; fits that continue have their first rate, and its limit, in common.
         A checkpoint in mid-fit has the annealed rate: pass `initial_learning_rate`
         after loading it, or set `model.optimizer.learning_rate`.
-        Version 0.1.0 had a discount of 0.99 and none of the rest of `"auto"`:
-        `discount=0.99` is its rule. `hyper_learning_rate="auto"` holds two more copies
-        of the weights to roll back to and, with the additive update, of the optimizer's
-        state.
+        Version 0.1.0 had a discount of 0.99, no averages and no brake: `discount=0.99`
+        is its rule. `hyper_learning_rate="auto"` holds two more copies of the weights
+        to roll back to and, with the additive update, of the optimizer's state.
 
     References:
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.
@@ -268,7 +262,7 @@ class MARTHE(LearningRateCallback):
         if self.update == "additive":
             return rule
         brake = BRAKE if self.validation_data is None else BRAKE_OF_VALIDATION
-        return dataclasses.replace(rule, average=AVERAGE, reach=REACH, brake=brake)
+        return dataclasses.replace(rule, average=AVERAGE, brake=brake)
 
     def _make_fit(self) -> OnlineFit:
         model, owner = self.model, type(self).__name__

@@ -26,11 +26,9 @@ State = tuple[Array, ...]
 Batch = tuple[Array, Array]
 
 # With the discount "auto": the part of the training that Z looks back, the least
-# share of a new Z in the average, and of new votes in their mean square, and the
+# share of a new Z in the average, and of a new square of grad E in its mean, and the
 # overshoot from which the rate may not rise, where E is that of the next batch or not.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
-# Entries of Z are no larger than this part of the path of the fastest weight.
-REACH = 1.0
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
 
@@ -148,17 +146,14 @@ def cosine(Z: Array, grad_E: Array) -> float:
     return float(Z @ grad_E) / norm if norm > 0 else 0.0
 
 
-def agreement(Z: Array, grad_E: Array, mean_square: float) -> float:
-    """Votes for a lower rate minus those for a higher one, over their usual number.
-
-    For a rise, over their own if there are more.
-    """
-    products = Z * grad_E
-    votes = math.sqrt(mean_square)
-    if products.sum() < 0:
-        votes = max(votes, np.abs(products).sum())
-    share = products.sum() / votes if votes > 0 else 0.0
-    return min(max(share, -1.0), 1.0)
+def vote(Z: Array, grad_E: Array, mean_square: float) -> float:
+    """The cosine, with a mean norm of grad E; for a rise, its own if that is larger."""
+    product = float(Z @ grad_E)
+    norm = math.sqrt(mean_square)
+    if product < 0:
+        norm = max(norm, math.sqrt(grad_E @ grad_E))
+    norm *= math.sqrt(Z @ Z)
+    return min(max(product / norm, -1.0), 1.0) if norm > 0 else 0.0
 
 
 def next_beta(beta: float, kappa: float, Delta: float, previous: float) -> float:
@@ -246,7 +241,7 @@ def marthe(
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
     Z, Z_mean, square = zeros, zeros[0], 0.0
-    last_step, last_eta, path = zeros[0], 1.0, 0.0
+    last_step = zeros[0]
     if scalars.discount == "auto":
         scalars.mu = 1 - 1 / (MEMORY * len(batches))
     for t, (x, y) in enumerate(batches):
@@ -257,22 +252,18 @@ def marthe(
         past = tuple(mu * z for z in Z)
         dg = hessian_product(w, past[0], x, y, penalty)
         Z = tangent(optimizer, state, past, g=g, dg=dg, eta=eta)  # (9)
-        speed = np.abs(last_step).max() / last_eta
-        path, last_eta = mu * path + speed, eta
-        if scalars.discount == "auto" and scalars.update == "log" and path > 0:
-            longest = REACH * (mu * path + speed)
-            Z = (np.clip(Z[0], -longest, longest), *Z[1:])
         B = tangent(optimizer, state, zeros, g=g, dg=np.zeros_like(g), eta=eta)
         weights_before, state = w, optimizer.step(state, g, eta)
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)
         grad_E = gradient(w, *of_E)
         Delta, g1 = float(Z[0] @ grad_E), float(B[0] @ grad_E)
+        latest = float(grad_E @ grad_E)
         share = max(AVERAGE, 10 / (10 + t))
         Z_mean = Z_mean + share * (Z[0] - Z_mean)
-        square += share * (np.abs(Z_mean * grad_E).sum() ** 2 - square)
+        square += share * (latest - square)
         cos = cosine(Z[0], grad_E)
         if scalars.discount == "auto":
-            cos = agreement(Z_mean, grad_E, square)
+            cos = vote(Z_mean, grad_E, square)
         overshoot = cosine(last_step, g)
         last_step = w - weights_before
         if is_next_batch:

@@ -11,7 +11,6 @@ from keras import ops
 from keras_lr._keras import PureStep, StepState, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import marthe
-from keras_lr.training.derivatives.gradient_scale import GradientScale
 from keras_lr.training.derivatives.optimizer_tangent import (
     Carried,
     OptimizerTangent,
@@ -33,10 +32,8 @@ class HypergradientRule:
         discount: mu; `None` for the adaptive one.
         memory: Part of the training that Z looks back, from which mu follows; `None`
             for a mu that is given.
-        average: Share of a new Z in the average of Z whose agreement with grad E
-            moves it; 1 for the cosine of Z itself.
-        reach: Largest entry of the learning rate's Z, as a part of the path of the
-            fastest weight; needs a brake. `None` for no limit.
+        average: Share of a new Z in the average of Z whose cosine moves it; 1 for Z
+            itself. The norm of grad E in the cosine is that of the same steps.
         brake: Overshoot from which the learning rate may not rise; `None` for no limit.
     """
 
@@ -46,18 +43,12 @@ class HypergradientRule:
     discount: float | None
     memory: float | None = None
     average: float = 1.0
-    reach: float | None = None
     brake: float | None = None
 
     @property
-    def is_additive(self) -> bool:
-        """Whether it moves by Delta, and needs no pass over memory for a norm."""
-        return self.update == "additive"
-
-    @property
-    def needs_norm(self) -> bool:
-        """Whether it needs the norm of grad E, for the cosine."""
-        return not self.is_additive and self.average == 1.0
+    def needs_norms(self) -> bool:
+        """Whether it needs the cosine, whose norms are each a pass over memory."""
+        return self.update != "additive"
 
 
 # Below it, the numbers that are stored for Z would grow out of range.
@@ -70,15 +61,16 @@ class Observation(NamedTuple):
     Attributes:
         hypergradient: Delta = <Z, grad E>.
         one_step: <B, grad E>, 0 where it is not needed.
-        direction: What the hyperparameter moves by: Delta, the cosine of the angle
-            between Z and grad E, or the agreement of the average of Z with it.
-        size: ||Z||^2 for a cosine, sum_i |Zbar_i (grad E)_i| for an agreement, else 0.
+        cosine: Cosine of the angle between Z, or its average, and grad E; 0 where it is
+            not needed.
+        tangent_square: ||Z||^2 of the weights, or of the average, 0 where it is not
+            needed.
     """
 
     hypergradient: Tensor
     one_step: Tensor
-    direction: Tensor
-    size: Tensor
+    cosine: Tensor
+    tangent_square: Tensor
 
 
 class Past(NamedTuple):
@@ -92,20 +84,6 @@ class Past(NamedTuple):
 
     weights: list[Tensor]
     factor: Tensor
-
-
-class CarriedOver(NamedTuple):
-    """What Z after a step is made from, beside the step.
-
-    Attributes:
-        factor: The factor of `Past`; `None` where nothing is carried over.
-        curvature: Products of the Hessian with the tensors of `Past`.
-        longest: Limit of the sizes of the entries of Z; `None` for no limit.
-    """
-
-    factor: Tensor | None = None
-    curvature: Gradients | None = None
-    longest: Tensor | None = None
 
 
 class TunedHyperparameter:
@@ -142,7 +120,8 @@ class TunedHyperparameter:
             # B_t, without a past.
             self.tangents.append(OptimizerTangent(model, step, name, keeps_slots=False))
         self._average: TangentAverage | None = None
-        self._votes: GradientScale | None = None
+        if rule.average < 1.0:
+            self._average = TangentAverage(model, step, rule.average, dtype)
         self._advance = assigning_if_large(
             self._plainly_advance, step, step.variables.weights
         )
@@ -153,9 +132,11 @@ class TunedHyperparameter:
             )
             self._scale = replicas.shared_scalar(f"{name}_scale", dtype)
             self._is_lost = replicas.shared_scalar(f"{name}_is_lost", dtype)
-        if rule.average < 1.0:
-            self._average = TangentAverage(model, step, rule.average, dtype)
-            self._votes = GradientScale(model, rule.average, dtype)
+
+    @property
+    def has_tangent(self) -> Tensor | bool:
+        """Whether a step has been taken since Z was last set to zero."""
+        return True if self._average is None else self._average.has_values
 
     def start(self) -> None:
         """Set the state, except the value, to what it is before the first step."""
@@ -166,9 +147,8 @@ class TunedHyperparameter:
             scalar.assign(0.0)
         for tangent in self.tangents:
             tangent.clear()
-        for each in (self._average, self._votes):
-            if each is not None:
-                each.clear()
+        if self._average is not None:
+            self._average.clear()
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
@@ -178,7 +158,6 @@ class TunedHyperparameter:
         named = dict(enumerate([*self._scalars, *tangents]))
         average = {} if self._average is None else self._average.variables
         named |= {f"average_{i}": each for i, each in enumerate(average)}
-        named |= {} if self._votes is None else self._votes.variables()
         return {f"{self.name}_{key}": variable for key, variable in named.items()}
 
     @property
@@ -196,9 +175,6 @@ class TunedHyperparameter:
     def accepts(self, name: str, value: float) -> bool:
         """Return whether one of `variables` that is a scalar can have a value."""
         variable = self.variables().get(name)
-        votes = {} if self._votes is None else self._votes.variables()
-        if any(each is variable for each in votes.values()):
-            return 0.0 <= value < math.inf
         if not any(each is variable for each in self._scalars):
             # Z begins anew where it is not finite.
             return True
@@ -231,7 +207,8 @@ class TunedHyperparameter:
         gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        past: CarriedOver,
+        factor: Tensor | None = None,
+        curvature: Gradients | None = None,
     ) -> None:
         """Advance `tangents`, and the average, over the coming step.
 
@@ -240,28 +217,28 @@ class TunedHyperparameter:
             hyperparameters: Values of all that are tuned, including the learning rate.
             seed: Derivative of this hyperparameter, as the optimizer reads it, with
                 respect to what is tuned.
-            past: What is carried over from the steps before.
+            factor: The factor of `carry`; `None` where nothing is carried over.
+            curvature: Products of the Hessian with the tensors of `carry`.
         """
-        self._advance(list(gradients), dict(hyperparameters), seed, past)
+        self._advance(list(gradients), dict(hyperparameters), seed, factor, curvature)
 
     def _plainly_advance(
         self,
         gradients: list[Tensor | None],
         hyperparameters: dict[str, Tensor],
         seed: Tensor,
-        past: CarriedOver,
+        factor: Tensor | None,
+        curvature: list[Tensor | None] | None,
     ) -> None:
         inputs = (self._step.variables.read(), gradients, hyperparameters)
         scale = ops.cast(self._scale.value, seed.dtype)
         carried = None
-        if past.curvature is not None:
-            lists = (*self._tangent.values(), past.curvature)
-            weights, slots, curvature = (_times(past.factor, each) for each in lists)
+        if curvature is not None:
+            tangent = self._tangent.values()
+            lists = (*tangent, curvature)
+            weights, slots, curvature = (_times(factor, each) for each in lists)
             carried = Carried(StepState(weights, slots), curvature)
         tangent = self._tangent.advanced(*inputs, seed / scale, carried)
-        if past.longest is not None:
-            weights = _limited(tangent.weights, past.longest / self._scale.value)
-            tangent = StepState(weights, tangent.slots)
         one_step = [each.advanced(*inputs, seed) for each in self.tangents[1:]]
         for each, value in zip(self.tangents, (tangent, *one_step), strict=True):
             each.assign(value)
@@ -271,33 +248,33 @@ class TunedHyperparameter:
         self._is_lost.assign(0.0)
 
     def observe(
-        self, gradients: Gradients, square: Tensor | None, is_due: Tensor
+        self,
+        gradients: Sequence[Tensor],
+        square: Tensor | None,
+        mean_square: Tensor | None = None,
     ) -> Observation:
         """Return the products of Z and B with the gradient of E.
 
         Args:
             gradients: grad E.
             square: ||grad E||^2; may be `None` if the rule does not need it.
-            is_due: Whether an update is due; if not, nothing is learned.
+            mean_square: Its mean; needed with an average of Z.
         """
         weights = self._tangent.values().weights
-        delta = inner_product(weights, gradients, self._dtype)
-        direction, size = delta, ops.zeros_like(delta)
-        if self._average is not None and self._votes is not None:
-            product, size = self._average.products(gradients)
-            counts = ops.logical_and(is_due, self._average.has_values)
-            mean = self._votes.followed_by(ops.square(size), counts)
-            direction = marthe.agreement(product, size, ops.sqrt(mean))
-        elif not self._rule.is_additive:
-            size = inner_product(weights, weights, self._dtype)
-            direction = marthe.cosine(delta, size, square)
-        one_step = ops.zeros_like(delta)
+        hypergradient = inner_product(weights, gradients, self._dtype)
+        cosine = tangent_square = ops.zeros_like(hypergradient)
+        if self._average is not None:
+            product, tangent_square = self._average.products(gradients)
+            square = marthe.voting_square(product, square, mean_square)
+            cosine = marthe.cosine(product, tangent_square, square)
+        elif self._rule.needs_norms:
+            tangent_square = inner_product(weights, weights, self._dtype)
+            cosine = marthe.cosine(hypergradient, tangent_square, square)
+        hypergradient = hypergradient * self._scale.value
+        one_step = ops.zeros_like(hypergradient)
         for part in self.tangents[1:]:
             one_step = inner_product(part.values().weights, gradients, self._dtype)
-        delta = delta * self._scale.value
-        if self._rule.is_additive:
-            direction = delta
-        return Observation(delta, one_step, direction, size)
+        return Observation(hypergradient, one_step, cosine, tangent_square)
 
     def update(
         self, observation: Observation, is_due: Tensor, overshoot: Tensor
@@ -326,13 +303,14 @@ class TunedHyperparameter:
             mu, horizon = marthe.adapted_discount(
                 mu, horizon, delta, observation.one_step
             )
+        direction = observation.cosine if rule.needs_norms else delta
         rate = hyperparameter.value.value
-        moved = self._moved(rate, observation.direction, beta)
+        moved = self._moved(rate, direction, beta)
         if rule.brake is not None and hyperparameter.is_learning_rate:
             moved = marthe.braked(moved, rate, overshoot, rule.brake)
         value = hyperparameter.clipped(moved)
         # A norm that overflows says nothing either: Z starts anew.
-        is_finite = ops.isfinite(delta + observation.size)
+        is_finite = ops.isfinite(delta + observation.tangent_square)
         horizon = ops.where(is_finite, horizon, ops.zeros_like(horizon))
         is_lost = ops.cast(ops.logical_not(is_finite), delta.dtype)
         last = ops.where(is_finite, delta, self._last.value)
@@ -346,16 +324,6 @@ class TunedHyperparameter:
         ):
             variable.assign(ops.where(is_due, updated, variable.value))
         return delta, mu_of_step, self.beta.value + 0.0
-
-
-def _limited(tensors: list[Tensor], largest: Tensor) -> list[Tensor]:
-    """Return the tensors with entries of no more than a size."""
-
-    def limited(tensor: Tensor) -> Tensor:
-        limit = ops.cast(largest, tensor.dtype)
-        return ops.clip(tensor, -limit, limit)
-
-    return [limited(each) for each in tensors]
 
 
 def _times(factor: Tensor, tensors: Gradients) -> list[Tensor | None]:
