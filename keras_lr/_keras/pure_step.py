@@ -1,5 +1,7 @@
 """An optimizer's own step, as a function of its state that changes nothing."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,8 +95,42 @@ class PureStep:
             and not self.variables.slots
             and not any(getattr(optimizer, n) for n in (*changing, "loss_scale_factor"))
             and not any(each.constraint for each in weights)
-            and not any(getattr(v, "overwrite_with_gradient", False) for v in weights)
+            and not any(map(_is_overwritten, weights))
         )
+
+    @property
+    def divides_entries(self) -> bool:
+        """Whether it divides each entry of a gradient by its size, as Adam does.
+
+        Where one entry is twice as large as another, a first step then moves both by
+        nearly the same. It is asked for the smallest weight of two entries or more, and
+        without clipping and constraints. In a model without such a weight, or for a
+        step that is not made by `update_step`, the answer is no.
+        """
+
+        def number_of_entries(variable: keras.Variable) -> int:
+            return math.prod(variable.shape)
+
+        weights = [v for v in self.variables.weights if not _is_overwritten(v)]
+        weights = [v for v in weights if number_of_entries(v) > 1]
+        if not weights:
+            return False
+        weight = min(weights, key=number_of_entries)
+        largest = number_of_entries(weight)
+        slots = [v for v in self.variables.slots if len(v.shape) > 0]
+        # Its own, and others that play no part.
+        cleared = [weight, *(v for v in slots if number_of_entries(v) <= largest)]
+        mapping = [(each, ops.zeros(each.shape, each.dtype)) for each in cleared]
+        rate = ops.ones((), self._rate.dtype)
+        sizes = ops.linspace(1.0, 2.0, largest, dtype="float32")
+        gradient = ops.cast(ops.reshape(sizes, weight.shape), weight.dtype)
+        twin = _pure_twin(self._optimizer)
+        scope = keras.StatelessScope([*mapping, (self._rate, rate)])
+        with scope, contextlib.suppress(NotImplementedError):
+            twin._backend_update_step([gradient], [weight], rate)
+        moved = ops.reshape(scope.get_current_value(weight), (-1,))
+        first, last = (abs(float(moved[i])) for i in (0, -1))
+        return last < math.sqrt(2.0) * first
 
     def _is_slot(self, variable: keras.Variable) -> bool:
         is_float = keras.backend.is_float_dtype(variable.dtype)
@@ -272,6 +308,11 @@ _REFUSAL = (
     "Keras's operations on Keras's variables. Received: optimizer=<{}>: {}. Write its "
     "`update_step` with `keras.ops` and `self.assign`, or take another optimizer."
 )
+
+
+def _is_overwritten(variable: keras.Variable) -> bool:
+    """Return whether its gradient is its next value: a scale of float8."""
+    return getattr(variable, "overwrite_with_gradient", False)
 
 
 def _require_known_variables(

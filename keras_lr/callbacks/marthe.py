@@ -44,10 +44,13 @@ HIGHEST_STEP = 1.0
 # costs a few steps, one that is too high the training.
 START = 0.01
 # With the automatic discount: the part of the training that the tangent looks back, the
-# share of a new tangent in the average, and of a new norm of the gradient in its, and
-# the overshoot from which the rate may not rise. Validation data don't show what a high
-# rate spoils in the training batches: the overshoot does.
+# share of a new tangent in the average, and of new votes in theirs, and the overshoot
+# from which the rate may not rise. Validation data don't show what a high rate spoils
+# in the training batches: the overshoot does.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
+# With an optimizer that divides each entry of a gradient by its size: no entry of the
+# tangent is larger than this part of the path of the fastest weight.
+REACH = 1.0
 # Part of the training over which the rate falls to zero.
 ANNEAL = 0.4
 
@@ -73,7 +76,9 @@ class MARTHE(LearningRateCallback):
     respect to its state and to the rate. By default :math:`\mu = 1 - 5 / T` in a
     training of T steps, a moving average of Z decides, batches count by the size of
     their gradients, and the rate does not rise after a step that ran up the other side
-    of the valley.
+    of the valley. With an optimizer that divides each entry of a gradient by its size,
+    as Adam does, each weight votes with the size of its product with the gradient, in
+    place of the norms, and no entry of Z is larger than the path of the fastest weight.
 
     Costs one Hessian-vector product a step, of a quarter of the batch, and the gradient
     of a validation batch (none without validation data): about 1.8 and 2.8 plain steps
@@ -101,7 +106,10 @@ class MARTHE(LearningRateCallback):
             averages over a tenth of the steps so far, at most 100, then stand for Z and
             for the norm of grad E, which for a rise is at least its own; and the rate
             does not rise where the cosine of the last step with the training gradient
-            after it is above 0.3 (0.1 with validation data).
+            after it is above 0.3 (0.1 with validation data). With an optimizer that
+            divides each entry of a gradient by its size, the sum of the sizes of all
+            products Z_i (grad E)_i replaces the norms, and no entry of Z is larger than
+            the path of the fastest weight.
         hyperparameters: Names of what is tuned: `"learning_rate"` and any positive
             float attribute of the optimizer, such as `"weight_decay"` or `"momentum"`.
             Each costs as much as the first.
@@ -165,9 +173,10 @@ class MARTHE(LearningRateCallback):
         train; fits that continue have their first rate, and its limit, in common.
         A checkpoint in mid-fit has the annealed rate: pass `initial_learning_rate`
         after loading it, or set `model.optimizer.learning_rate`.
-        Version 0.1.0 had a discount of 0.99, no averages and no brake: `discount=0.99`
-        is its rule. `hyper_learning_rate="auto"` holds two more copies of the weights
-        to roll back to and, with the additive update, of the optimizer's state.
+        Version 0.1.0 had a discount of 0.99 and none of the rest of `"auto"`:
+        `discount=0.99` is its rule. `hyper_learning_rate="auto"` holds two more copies
+        of the weights to roll back to and, with the additive update, of the optimizer's
+        state.
 
     References:
         - Donini et al., [MARTHE](https://arxiv.org/abs/1910.08525), 2020, Algorithm 1.
@@ -246,7 +255,7 @@ class MARTHE(LearningRateCallback):
     def _columns_of_rule(self) -> list[str]:
         return [*RULE_COLUMNS, *map(hypergradient_of, self.hyperparameters[1:])]
 
-    def _rule(self) -> HypergradientRule:
+    def _rule(self, step: _keras.PureStep) -> HypergradientRule:
         beta = self.hyper_learning_rate
         if isinstance(beta, str):
             beta = LOG_STEP if self.update == "log" else HIGHEST_STEP
@@ -262,7 +271,11 @@ class MARTHE(LearningRateCallback):
         if self.update == "additive":
             return rule
         brake = BRAKE if self.validation_data is None else BRAKE_OF_VALIDATION
-        return dataclasses.replace(rule, average=AVERAGE, brake=brake)
+        rule = dataclasses.replace(rule, average=AVERAGE, brake=brake)
+        if not step.divides_entries:
+            return rule
+        # There, a unit that is hardly ever active makes all of the norm of Z.
+        return dataclasses.replace(rule, has_votes=True, reach=REACH)
 
     def _make_fit(self) -> OnlineFit:
         model, owner = self.model, type(self).__name__
@@ -287,7 +300,7 @@ class MARTHE(LearningRateCallback):
             step,
             rate,
             others,
-            rule=self._rule(),
+            rule=self._rule(step),
             objective=objective,
             curvature_batch_size=self.curvature_batch_size,
             every=self.every,

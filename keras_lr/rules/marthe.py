@@ -17,11 +17,17 @@ or, instead of the last line, a move in the same direction without a scale,
 
     eta_{t+1} = eta_t exp(-kappa cos(Z_{t+1}, grad E)).
 
-where, by default, the tangent Z is replaced by its moving average, ||grad E|| by its
-root mean square over the same steps, and eta does not rise after a step that overshot.
-For a momentum, its distance from 1 moves in this way. All functions take and return
-scalars, as numbers or as tensors inside a step. Where a number is not finite, they
-return the state unchanged.
+where, by default, the tangent Z is replaced by its moving average Zbar, ||grad E|| by
+its root mean square over the same steps, and eta does not rise after a step that
+overshot. With an optimizer that divides each entry of a gradient by its size, as Adam
+does, the cosine is replaced by the share of votes,
+
+    <Zbar, grad E> / sum_i |Zbar_i (grad E)_i|
+
+with the root mean square of that sum, and no entry of Z is larger than the path of the
+fastest weight. For a momentum, its distance from 1 moves in this way. All functions
+take and return scalars, as numbers or as tensors inside a step. Where a number is not
+finite, they return the state unchanged.
 """
 
 from keras import ops
@@ -70,31 +76,60 @@ def cosine(
     Args:
         hypergradient: The scalar product.
         tangent_square: ||Z||^2.
-        gradient_square: ||grad E||^2, or what `voting_square` puts in its place.
+        gradient_square: ||grad E||^2.
     """
     # Not the root of the product of the squares, which overflows first.
     norm = ops.sqrt(tangent_square) * ops.sqrt(gradient_square)
     is_usable = ops.logical_and(norm > 0.0, ops.isfinite(hypergradient))
     value = hypergradient / ops.where(is_usable, norm, ops.ones_like(norm))
-    # Squares that underflow leave a norm too small; a mean may be below its gradient.
+    # Squares that underflow leave a norm too small.
     value = ops.clip(value, -1.0, 1.0)
     return ops.where(is_usable, value, ops.zeros_like(value))
 
 
-def voting_square(hypergradient: Tensor, square: Tensor, mean: Tensor) -> Tensor:
-    """Return the square of the norm by which a hypergradient is divided.
+def agreement(hypergradient: Tensor, largest: Tensor, usual: Tensor) -> Tensor:
+    """Return a hypergradient as a part of the largest that it could be, from -1 to 1.
 
-    It is the mean over recent steps. So batches count by the size of their gradients,
-    as they do in the gradient of the mean loss. By the cosine, each has the same vote:
-    many that have been learned outvote the few that a high rate spoils. A large
-    gradient does not raise the rate by more than its cosine.
+    By `usual`, batches count by the size of their gradients, as they do in the gradient
+    of the mean loss. By `largest`, which makes it the cosine or the share of votes,
+    each has the same vote: many that have been learned outvote the few that a high rate
+    spoils. A large gradient does not raise the rate by more than its own would.
 
     Args:
-        hypergradient: The scalar product; the rate rises if it is negative.
-        square: ||grad E||^2.
-        mean: Its mean.
+        hypergradient: The scalar product <Z, grad E>; the rate rises if it is negative.
+        largest: ||Z|| ||grad E||, or the votes, sum_i |Z_i (grad E)_i|.
+        usual: The same with the root mean square, over recent steps, of ||grad E||, or
+            of the votes.
+
+    Returns:
+        0 if what it is divided by is 0, or if a number is not finite.
     """
-    return ops.where(hypergradient < 0.0, ops.maximum(square, mean), mean)
+    divisor = ops.where(hypergradient < 0.0, ops.maximum(largest, usual), usual)
+    is_usable = ops.logical_and(divisor > 0.0, ops.isfinite(hypergradient))
+    share = hypergradient / ops.where(is_usable, divisor, ops.ones_like(divisor))
+    # A mean may be below what its own batch has.
+    share = ops.clip(share, -1.0, 1.0)
+    return ops.where(is_usable, share, ops.zeros_like(share))
+
+
+def longer_path(
+    path: Tensor, discount: Tensor, largest: Tensor, rate: Tensor
+) -> Tensor:
+    """Return P + max_i |u_i| / eta, with the P so far discounted as Z is.
+
+    As long as the curvature bends steps and does not blow them up, no entry of Z is
+    larger: it is the tangent of a weight that has always been the fastest, always in
+    one direction.
+
+    Args:
+        path: P of the steps before.
+        discount: mu.
+        largest: max_i |u_i|, of the entries of a step.
+        rate: eta, of that step; where it is 0, the path ends where it was.
+    """
+    is_usable = ops.logical_and(rate > 0.0, ops.isfinite(largest))
+    step = largest / ops.where(is_usable, rate, ops.ones_like(rate))
+    return discount * path + ops.where(is_usable, step, ops.zeros_like(step))
 
 
 def horizon_discount(steps: Tensor, memory: float) -> Tensor:

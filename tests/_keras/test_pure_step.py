@@ -503,3 +503,46 @@ def test_steps_that_differ_from_batch_to_batch_are_refused(kwargs, wrap):
     message = rf"`RTHO`.*Received: {list(kwargs)[-1]}=3 in 'mine'\. Drop"
     with pytest.raises(ValueError, match=message):
         require_single_update(wrap(inner), "RTHO")
+
+
+@every_optimizer
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("shape", [(2,), (3, 2)])
+def test_all_but_descent_and_momentum_divide_entries(name, steps, shape):
+    """By their formulas; what they have seen before does not matter."""
+    if shape == (3, 2) and name == "Muon":
+        return  # It makes a matrix orthogonal.
+    variables = [v for v in weights() if v.shape == shape]
+    optimizer = make(name)
+    optimizer.build(variables)
+    for step in range(steps):
+        optimizer.apply(gradients(variables, step), variables)
+    before = values([*variables, *optimizer.variables])
+    divides = name.partition("-")[0] not in ("SGD", "AdaMo")
+    assert PureStep(optimizer, variables).divides_entries == divides
+    assert_same_bits(values([*variables, *optimizer.variables]), before)
+
+
+def test_large_epsilon_makes_adam_a_momentum():
+    for epsilon, divides in ((1e-7, True), (10.0, False)):
+        variables, optimizer = weights(), optimizers.Adam(epsilon=epsilon)
+        optimizer.build(variables)
+        assert PureStep(optimizer, variables).divides_entries == divides
+
+
+def test_step_that_is_not_made_by_update_step_is_not_asked():
+    class Signs(keras.optimizers.Optimizer):
+        def apply(self, grads, trainable_variables=None):
+            for gradient, variable in zip(grads, trainable_variables, strict=True):
+                variable.assign_sub(self.learning_rate * ops.sign(gradient))
+
+    variables, optimizer = weights(), Signs(0.1)
+    optimizer.build(variables)
+    assert not PureStep(optimizer, variables).divides_entries
+
+
+def test_no_weight_of_two_entries_no_division():
+    variables = [keras.Variable([[3.0]]), keras.Variable([4.0])]
+    optimizer = optimizers.Adam()
+    optimizer.build(variables)
+    assert not PureStep(optimizer, variables).divides_entries

@@ -16,6 +16,7 @@ import tensorflow as tf
 import keras_lr
 from keras_lr import HypergradientDescent
 from keras_lr.training.derivatives import optimizer_tangent
+from keras_lr.training.hypergradient.around_step import HypergradientStep
 from tests.callbacks.watched_restart import Watch
 from tests.references import marthe as reference
 
@@ -199,6 +200,28 @@ def test_without_validation_data_the_penalty_is_part_of_the_gradient():
     np.testing.assert_allclose(
         marthe.history["hypergradient"], [*products, math.nan], **CLOSE
     )
+
+
+def test_training_that_is_rolled_back_forgets_tangents_votes_and_path(monkeypatch):
+    made = []
+    make = HypergradientStep.__init__
+
+    def making(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(HypergradientStep, "__init__", making)
+    fit(regression("adam"), keras_lr.MARTHE())
+    names = (
+        "path",
+        "path_rate",
+        "learning_rate_average_0",
+        "learning_rate_square_mean",
+    )
+    variables = [made[0].variables()[name] for name in names]
+    assert all(np.any(each.numpy() != 0.0) for each in variables)
+    made[0].restart(0.1)
+    assert all(np.all(each.numpy() == 0.0) for each in variables)
 
 
 def test_rate_stays_between_its_limits():

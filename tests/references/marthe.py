@@ -25,10 +25,14 @@ State = tuple[Array, ...]
 # Inputs, `(rows, features)`, and labels, `(rows,)`, integers.
 Batch = tuple[Array, Array]
 
-# With the discount "auto": the part of the training that Z looks back, the least
-# share of a new Z in the average, and of a new square of grad E in its mean, and the
-# overshoot from which the rate may not rise, where E is that of the next batch or not.
+# With the discount "auto": the part of the training that Z looks back, the least share
+# of a new Z in the average, and of a new square of grad E, or of votes, in its mean,
+# and the overshoot from which the rate may not rise, where E is that of the next batch
+# or not.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
+# With Adam, entries of Z are no larger than this part of the path of the fastest
+# weight.
+REACH = 1.0
 # h: its square is lost beside any real part, so that the derivative is exact.
 H = 1e-100
 
@@ -146,7 +150,7 @@ def cosine(Z: Array, grad_E: Array) -> float:
     return float(Z @ grad_E) / norm if norm > 0 else 0.0
 
 
-def vote(Z: Array, grad_E: Array, mean_square: float) -> float:
+def usual_cosine(Z: Array, grad_E: Array, mean_square: float) -> float:
     """The cosine, with a mean norm of grad E; for a rise, its own if that is larger."""
     product = float(Z @ grad_E)
     norm = math.sqrt(mean_square)
@@ -154,6 +158,19 @@ def vote(Z: Array, grad_E: Array, mean_square: float) -> float:
         norm = max(norm, math.sqrt(grad_E @ grad_E))
     norm *= math.sqrt(Z @ Z)
     return min(max(product / norm, -1.0), 1.0) if norm > 0 else 0.0
+
+
+def majority(Z: Array, grad_E: Array, mean_square: float) -> float:
+    """Votes for a lower rate minus those for a higher one, over their usual number.
+
+    For a rise, over their own if there are more.
+    """
+    products = Z * grad_E
+    votes = math.sqrt(mean_square)
+    if products.sum() < 0:
+        votes = max(votes, np.abs(products).sum())
+    share = products.sum() / votes if votes > 0 else 0.0
+    return min(max(share, -1.0), 1.0)
 
 
 def next_beta(beta: float, kappa: float, Delta: float, previous: float) -> float:
@@ -237,11 +254,12 @@ def marthe(
     """
     brake = BRAKE if is_next_batch else BRAKE_OF_VALIDATION
     scalars = Scalars(**{"brake": brake} | options)
+    has_votes = isinstance(optimizer, Adam)
     history: dict[str, list[Any]] = {}
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
     Z, Z_mean, square = zeros, zeros[0], 0.0
-    last_step = zeros[0]
+    last_step, last_eta, path = zeros[0], 1.0, 0.0
     if scalars.discount == "auto":
         scalars.mu = 1 - 1 / (MEMORY * len(batches))
     for t, (x, y) in enumerate(batches):
@@ -252,18 +270,27 @@ def marthe(
         past = tuple(mu * z for z in Z)
         dg = hessian_product(w, past[0], x, y, penalty)
         Z = tangent(optimizer, state, past, g=g, dg=dg, eta=eta)  # (9)
+        speed = np.abs(last_step).max() / last_eta
+        path, last_eta = mu * path + speed, eta
+        is_limited = scalars.discount == "auto" and scalars.update == "log"
+        if is_limited and has_votes and path > 0:
+            longest = REACH * (mu * path + speed)
+            Z = (np.clip(Z[0], -longest, longest), *Z[1:])
         B = tangent(optimizer, state, zeros, g=g, dg=np.zeros_like(g), eta=eta)
         weights_before, state = w, optimizer.step(state, g, eta)
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)
         grad_E = gradient(w, *of_E)
         Delta, g1 = float(Z[0] @ grad_E), float(B[0] @ grad_E)
-        latest = float(grad_E @ grad_E)
         share = max(AVERAGE, 10 / (10 + t))
         Z_mean = Z_mean + share * (Z[0] - Z_mean)
+        latest = float(grad_E @ grad_E)
+        if has_votes:
+            latest = np.abs(Z_mean * grad_E).sum() ** 2
         square += share * (latest - square)
         cos = cosine(Z[0], grad_E)
         if scalars.discount == "auto":
-            cos = vote(Z_mean, grad_E, square)
+            direction = majority if has_votes else usual_cosine
+            cos = direction(Z_mean, grad_E, square)
         overshoot = cosine(last_step, g)
         last_step = w - weights_before
         if is_next_batch:

@@ -446,16 +446,60 @@ def test_rate_does_not_rise_after_an_overshoot(moved, overshoot, expected):
 
 
 @pytest.mark.parametrize(
-    ("hypergradient", "square", "mean", "expected"),
+    ("hypergradient", "largest", "usual", "expected"),
     [
-        (1.0, 4.0, 1.0, 1.0),
-        (1.0, 1.0, 4.0, 4.0),
-        (0.0, 4.0, 1.0, 1.0),
-        (-1.0, 4.0, 1.0, 4.0),
-        (-1.0, 1.0, 4.0, 4.0),
+        (1.0, 4.0, 2.0, 0.5),
+        (1.0, 2.0, 4.0, 0.25),
+        (0.0, 4.0, 1.0, 0.0),
+        (-1.0, 4.0, 2.0, -0.25),
+        (-1.0, 2.0, 4.0, -0.25),
+        (3.0, 4.0, 2.0, 1.0),
+        (-4.0, 4.0, 1.0, -1.0),
     ],
 )
-def test_large_gradient_lowers_the_rate_by_more_but_raises_it_by_its_cosine(
-    hypergradient, square, mean, expected
+def test_large_gradient_lowers_the_rate_by_more_but_raises_it_by_its_own_size(
+    hypergradient, largest, usual, expected
 ):
-    assert numbers(marthe.voting_square, hypergradient, square, mean) == expected
+    """A part of the usual size, and for a rise of its own if that is larger."""
+    assert numbers(marthe.agreement, hypergradient, largest, usual) == expected
+
+
+@pytest.mark.parametrize(
+    "values", [(1.0, 0.0, 0.0), (math.nan, 1.0, 1.0), (math.inf, math.inf, 1.0)]
+)
+def test_agreement_of_nothing_and_of_what_is_not_finite_is_0(values):
+    assert numbers(marthe.agreement, *values) == 0.0
+
+
+def test_agreement_is_the_cosine_times_half_of_pi_where_entries_are_normal():
+    """To the error of a mean over a million entries."""
+    rng = np.random.default_rng(0)
+    Z, noise = rng.normal(size=(2, 1_000_000))
+    grad_E = 0.02 * Z + noise
+    cosine = reference.cosine(Z, grad_E)
+    votes = np.abs(Z * grad_E).sum()
+    found = numbers(marthe.agreement, Z @ grad_E, votes, votes)
+    assert found == pytest.approx(math.pi / 2 * cosine, rel=0.01)
+
+
+def test_agreement_does_not_depend_on_the_scale_of_a_weight():
+    """Products of 1, -2 and 3: 2 of 6, however they are made."""
+    Z, grad_E = np.array([1.0, -2.0, 1.0]), np.array([1.0, 1.0, 3.0])
+    scale = np.array([1.0, 2.0**20, 1.0])
+    cosines = []
+    for factor in (np.ones(3), scale):
+        products = (factor * Z) * (grad_E / factor)
+        votes = np.abs(products).sum()
+        found = numbers(marthe.agreement, products.sum(), votes, votes)
+        assert found == pytest.approx(1 / 3, rel=1e-15)
+        cosines.append(reference.cosine(factor * Z, grad_E / factor))
+    assert 0 < cosines[1] < 1e-5 * cosines[0]
+
+
+@pytest.mark.parametrize(
+    ("largest", "rate", "expected"),
+    [(3.0, 0.5, 8.0), (0.0, 0.5, 2.0), (3.0, 0.0, 2.0), (math.nan, 0.5, 2.0)],
+)
+def test_path_grows_by_the_fastest_weight(largest, rate, expected):
+    """4, of which a half is remembered, and 3 / 0.5."""
+    assert numbers(marthe.longer_path, 4.0, 0.5, largest, rate) == expected

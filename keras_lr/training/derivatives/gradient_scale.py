@@ -1,4 +1,4 @@
-"""The mean square of the gradients, beside which a gradient is large or small."""
+"""A mean square of the steps before, beside which that of a step is large or small."""
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from keras_lr.rules import average
 
 
 class GradientScale:
-    """Holds the moving average of the square of a gradient, such as that of E.
+    """Holds the moving average of a square, of a gradient's norm or of its votes.
 
     Args:
         model: A built, compiled model, in whose strategy's scope it lives.

@@ -1,6 +1,7 @@
 """The last step, and how a gradient after it lies to it."""
 
 import keras
+from keras import ops
 
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
@@ -52,6 +53,14 @@ class LastStep:
             inner_product(step, step, dtype),
             inner_product(gradients, gradients, dtype),
         )
+
+    def largest(self, dtype: str) -> Tensor:
+        """Return the largest entry of the last step, without its sign.
+
+        It has to be called after `along` or `cosine`, and before `remember`.
+        """
+        sizes = [ops.max(ops.abs(each.value)) for each in self.variables]
+        return ops.max(ops.stack([ops.cast(each, dtype) for each in sizes]))
 
     def _difference(self) -> list[Tensor]:
         self._subtract()

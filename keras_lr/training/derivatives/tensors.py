@@ -58,6 +58,18 @@ def inner_product(first: Gradients, second: Gradients, dtype: str) -> Tensor:
     return ops.sum(ops.stack([ops.cast(each, dtype) for each in parts]))
 
 
+def absolute_product(first: Gradients, second: Gradients, dtype: str) -> Tensor:
+    """Return the sum of the sizes of the products of all entries, a scalar.
+
+    Where one of the lists has no tensor, nothing is added.
+    """
+    pairs = zip(first, second, strict=True)
+    parts = [
+        ops.sum(ops.abs(a * b)) for a, b in pairs if a is not None and b is not None
+    ]
+    return ops.sum(ops.stack([ops.cast(each, dtype) for each in parts]))
+
+
 def norm_of(tensors: Sequence[Tensor], dtype: str) -> Tensor:
     """Return the norm over all entries, 1 if it is 0."""
     norm = ops.sqrt(inner_product(tensors, tensors, dtype))

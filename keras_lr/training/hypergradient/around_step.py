@@ -14,7 +14,6 @@ from keras_lr._checks import LEARNING_RATE
 from keras_lr._keras import PureStep, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.training.derivatives.curvature import Curvature, Recording
-from keras_lr.training.derivatives.gradient_scale import GradientScale
 from keras_lr.training.derivatives.last_step import LastStep
 from keras_lr.training.derivatives.tensors import (
     inner_product,
@@ -32,8 +31,10 @@ from keras_lr.training.fit.around_step import (
     unknown,
 )
 from keras_lr.training.fit.hyperparameter import Hyperparameter
+from keras_lr.training.hypergradient.fastest_path import FastestPath
 from keras_lr.training.hypergradient.objective import Evaluate, Objective
 from keras_lr.training.hypergradient.tuned_hyperparameter import (
+    CarriedOver,
     HypergradientRule,
     Observation,
     TunedHyperparameter,
@@ -95,10 +96,10 @@ class HypergradientStep(AroundStep):
             TunedHyperparameter(model, step, each, rule)
             for each in (rate.rate, *others)
         ]
-        self._overshoot = None if rule.brake is None else LastStep(model, step)
-        self._scale: GradientScale | None = None
-        if rule.average < 1.0:
-            self._scale = GradientScale(model, rule.average, rate.dtype)
+        self._last_step = None if rule.brake is None else LastStep(model, step)
+        self._path: FastestPath | None = None
+        if rule.reach is not None:
+            self._path = FastestPath(model, rule.reach, rate.dtype)
         self._looks_back = rule.discount != 0.0
         self.renews_optimizer = rule.update == "log"
         with model.distribute_strategy.scope():
@@ -109,23 +110,26 @@ class HypergradientStep(AroundStep):
         named = {"count": self._count} | self._objective.variables()
         for each in self.tuned:
             named |= each.variables()
-        if self._scale is not None:
-            named |= self._scale.variables()
-        previous = [] if self._overshoot is None else self._overshoot.variables
+        if self._path is not None:
+            named |= self._path.variables()
+        previous = [] if self._last_step is None else self._last_step.variables
         return named | {f"previous_{i}": each for i, each in enumerate(previous)}
 
     def added_variables(self) -> list[str]:
         """Return the names of `variables` that version 0.1.0 did not write."""
         averages = {f"{each.name}_average" for each in self.tuned}
-        parts = {"previous", "square", *averages}
-        return [name for name in self.variables() if name.rpartition("_")[0] in parts]
+        votes = {f"{each.name}_square" for each in self.tuned}
+        parts = {"previous", *averages, *votes}
+        named = self.variables()
+        path = [] if self._path is None else self._path.variables()
+        return [*path, *(name for name in named if name.rpartition("_")[0] in parts)]
 
     def accepts(self, name: str, array: np.ndarray) -> bool:
         """Return whether the rules can work with what a file holds for a variable."""
         if array.size != 1:
             return True
         value = float(array.item())
-        if self._scale is not None and name in self._scale.variables():
+        if self._path is not None and name in self._path.variables():
             return 0.0 <= value < np.inf
         return all(each.accepts(name, value) for each in self.tuned)
 
@@ -133,8 +137,8 @@ class HypergradientStep(AroundStep):
         """Forget the tangents, and what the rules have learned, on the host."""
         for each in self.tuned:
             each.start()
-        if self._scale is not None:
-            self._scale.clear()
+        if self._path is not None:
+            self._path.clear()
         self._finite = self._unknown = 0
         self._has_said = False
         self._remember_weights()
@@ -196,6 +200,8 @@ class HypergradientStep(AroundStep):
             row = self._objective.before_step(step, observe)
             values = step.set_hyperparameters()
             carried = self._carried(step, recording)
+            longest = self._longest(values[LEARNING_RATE])
+            carried[0] = carried[0]._replace(longest=longest)
             self._where_needed(
                 lambda: self._advance(gradients, values, step.factor, carried)
             )
@@ -205,10 +211,10 @@ class HypergradientStep(AroundStep):
 
     def _carried(
         self, step: OptimizerStep, recording: Recording | None
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[CarriedOver]:
         """Return what `TunedHyperparameter.advance` gets of the steps before this."""
         if recording is None:
-            return [{} for _ in self.tuned]
+            return [CarriedOver() for _ in self.tuned]
         for each in self.tuned:
             each.set_discount(self.rate.steps())
         pasts = [each.carry() for each in self.tuned]
@@ -229,7 +235,7 @@ class HypergradientStep(AroundStep):
             curvature = summed(masked(product, step.gradients), scale)
             if scale is not None:
                 curvature = on_present(lambda each, n=norm: scaled(each, n), curvature)
-            carried.append({"factor": past.factor, "curvature": curvature})
+            carried.append(CarriedOver(past.factor, curvature))
         return carried
 
     def _advance(
@@ -237,13 +243,20 @@ class HypergradientStep(AroundStep):
         gradients: Gradients,
         values: Mapping[str, Tensor],
         factor: Tensor,
-        carried: Sequence[Mapping[str, Any]],
+        carried: Sequence[CarriedOver],
     ) -> None:
         """Advance the tangents of each hyperparameter over the coming step."""
         for tuned, past in zip(self.tuned, carried, strict=True):
             value = values[tuned.name]
             seed = factor if tuned.name == LEARNING_RATE else ops.ones_like(value)
-            tuned.advance(gradients, values, ops.cast(seed, value.dtype), **past)
+            tuned.advance(gradients, values, ops.cast(seed, value.dtype), past)
+
+    def _longest(self, rate: Tensor) -> Tensor | None:
+        """Return the largest size that entries of the learning rate's Z may have."""
+        if self._path is None or self._last_step is None:
+            return None
+        largest = self._last_step.largest(self.rate.dtype)
+        return self._path.limit(largest, self.tuned[0].mu.value, rate)
 
     def _where_needed(self, advance: Callable[[], None]) -> None:
         """Advance the tangents, unless they are forgotten before the next update."""
@@ -259,9 +272,9 @@ class HypergradientStep(AroundStep):
         tf.cond(is_needed, advance, lambda: None)
 
     def _last_overshoot(self, gradients: Gradients) -> Tensor:
-        if self._overshoot is None:
+        if self._last_step is None:
             return ops.zeros((), self.rate.dtype)
-        return self._overshoot.cosine(gradients, self.rate.dtype)
+        return self._last_step.cosine(gradients, self.rate.dtype)
 
     def _observe(self, overshoot: Tensor, evaluate: Evaluate) -> dict[str, Tensor]:
         """Evaluate E, where it is due, and move the hyperparameters by it.
@@ -275,14 +288,11 @@ class HypergradientStep(AroundStep):
 
         def look() -> tuple[Tensor, list[Observation]]:
             loss, gradients = evaluate(is_due)
-            square = mean_square = None
-            if self._rule.needs_norms:
+            square = None
+            if self._rule.needs_norm:
                 square = inner_product(gradients, gradients, self.rate.dtype)
-            if self._scale is not None and square is not None:
-                counts = ops.logical_and(is_due, self.tuned[0].has_tangent)
-                mean_square = self._scale.followed_by(square, counts)
             observations = [
-                each.observe(gradients, square, mean_square) for each in self.tuned
+                each.observe(gradients, square, is_due) for each in self.tuned
             ]
             return self._cast((loss, observations))
 
@@ -296,8 +306,8 @@ class HypergradientStep(AroundStep):
         return row
 
     def _remember_weights(self) -> None:
-        if self._overshoot is not None:
-            self._overshoot.remember()
+        if self._last_step is not None:
+            self._last_step.remember()
 
     def _when_due(self, look: Callable[[], Any], is_due: Tensor) -> Any:
         import tensorflow as tf

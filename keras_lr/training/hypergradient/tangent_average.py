@@ -6,10 +6,10 @@ import keras
 from keras import ops
 
 from keras_lr._keras import PureStep, replicas
-from keras_lr._typing import Tensor
+from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import average
 from keras_lr.training.derivatives.optimizer_tangent import compiled_if_large
-from keras_lr.training.derivatives.tensors import inner_product
+from keras_lr.training.derivatives.tensors import absolute_product, inner_product
 
 
 class TangentAverage:
@@ -29,6 +29,7 @@ class TangentAverage:
         weights = step.variables.weights
         self._share = share
         self._followed = compiled_if_large(self._plainly_followed, step, weights)
+        self._voted = compiled_if_large(self._plainly_voted, step, weights)
         with model.distribute_strategy.scope():
             self._values = [replicas.shared_like(w, "average") for w in weights]
             self._steps = replicas.shared_scalar("average_steps", dtype)
@@ -64,12 +65,29 @@ class TangentAverage:
             variable.assign(value)
         self._steps.assign(self._steps.value + 1.0)
 
-    def products(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def products(self, gradients: Gradients) -> tuple[Tensor, Tensor]:
         """Return its scalar product with the gradients, and its square."""
         values = [each.value for each in self._values]
         return (
             inner_product(values, gradients, self._dtype),
             inner_product(values, values, self._dtype),
+        )
+
+    def votes(self, gradients: Gradients) -> tuple[Tensor, Tensor]:
+        """Return its scalar product with the gradients, and the sum of the sizes.
+
+        Returns:
+            sum_i Zbar_i g_i and sum_i |Zbar_i g_i|.
+        """
+        values = [each.value for each in self._values]
+        return self._voted(values, list(gradients))
+
+    def _plainly_voted(
+        self, values: list[Tensor], gradients: list[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        return (
+            inner_product(values, gradients, self._dtype),
+            absolute_product(values, gradients, self._dtype),
         )
 
     def _plainly_followed(

@@ -11,6 +11,7 @@ from keras import ops
 from keras_lr._keras import PureStep, StepState, replicas
 from keras_lr._typing import Gradients, Tensor
 from keras_lr.rules import marthe
+from keras_lr.training.derivatives.gradient_scale import GradientScale
 from keras_lr.training.derivatives.optimizer_tangent import (
     Carried,
     OptimizerTangent,
@@ -32,8 +33,12 @@ class HypergradientRule:
         discount: mu; `None` for the adaptive one.
         memory: Part of the training that Z looks back, from which mu follows; `None`
             for a mu that is given.
-        average: Share of a new Z in the average of Z whose cosine moves it; 1 for Z
-            itself. The norm of grad E in the cosine is that of the same steps.
+        average: Share of a new Z in the average of Z that moves it, and of a new norm
+            of grad E, or of new votes, in their mean; 1 for the cosine of Z itself.
+        has_votes: Whether each weight has a vote of its own in place of the cosine;
+            needs an average.
+        reach: Largest entry of the learning rate's Z, as a part of the path of the
+            fastest weight; needs a brake. `None` for no limit.
         brake: Overshoot from which the learning rate may not rise; `None` for no limit.
     """
 
@@ -43,12 +48,19 @@ class HypergradientRule:
     discount: float | None
     memory: float | None = None
     average: float = 1.0
+    has_votes: bool = False
+    reach: float | None = None
     brake: float | None = None
 
     @property
-    def needs_norms(self) -> bool:
-        """Whether it needs the cosine, whose norms are each a pass over memory."""
-        return self.update != "additive"
+    def is_additive(self) -> bool:
+        """Whether it moves by Delta, and needs no pass over memory for a norm."""
+        return self.update == "additive"
+
+    @property
+    def needs_norm(self) -> bool:
+        """Whether it needs the norm of grad E, for the cosine."""
+        return not (self.is_additive or self.has_votes)
 
 
 # Below it, the numbers that are stored for Z would grow out of range.
@@ -61,16 +73,15 @@ class Observation(NamedTuple):
     Attributes:
         hypergradient: Delta = <Z, grad E>.
         one_step: <B, grad E>, 0 where it is not needed.
-        cosine: Cosine of the angle between Z, or its average, and grad E; 0 where it is
-            not needed.
-        tangent_square: ||Z||^2 of the weights, or of the average, 0 where it is not
-            needed.
+        direction: What the hyperparameter moves by: Delta, the cosine of the angle
+            between Z and grad E, or the agreement of the average of Z with it.
+        size: ||Z||^2, or that of the average, or its votes; 0 where neither is needed.
     """
 
     hypergradient: Tensor
     one_step: Tensor
-    cosine: Tensor
-    tangent_square: Tensor
+    direction: Tensor
+    size: Tensor
 
 
 class Past(NamedTuple):
@@ -84,6 +95,20 @@ class Past(NamedTuple):
 
     weights: list[Tensor]
     factor: Tensor
+
+
+class CarriedOver(NamedTuple):
+    """What Z after a step is made from, beside the step.
+
+    Attributes:
+        factor: The factor of `Past`; `None` where nothing is carried over.
+        curvature: Products of the Hessian with the tensors of `Past`.
+        longest: Limit of the sizes of the entries of Z; `None` for no limit.
+    """
+
+    factor: Tensor | None = None
+    curvature: Gradients | None = None
+    longest: Tensor | None = None
 
 
 class TunedHyperparameter:
@@ -120,8 +145,7 @@ class TunedHyperparameter:
             # B_t, without a past.
             self.tangents.append(OptimizerTangent(model, step, name, keeps_slots=False))
         self._average: TangentAverage | None = None
-        if rule.average < 1.0:
-            self._average = TangentAverage(model, step, rule.average, dtype)
+        self._usual: GradientScale | None = None
         self._advance = assigning_if_large(
             self._plainly_advance, step, step.variables.weights
         )
@@ -132,11 +156,9 @@ class TunedHyperparameter:
             )
             self._scale = replicas.shared_scalar(f"{name}_scale", dtype)
             self._is_lost = replicas.shared_scalar(f"{name}_is_lost", dtype)
-
-    @property
-    def has_tangent(self) -> Tensor | bool:
-        """Whether a step has been taken since Z was last set to zero."""
-        return True if self._average is None else self._average.has_values
+        if rule.average < 1.0:
+            self._average = TangentAverage(model, step, rule.average, dtype)
+            self._usual = GradientScale(model, rule.average, dtype)
 
     def start(self) -> None:
         """Set the state, except the value, to what it is before the first step."""
@@ -147,8 +169,9 @@ class TunedHyperparameter:
             scalar.assign(0.0)
         for tangent in self.tangents:
             tangent.clear()
-        if self._average is not None:
-            self._average.clear()
+        for each in (self._average, self._usual):
+            if each is not None:
+                each.clear()
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return everything that a fit resumes from, by names."""
@@ -158,6 +181,7 @@ class TunedHyperparameter:
         named = dict(enumerate([*self._scalars, *tangents]))
         average = {} if self._average is None else self._average.variables
         named |= {f"average_{i}": each for i, each in enumerate(average)}
+        named |= {} if self._usual is None else self._usual.variables()
         return {f"{self.name}_{key}": variable for key, variable in named.items()}
 
     @property
@@ -175,6 +199,9 @@ class TunedHyperparameter:
     def accepts(self, name: str, value: float) -> bool:
         """Return whether one of `variables` that is a scalar can have a value."""
         variable = self.variables().get(name)
+        usual = {} if self._usual is None else self._usual.variables()
+        if any(each is variable for each in usual.values()):
+            return 0.0 <= value < math.inf
         if not any(each is variable for each in self._scalars):
             # Z begins anew where it is not finite.
             return True
@@ -207,8 +234,7 @@ class TunedHyperparameter:
         gradients: Gradients,
         hyperparameters: Mapping[str, Tensor],
         seed: Tensor,
-        factor: Tensor | None = None,
-        curvature: Gradients | None = None,
+        past: CarriedOver,
     ) -> None:
         """Advance `tangents`, and the average, over the coming step.
 
@@ -217,28 +243,28 @@ class TunedHyperparameter:
             hyperparameters: Values of all that are tuned, including the learning rate.
             seed: Derivative of this hyperparameter, as the optimizer reads it, with
                 respect to what is tuned.
-            factor: The factor of `carry`; `None` where nothing is carried over.
-            curvature: Products of the Hessian with the tensors of `carry`.
+            past: What is carried over from the steps before.
         """
-        self._advance(list(gradients), dict(hyperparameters), seed, factor, curvature)
+        self._advance(list(gradients), dict(hyperparameters), seed, past)
 
     def _plainly_advance(
         self,
         gradients: list[Tensor | None],
         hyperparameters: dict[str, Tensor],
         seed: Tensor,
-        factor: Tensor | None,
-        curvature: list[Tensor | None] | None,
+        past: CarriedOver,
     ) -> None:
         inputs = (self._step.variables.read(), gradients, hyperparameters)
         scale = ops.cast(self._scale.value, seed.dtype)
         carried = None
-        if curvature is not None:
-            tangent = self._tangent.values()
-            lists = (*tangent, curvature)
-            weights, slots, curvature = (_times(factor, each) for each in lists)
+        if past.curvature is not None:
+            lists = (*self._tangent.values(), past.curvature)
+            weights, slots, curvature = (_times(past.factor, each) for each in lists)
             carried = Carried(StepState(weights, slots), curvature)
         tangent = self._tangent.advanced(*inputs, seed / scale, carried)
+        if past.longest is not None:
+            weights = _limited(tangent.weights, past.longest / self._scale.value)
+            tangent = StepState(weights, tangent.slots)
         one_step = [each.advanced(*inputs, seed) for each in self.tangents[1:]]
         for each, value in zip(self.tangents, (tangent, *one_step), strict=True):
             each.assign(value)
@@ -248,33 +274,39 @@ class TunedHyperparameter:
         self._is_lost.assign(0.0)
 
     def observe(
-        self,
-        gradients: Sequence[Tensor],
-        square: Tensor | None,
-        mean_square: Tensor | None = None,
+        self, gradients: Gradients, square: Tensor | None, is_due: Tensor
     ) -> Observation:
         """Return the products of Z and B with the gradient of E.
 
         Args:
             gradients: grad E.
             square: ||grad E||^2; may be `None` if the rule does not need it.
-            mean_square: Its mean; needed with an average of Z.
+            is_due: Whether an update is due; if not, nothing is learned.
         """
         weights = self._tangent.values().weights
-        hypergradient = inner_product(weights, gradients, self._dtype)
-        cosine = tangent_square = ops.zeros_like(hypergradient)
-        if self._average is not None:
-            product, tangent_square = self._average.products(gradients)
-            square = marthe.voting_square(product, square, mean_square)
-            cosine = marthe.cosine(product, tangent_square, square)
-        elif self._rule.needs_norms:
-            tangent_square = inner_product(weights, weights, self._dtype)
-            cosine = marthe.cosine(hypergradient, tangent_square, square)
-        hypergradient = hypergradient * self._scale.value
-        one_step = ops.zeros_like(hypergradient)
+        delta = inner_product(weights, gradients, self._dtype)
+        direction, size = delta, ops.zeros_like(delta)
+        if self._average is not None and self._usual is not None:
+            counts = ops.logical_and(is_due, self._average.has_values)
+            if self._rule.has_votes:
+                product, size = self._average.votes(gradients)
+                votes, norm = ops.square(size), ops.ones_like(size)
+            else:
+                product, size = self._average.products(gradients)
+                votes, norm = square, ops.sqrt(size)
+            mean = self._usual.followed_by(votes, counts)
+            largest, usual = (norm * ops.sqrt(each) for each in (votes, mean))
+            direction = marthe.agreement(product, largest, usual)
+        elif not self._rule.is_additive:
+            size = inner_product(weights, weights, self._dtype)
+            direction = marthe.cosine(delta, size, square)
+        one_step = ops.zeros_like(delta)
         for part in self.tangents[1:]:
             one_step = inner_product(part.values().weights, gradients, self._dtype)
-        return Observation(hypergradient, one_step, cosine, tangent_square)
+        delta = delta * self._scale.value
+        if self._rule.is_additive:
+            direction = delta
+        return Observation(delta, one_step, direction, size)
 
     def update(
         self, observation: Observation, is_due: Tensor, overshoot: Tensor
@@ -303,14 +335,13 @@ class TunedHyperparameter:
             mu, horizon = marthe.adapted_discount(
                 mu, horizon, delta, observation.one_step
             )
-        direction = observation.cosine if rule.needs_norms else delta
         rate = hyperparameter.value.value
-        moved = self._moved(rate, direction, beta)
+        moved = self._moved(rate, observation.direction, beta)
         if rule.brake is not None and hyperparameter.is_learning_rate:
             moved = marthe.braked(moved, rate, overshoot, rule.brake)
         value = hyperparameter.clipped(moved)
         # A norm that overflows says nothing either: Z starts anew.
-        is_finite = ops.isfinite(delta + observation.tangent_square)
+        is_finite = ops.isfinite(delta + observation.size)
         horizon = ops.where(is_finite, horizon, ops.zeros_like(horizon))
         is_lost = ops.cast(ops.logical_not(is_finite), delta.dtype)
         last = ops.where(is_finite, delta, self._last.value)
@@ -324,6 +355,16 @@ class TunedHyperparameter:
         ):
             variable.assign(ops.where(is_due, updated, variable.value))
         return delta, mu_of_step, self.beta.value + 0.0
+
+
+def _limited(tensors: list[Tensor], largest: Tensor) -> list[Tensor]:
+    """Return the tensors with entries of no more than a size."""
+
+    def limited(tensor: Tensor) -> Tensor:
+        limit = ops.cast(largest, tensor.dtype)
+        return ops.clip(tensor, -limit, limit)
+
+    return [limited(each) for each in tensors]
 
 
 def _times(factor: Tensor, tensors: Gradients) -> list[Tensor | None]:

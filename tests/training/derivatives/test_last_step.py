@@ -18,8 +18,9 @@ def test_cosine_is_that_of_the_last_step_with_the_gradient(compiled_from, monkey
     weight = model.trainable_variables[0]
     overshoot = LastStep(model, _keras.pure_step_of(model, (), "MARTHE"))
     gradient = keras.ops.convert_to_tensor([[1.0], [0.0]])
-    for step, cosine in (([3.0, 4.0], 3 / 5), ([0.0, -2.0], 0.0)):
+    for step, cosine, largest in (([3.0, 4.0], 3 / 5, 4.0), ([0.0, -2.0], 0.0, 2.0)):
         overshoot.remember()
         weight.assign_add(np.reshape(step, (2, 1)))
         found = overshoot.cosine([gradient], "float32")
         assert float(found) == pytest.approx(cosine, abs=1e-6)
+        assert float(overshoot.largest("float32")) == largest

@@ -59,6 +59,15 @@ def test_inner_product_is_over_all_entries_and_leaves_out_gaps():
     assert to_float(tensors.inner_product([A, None], [other, B], "float32")) == 10
 
 
+def test_absolute_product_is_the_sum_of_sizes_and_leaves_out_gaps():
+    # 1 + 2 + 3 + 4, and 25 + 36 with both signs in B.
+    sign = keras.ops.convert_to_tensor([[1.0, -1.0], [-1.0, 1.0]])
+    product = tensors.absolute_product
+    assert to_float(product([A, B], [sign, -B], "float32")) == 10 + 61
+    assert to_float(product([A, B], [sign, None], "float32")) == 10
+    assert to_float(product([A, None], [sign, B], "float32")) == 10
+
+
 def test_norm_of_nothing_but_zeros_is_one():
     assert to_float(tensors.norm_of([B], "float32")) == pytest.approx(np.sqrt(61))
     assert to_float(tensors.norm_of([0.0 * B], "float32")) == 1.0

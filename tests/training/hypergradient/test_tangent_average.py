@@ -5,23 +5,28 @@ import numpy as np
 import pytest
 
 from keras_lr import _keras
+from keras_lr.training.derivatives import optimizer_tangent
 from keras_lr.training.hypergradient.tangent_average import TangentAverage
 
 
-@pytest.fixture
-def average():
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+def make_average(layer):
+    model = keras.Sequential([keras.Input((2,)), layer])
     model.compile(keras.optimizers.SGD(), "mse")
     _keras.build_optimizer(model)
     step = _keras.pure_step_of(model, (), "MARTHE")
     return TangentAverage(model, step, 0.5, "float32")
 
 
+@pytest.fixture
+def average():
+    return make_average(keras.layers.Dense(1, use_bias=False))
+
+
 def follow(average, value, scale=1.0, *, is_lost=False):
-    tangent = [keras.ops.full((1, 1), value, "float32")]
+    tangent = [keras.ops.full((2, 1), value, "float32")]
     scale = keras.ops.convert_to_tensor(scale, "float32")
     average.follow(tangent, scale, keras.ops.convert_to_tensor(is_lost))
-    return average.variables[0].numpy().item()
+    return average.variables[0].numpy()[0].item()
 
 
 def test_shares_fall_to_the_least_one(average):
@@ -31,7 +36,7 @@ def test_shares_fall_to_the_least_one(average):
     assert follow(average, -1.0) == pytest.approx(11 - 10 / 12 * 12)
     for _ in range(10):
         follow(average, 0.0)
-    last = average.variables[0].numpy().item()
+    last = average.variables[0].numpy()[0].item()
     assert follow(average, 0.0) == 0.5 * last != 0.0
 
 
@@ -41,6 +46,19 @@ def test_average_that_is_not_finite_begins_anew(average):
 
 
 def test_product_and_square(average):
+    """3 x 2 - 3 x 5, and twice 9."""
     follow(average, 3.0)
-    product, square = average.products([keras.ops.full((1, 1), 2.0)])
-    assert (float(product), float(square)) == (6.0, 9.0)
+    product, square = average.products([keras.ops.convert_to_tensor([[2.0], [-5.0]])])
+    assert (float(product), float(square)) == (-9.0, 18.0)
+
+
+@pytest.mark.parametrize("compiled_from", [1, 1_000])
+def test_product_and_votes(compiled_from, monkeypatch):
+    """3 x 2 - 3 x 5, and 3 x 2 + 3 x 5; a weight without a gradient has no vote."""
+    monkeypatch.setattr(optimizer_tangent, "COMPILED_FROM", compiled_from)
+    average = make_average(keras.layers.Dense(1))
+    tangent = [keras.ops.full((2, 1), 3.0), keras.ops.full((1,), 7.0)]
+    average.follow(tangent, keras.ops.ones(()), keras.ops.convert_to_tensor(False))
+    gradient = keras.ops.convert_to_tensor([[2.0], [-5.0]])
+    product, votes = average.votes([gradient, None])
+    assert (float(product), float(votes)) == (-9.0, 21.0)
