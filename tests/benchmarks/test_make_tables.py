@@ -48,8 +48,25 @@ def test_scores_are_differences_of_means(results, table):
 
 
 def test_method_with_rates_only_is_scored_by_its_best_one(results, table):
+    """91 minus the 90 of the constant's first seed, the only one it has."""
     policies = table["p", "sgd"]
-    assert results.score(policies["method"], policies["constant"]) == 0
+    assert results.score(policies["method"], policies["constant"]) == 1
+
+
+def test_only_shared_seeds_are_compared(results):
+    cell = results.Cell(0.1, (3.0, 5.0), 0, 0, (1, 2))
+    reference = results.Cell(0.1, (0.0, 1.0, 100.0), 0, 0, (2, 1, 0))
+    assert results.difference(cell, reference) == ((3 - 1) + (5 - 0)) / 2
+    assert math.isnan(results.difference(cell, results.Cell(0.1, (0.0,), 0, 0, (0,))))
+    broken = results.Cell(0.1, (math.nan, 5.0), 1, 0, (1, 2))
+    assert results.difference(broken, reference) == -math.inf
+
+
+def test_best_rate_is_one_of_those_with_all_seeds(results):
+    """A grid may have been run at all rates with the first seed only."""
+    few = results.Cell(0.1, (9.0,), 0, 0, (0,))
+    all_seeds = results.Cell(1.0, (7.0, 8.0), 0, 0, (0, 1))
+    assert results.best([few, all_seeds]) is all_seeds
 
 
 def test_range_holds_the_neighbors_within_a_point_of_the_best(results, table):
@@ -64,19 +81,19 @@ def test_tables_tell_scores_divergence_and_failures(tables, table):
     assert row == [
         *("p", "sgd"),
         "-2.0 (89.0 ± 1.4), 1/2 diverged, 1 failed",
-        "+0.0 (91.0)",
+        "+1.0 (91.0)",
     ]
     assert tables.range_table(table)[1] == ["p", "sgd", "1 to 10"]
     assert tables.baseline_table(table)[1][2:5] == ["91.0 ± 1.4", "0.1", "0.1 to 1"]
 
 
 def test_starts_are_counted_in_decades_from_the_best_constant_rate(tables, table):
-    """Which is 0.1, with a mean of 91."""
+    """Which is 0.1, with 90 at the seed that the method has."""
     rows = tables.start_table(table)
     assert rows[1:] == [
-        ["`method`", "0.316 or 1", "1", "-11.0", "-11.0", "0/1"],
-        ["`method`", "3.16 or 10", "1", "+0.0", "+0.0", "0/1"],
-        ["`method`", "31.6 or 100", "1", "-1.0", "-1.0", "0/1"],
+        ["`method`", "0.316 or 1", "1", "-10.0", "-10.0", "0/1"],
+        ["`method`", "3.16 or 10", "1", "+1.0", "+1.0", "0/1"],
+        ["`method`", "31.6 or 100", "1", "+0.0", "+0.0", "0/1"],
     ]
 
 
@@ -91,7 +108,7 @@ def test_summary_counts_cases_and_runs(tables, table):
     rows = tables.summary_table(table)
     assert rows[1:] == [
         ["default", "sgd", "89.0", "-2.0", "-2.0", "-2.0", "0/1", "-5.0", "1/2"],
-        ["method", "sgd", "91.0", "+0.0", "+0.0", "+0.0", "1/1", "-3.0", "0/3"],
+        ["method", "sgd", "91.0", "+1.0", "+1.0", "+1.0", "1/1", "-2.0", "0/3"],
     ]
 
 

@@ -54,3 +54,24 @@ def test_quick_suite_is_small_and_has_a_file_of_its_own(suite):
     # 2 problems; 1 default, 2 x 5 rates and 3 callbacks, for two optimizers one more.
     assert len(planned) == 2 * (14 + 15 + 15)
     assert {run.seed for run in planned} == {0}
+
+
+def test_only_the_best_rate_of_each_grid_and_its_neighbors_are_run(suite, tmp_path):
+    path = tmp_path / "runs.csv"
+    rates = suite.rate_texts(suite.nine_rates("adam"))
+    rows = [
+        f"gru_digits,adam,constant,{rate},0,{90 if index == 2 else 0},0,,1"
+        for index, rate in enumerate(rates)
+    ]
+    header = (
+        "problem,optimizer,policy,learning_rate,seed,final_metric,diverged,error,"
+        "gradient_evaluations"
+    )
+    path.write_text("\n".join([header, *rows]) + "\n")
+    planned = runs(
+        suite,
+        *("--problems", "gru_digits", "--optimizers", "adam"),
+        *("--policies", "default", "constant", "--seeds", "2", "--around-best"),
+        *("--output", str(path)),
+    )
+    assert [run.learning_rate for run in planned] == ["", *rates[1:4]]

@@ -1,17 +1,16 @@
 """Which runs the long suite consists of, and which half a problem is in."""
 
 import argparse
-import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from long_policies import GRIDS, METHODS, SHAPES, WITH_DEFAULT, is_meant_for
 from long_problems import OPTIMIZERS, keras_rate, problems
-from plan import Run, rate_texts
+from plan import Run, add_around_best, around_best, rate_texts
 from policies import make_policy
-from results import RESULTS, Cell, best, read
+from results import RESULTS
 
 from keras_lr.comparison.policies import default_rates
 
@@ -19,6 +18,7 @@ CSV = RESULTS / "long.csv"
 SPLIT = Path(__file__).parent / "split.json"
 HALVES = ("choose", "report")
 QUICK = ("regression_friedman", "second_fit_characters")
+MEASURES = ("final_metric", "area")
 
 
 def halves() -> dict[str, str]:
@@ -39,11 +39,7 @@ def parse(
     parser.add_argument(
         "--quick", action="store_true", help="two problems, one seed, three rates"
     )
-    parser.add_argument(
-        "--around-best",
-        action="store_true",
-        help="of each grid, the best rate of the runs in the CSV, and its neighbors",
-    )
+    add_around_best(parser)
     parser.add_argument(
         "--starts",
         nargs="+",
@@ -77,7 +73,9 @@ def parse(
 def plan(selected: argparse.Namespace) -> Iterator[Run]:
     """Yield every run of a selection, all of one seed before the next seed."""
     named = problems(selected.data)
-    is_near = around_best(selected.output) if selected.around_best else None
+    is_near = None
+    if selected.around_best:
+        is_near = around_best(selected.output, GRIDS, MEASURES)
     for seed, problem in itertools.product(selected.seeds, selected.problems):
         for optimizer, policy in itertools.product(
             named[problem].optimizers, selected.policies
@@ -90,32 +88,6 @@ def plan(selected: argparse.Namespace) -> Iterator[Run]:
                     run = Run(problem, optimizer, policy, rate, seed)
                     if not (is_near and rate and policy in GRIDS) or is_near(run):
                         yield run
-
-
-def around_best(path: Path) -> Callable[[Run], bool]:
-    """Return whether a run of a grid is at its best rate or beside it.
-
-    The best rate is that of the first seed in the CSV which has the grid, by the metric
-    at the end or by the area.
-    """
-    near: set[tuple[str, ...]] = set()
-    for measure in ("final_metric", "area"):
-        for case, policies in read(path, measure).items():
-            for policy in policies.keys() & set(GRIDS):
-                cells = [cell for cell in policies[policy] if cell.rate is not None]
-                first = cells[0].seeds[0]
-                cells = [_of_seed(cell, first) for cell in cells]
-                top = cells.index(best(cells))
-                rates = [cell.rate for cell in cells[max(top - 1, 0) : top + 2]]
-                near |= {(*case, policy, rate) for rate in rate_texts(rates)}
-    return lambda run: run[:4] in near
-
-
-def _of_seed(cell: Cell, seed: int) -> Cell:
-    metrics = tuple(
-        m for m, of in zip(cell.metrics, cell.seeds, strict=True) if of == seed
-    )
-    return dataclasses.replace(cell, metrics=metrics)
 
 
 def rates_of(policy: str, optimizer: str, *, is_quick: bool) -> list[str]:

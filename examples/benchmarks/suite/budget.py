@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from page import markdown, parser, rewrite, signed
-from ranking import AS_IN_PAPERS, by_seed, floor, seed_scores
+from ranking import AS_IN_PAPERS, floor, seed_scores
 from results import (
     SAME_BATCHES,
     Cell,
     Policies,
     Table,
+    by_seed,
     cases,
     default_or_best,
     methods,

@@ -23,6 +23,7 @@ from results import (
     Table,
     best,
     default_or_best,
+    difference,
     holding_range,
     methods,
     read,
@@ -144,7 +145,7 @@ def start_table(table: Table) -> list[list[str]]:
             for cell in policies.get(name, []):
                 if cell.rate is not None and top.rate is not None:
                     decades = math.ceil(math.log10(cell.rate / top.rate) - 0.25)
-                    groups[name, decades].append((cell.mean - top.mean, cell))
+                    groups[name, decades].append((difference(cell, top), cell))
     if not groups:
         return []
     rows = [["policy", "start, times the best constant rate", "cases"]]

@@ -1,10 +1,11 @@
 """Which runs the suite consists of: the full one, the quick one, or a selection."""
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from policies import (
     POLICIES,
 )
 from problems import OPTIMIZERS, PROBLEMS, keras_rate
-from results import CSV, RESULTS
+from results import CSV, GRIDS, RESULTS, Cell, best, read
 from search import SEARCHES
 
 from keras_lr.comparison.policies import default_rates
@@ -63,6 +64,7 @@ def parse(
         help="start every policy from each of the nine rates, not from Keras's",
     )
     parser.add_argument("--rates", nargs="+", type=float, help="instead of the nine")
+    add_around_best(parser)
     parser.add_argument(
         "--quick", action="store_true", help="two problems, one seed, every second rate"
     )
@@ -75,8 +77,25 @@ def parse(
     return argparse.Namespace(**given | missing, starts=starts)
 
 
+def add_around_best(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that leaves out rates far from the best one."""
+    parser.add_argument(
+        "--around-best",
+        action="store_true",
+        help="of each grid, the best rate of the runs in the CSV, and its neighbors",
+    )
+
+
 def plan(selected: argparse.Namespace) -> Iterator[Run]:
     """Yield every run of a selection, all of one seed before the next seed."""
+    is_near = around_best(selected.output, GRIDS) if selected.around_best else None
+    for run in _plan(selected):
+        is_of_grid = run.learning_rate and run.policy in GRIDS
+        if not (is_near and is_of_grid) or is_near(run):
+            yield run
+
+
+def _plan(selected: argparse.Namespace) -> Iterator[Run]:
     for seed, problem, optimizer, policy in itertools.product(
         selected.seeds, selected.problems, selected.optimizers, selected.policies
     ):
@@ -130,6 +149,39 @@ def starts(optimizer: str, policy: str) -> Sequence[float]:
 def every_second(optimizer: str) -> Sequence[float]:
     """Return five of the nine rates of an optimizer, the outermost among them."""
     return nine_rates(optimizer)[::2]
+
+
+def around_best(
+    path: Path, grids: Sequence[str], measures: Sequence[str] = ("final_metric",)
+) -> Callable[[Run], bool]:
+    """Return whether a run of a grid is at its best rate or beside it.
+
+    The best rate is that of the first seed in the CSV which has the grid.
+
+    Args:
+        path: CSV of raw runs.
+        grids: Policies that are grids of rates.
+        measures: Columns in which a rate can be the best.
+    """
+    near: set[tuple[str, ...]] = set()
+    for measure in measures:
+        for case, policies in read(path, measure).items():
+            for policy in policies.keys() & set(grids):
+                cells = [cell for cell in policies[policy] if cell.rate is not None]
+                first = cells[0].seeds[0]
+                cells = [_of_seed(cell, first) for cell in cells]
+                top = cells.index(best(cells))
+                rates = [cell.rate for cell in cells[max(top - 1, 0) : top + 2]]
+                near |= {(*case, policy, rate) for rate in rate_texts(rates)}
+    return lambda run: run[:4] in near
+
+
+def _of_seed(cell: Cell, seed: int) -> Cell:
+    metrics = tuple(
+        m for m, of in zip(cell.metrics, cell.seeds, strict=True) if of == seed
+    )
+    seeds = (seed,) * len(metrics)
+    return dataclasses.replace(cell, metrics=metrics, seeds=seeds)
 
 
 def rate_texts(rates: Sequence[float]) -> list[str]:

@@ -14,7 +14,17 @@ from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
-from results import GRIDS, LOWEST, Cell, Policies, Table, best, default_or_best, methods
+from results import (
+    GRIDS,
+    LOWEST,
+    Cell,
+    Policies,
+    Table,
+    best,
+    by_seed,
+    default_or_best,
+    methods,
+)
 
 MARGIN = 0.5
 """Points within which two scores are a tie."""
@@ -110,11 +120,6 @@ def seed_scores(
         for seed in metrics
         if seed in reference
     }
-
-
-def by_seed(cell: Cell) -> dict[int, float]:
-    """Return the metric of each seed of a cell."""
-    return dict(zip(cell.seeds, cell.metrics, strict=True))
 
 
 def floor(score: float) -> float:

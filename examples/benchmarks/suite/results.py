@@ -108,8 +108,29 @@ def _cell(rate: float | None, rows: Iterable[Mapping[str, str]], measure: str) -
 
 
 def best(cells: Sequence[Cell]) -> Cell:
-    """Return the cell of the best mean."""
-    return max(cells, key=lambda cell: cell.mean)
+    """Return the cell of the best mean, of those with the most seeds."""
+    seeds = max(len(cell.seeds) for cell in cells)
+    # Elsewhere a grid may have been run with the first seed only.
+    return max((c for c in cells if len(c.seeds) == seeds), key=lambda c: c.mean)
+
+
+def difference(cell: Cell, reference: Cell) -> float:
+    """Return a cell's mean minus another's, over the seeds that both have.
+
+    NaN if there are none, minus infinity if a run of the cell has no finite metric.
+    """
+    metrics, references = (by_seed(each) for each in (cell, reference))
+    seeds = metrics.keys() & references.keys()
+    if not seeds:
+        return math.nan
+    if not all(math.isfinite(metrics[seed]) for seed in seeds):
+        return -math.inf
+    return fmean(metrics[seed] - references[seed] for seed in seeds)
+
+
+def by_seed(cell: Cell) -> dict[int, float]:
+    """Return the metric of each seed of a cell."""
+    return dict(zip(cell.seeds, cell.metrics, strict=True))
 
 
 def default_or_best(cells: Sequence[Cell]) -> Cell:
@@ -123,7 +144,7 @@ def holding_range(cells: Sequence[Cell]) -> list[float]:
     if not cells:
         return []
     top = cells.index(best(cells))
-    close = [cell.mean >= cells[top].mean - CLOSE for cell in cells]
+    close = [difference(cell, cells[top]) >= -CLOSE for cell in cells]
     low = high = top
     while low > 0 and close[low - 1]:
         low -= 1
@@ -136,7 +157,7 @@ def score(cells: Sequence[Cell], reference: Sequence[Cell] | None) -> float:
     """Return a policy's metric with defaults minus the reference's best."""
     if not reference:
         return math.nan
-    return default_or_best(cells).mean - best(reference).mean
+    return difference(default_or_best(cells), best(reference))
 
 
 def cases(table: Table, optimizer: str) -> list[Policies]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from page import DOCS, markdown, parser, rewrite, signed
 from problems import keras_rate
-from ranking import DRAWS, by_seed, interval, seed_scores
+from ranking import DRAWS, interval, seed_scores
 from results import (
     CSV,
     GRIDS,
@@ -27,6 +27,7 @@ from results import (
     Policies,
     Table,
     best,
+    by_seed,
     cases,
     default_or_best,
     read,
