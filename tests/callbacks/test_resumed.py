@@ -162,7 +162,7 @@ def written_with(arrays, path):
 
 def marthe_fit():
     callback = keras_lr.MARTHE()
-    callback.set_model(compiled())
+    callback.set_model(compiled(optimizer=keras.optimizers.Adam()))
     made = callback._make_fit()
     made.start()
     return made
@@ -183,8 +183,10 @@ def marthe_fit():
         pytest.param(
             "learning_rate_5", np.nan, marks=pytest.mark.slow
         ),  # The scale of Z.
-        pytest.param(*("square_mean", np.nan), marks=pytest.mark.slow),
-        pytest.param("square_steps", -1.0, marks=pytest.mark.slow),
+        pytest.param(*("learning_rate_square_mean", np.nan), marks=pytest.mark.slow),
+        pytest.param("learning_rate_square_steps", -1.0, marks=pytest.mark.slow),
+        ("path", np.inf),  # Of the fastest weight.
+        pytest.param(*("path_rate", -1.0), marks=pytest.mark.slow),
     ],
 )
 def test_scalar_that_no_rule_has_is_not_resumed_from(name, value, tmp_path):
