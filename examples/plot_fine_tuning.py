@@ -3,7 +3,7 @@
 
 A network that knows the digits 0 to 4 learns 5 to 9 from 500 images: first a new head
 on frozen layers, then all layers. Compile with Keras's default rate, and give each fit
-a callback of its own, the second one only if you do not trust that rate:
+a callback of its own:
 
 .. code-block:: python
 
@@ -19,13 +19,11 @@ The head wants a rate more than ten times as high as all layers do, and
 :class:`keras_lr.MARTHE` finds both:
 
 - With the head alone, the network is 20 points better than at the default rate.
-- On all layers, ``MARTHE`` is careful with the pretrained weights and climbs slowly. It
-  gains nothing over the default, which is good there: it ends half a point above it in
-  these three seeds, and one point below in the median of eight.
-- Best is the callback for the head and the default for all layers: one point above the
-  default in both.
-- A tenth of the default for all layers, the usual advice, is nine points worse: too
-  slow for twelve epochs.
+- On all layers, it begins with care and climbs to more than twice the default. It ends
+  two points above the default in both fits, and almost one above the callback for the
+  head and the default for all layers: medians of these three seeds, and of eight.
+- A tenth of the default for all layers, the usual advice, is nine points worse than the
+  default: too slow for twelve epochs.
 
 ``python examples/plot_fine_tuning.py --save FILE.png`` writes the figure.
 """
@@ -172,7 +170,7 @@ highest_of_head, highest_of_all = np.median(np.max(rates, axis=-1), axis=0)
 print(f"rate          {highest_of_head:17.4f}{highest_of_all:12.4f}")
 
 assert head["MARTHE"] > head["default"] + 0.1
-assert final["MARTHE"] > final["default"] - 0.03
+assert final["MARTHE"] > final["default"] + 0.01
 assert final["MARTHE, then default"] > final["default"]
 assert final["MARTHE"] > final["default, then a tenth"] + 0.04
 assert highest_of_head > 10 * highest_of_all
