@@ -12,9 +12,9 @@ to. :class:`keras_lr.MARTHE` starts low and finds its own:
 
 Compiled with Keras's default rate for AdamW, 0.001, it ends at a loss of 2.1: lower
 than that rate as a constant, 2.2, and than a warm-up to it and a cosine, 2.4. It climbs
-to five times that rate, and nearly as high if compiled with a tenth of it. Who knows
-that ten times the default is a good rate gets as far with a cosine, and in less time:
-in a network this small, a step of ``MARTHE`` takes several times as long as another.
+to ten times that rate, also if compiled with a tenth of it. Who knows that this is a
+good rate gets as far with a cosine to it, and in less time: in a network this small, a
+step of ``MARTHE`` takes several times as long as another.
 
 ``python examples/plot_transformer.py --save FILE.png`` writes the figure.
 """
@@ -153,7 +153,7 @@ print(f"highest rate of MARTHE {highest:.4f}")
 
 assert medians["MARTHE"][-1] < medians["constant"][-1] - 0.05
 assert medians["MARTHE"][-1] < medians["cosine"][-1] - 0.15
-assert highest > 2 * DEFAULT
+assert highest > 8 * DEFAULT
 # Nothing diverged.
 assert all(callback.restarts == [] for callback in callbacks)
 
@@ -174,6 +174,7 @@ for name, values in others.items():
     print(f"{name:18s} validation loss {values[-1]:.3f}")
 
 assert low.restarts == []
+assert max(low.history["learning_rate"]) > 8 * DEFAULT
 assert others["MARTHE from 0.0001"][-1] < medians["constant"][-1]
 assert others["MARTHE from 0.0001"][-1] < others["cosine to 0.0001"][-1] - 0.3
 assert abs(losses["MARTHE"][0][-1] - others["cosine to 0.01"][-1]) < 0.1
