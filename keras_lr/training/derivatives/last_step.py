@@ -59,8 +59,10 @@ class LastStep:
 
         It has to be called after `along` or `cosine`, and before `remember`.
         """
-        sizes = [ops.max(ops.abs(each.value)) for each in self.variables]
-        return ops.max(ops.stack([ops.cast(each, dtype) for each in sizes]))
+        steps = [each.value for each in self.variables]
+        # Without a tensor of sizes.
+        ends = [end for each in steps for end in (ops.max(each), -ops.min(each))]
+        return ops.max(ops.stack([ops.cast(each, dtype) for each in ends]))
 
     def _difference(self) -> list[Tensor]:
         self._subtract()

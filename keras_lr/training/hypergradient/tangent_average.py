@@ -29,7 +29,6 @@ class TangentAverage:
         weights = step.variables.weights
         self._share = share
         self._followed = compiled_if_large(self._plainly_followed, step, weights)
-        self._voted = compiled_if_large(self._plainly_voted, step, weights)
         with model.distribute_strategy.scope():
             self._values = [replicas.shared_like(w, "average") for w in weights]
             self._steps = replicas.shared_scalar("average_steps", dtype)
@@ -80,11 +79,7 @@ class TangentAverage:
             sum_i Zbar_i g_i and sum_i |Zbar_i g_i|.
         """
         values = [each.value for each in self._values]
-        return self._voted(values, list(gradients))
-
-    def _plainly_voted(
-        self, values: list[Tensor], gradients: list[Tensor | None]
-    ) -> tuple[Tensor, Tensor]:
+        # XLA adds such sums entry by entry.
         return (
             inner_product(values, gradients, self._dtype),
             absolute_product(values, gradients, self._dtype),
