@@ -103,9 +103,9 @@ class PureStep:
         """Whether it divides each entry of a gradient by its size, as Adam does.
 
         Where one entry is twice as large as another, a first step then moves both by
-        nearly the same. It is asked for the smallest weight of two entries or more, and
-        without clipping and constraints. In a model without such a weight, or for a
-        step that is not made by `update_step`, the answer is no.
+        nearly the same. `update_step` is asked, for the smallest weight of two entries
+        or more: without clipping and constraints, and whatever `apply` may do besides.
+        In a model without such a weight, or where that fails, the answer is no.
         """
 
         def number_of_entries(variable: keras.Variable) -> int:
@@ -126,7 +126,8 @@ class PureStep:
         gradient = ops.cast(ops.reshape(sizes, weight.shape), weight.dtype)
         twin = _pure_twin(self._optimizer)
         scope = keras.StatelessScope([*mapping, (self._rate, rate)])
-        with scope, contextlib.suppress(NotImplementedError):
+        # Code of any author, which is not called by its `apply` here.
+        with scope, contextlib.suppress(Exception):
             twin._backend_update_step([gradient], [weight], rate)
         moved = ops.reshape(scope.get_current_value(weight), (-1,))
         first, last = (abs(float(moved[i])) for i in (0, -1))

@@ -65,7 +65,7 @@ UPDATES = {
     "log": log_update,
     "log_complement": log_complement_update,
 }
-"""The first moves by Delta, the others by the cosine."""
+"""The first moves by Delta, the others by a cosine or an agreement."""
 
 
 def cosine(
@@ -195,8 +195,8 @@ def adapted_discount(
     # A quotient, not Delta g_1 / g_1^2, whose square underflows.
     quotient = hypergradient / ops.where(is_usable, one_step, ops.ones_like(one_step))
     quotient = ops.where(is_usable, quotient, ops.zeros_like(quotient))
-    agreement = ops.clip(quotient, 0.0, 1.0)
-    adapted = agreement ** (1.0 / (horizon + 1.0))
+    clipped = ops.clip(quotient, 0.0, 1.0)
+    adapted = clipped ** (1.0 / (horizon + 1.0))
     return (
         ops.where(is_finite, adapted, discount),
         ops.where(is_finite, discount * (1.0 + horizon), horizon),

@@ -130,7 +130,7 @@ def test_fifty_steps_are_those_of_the_reference(optimizer, algorithm):
     slow = expected(optimizer, penalty=0.125, epochs=5, **arguments)
     assert len(marthe.history["loss"]) == 50
     assert_same_history(marthe.history, slow)
-    if algorithm == "automatic" and optimizer != "adam":
+    if algorithm == "automatic":
         rates = np.array(slow["learning_rate"])
         overshoots = np.array(slow["overshoot"][:-1]) > reference.BRAKE_OF_VALIDATION
         # Rates rise and fall, and some would have risen without the brake.
@@ -187,6 +187,24 @@ def test_without_validation_data_the_next_batch_takes_their_place(algorithm):
         slow[name][-1] = math.nan
     assert set(marthe.history) == set(slow) & set(marthe.history) | {"loss"}
     assert "validation_loss" not in marthe.history
+    assert_same_history(marthe.history, slow)
+
+
+def test_votes_of_the_next_batch_by_limited_tangents_are_those_of_the_reference(
+    monkeypatch,
+):
+    """With a limit so low that it acts in half of the steps, and more."""
+    for module in (keras_lr.callbacks.marthe, reference):
+        monkeypatch.setattr(module, "REACH", 0.125)
+    marthe = keras_lr.MARTHE(anneal=0.0, initial_learning_rate=RATE, **WHOLE)
+    fit(regression("adam"), marthe, epochs=5)
+    ahead = tuple(np.roll(each, -BATCH, axis=0) for each in TRAINING)
+    automatic = {"update": "log", "discount": "auto", "hyper_learning_rate": 0.3}
+    data = {"validation_batch_size": BATCH, "epochs": 5, "is_next_batch": True}
+    slow = expected("adam", ahead, **automatic, **data)
+    assert sum(slow["is_limited"]) > 25
+    for name in ("hypergradient", "discount", "hyper_learning_rate"):
+        slow[name][-1] = math.nan
     assert_same_history(marthe.history, slow)
 
 

@@ -245,16 +245,17 @@ def marthe(
 
     Of before the step: "learning_rate" eta_t, "discount" mu_t, which multiplied Z_t,
     "loss" L_t(w_t) with the penalty. Of after it: "weights" w_{t+1}, "tangent" the
-    weights' part of Z_{t+1}, "validation_loss" E(w_{t+1}), "hypergradient" Delta_{t+1},
-    "one_step" g1(w_t, eta_t), "overshoot" the cosine of the last step, the one before
-    it, with the gradient g_t after it, and "hyper_learning_rate" beta_{t+1}, with which
-    eta_{t+1} was made. If the validation batch is the next training batch, the
-    overshoot is that of this step, with the gradient g_{t+1}. The options are those of
-    `Scalars`.
+    weights' part of Z_{t+1}, and whether it "is_limited", "validation_loss" E(w_{t+1}),
+    "hypergradient" Delta_{t+1}, "one_step" g1(w_t, eta_t), "overshoot" the cosine of
+    the last step, the one before it, with the gradient g_t after it, and
+    "hyper_learning_rate" beta_{t+1}, with which eta_{t+1} was made. If the validation
+    batch is the next training batch, the overshoot is that of this step, with the
+    gradient g_{t+1}. The options are those of `Scalars`.
     """
     brake = BRAKE if is_next_batch else BRAKE_OF_VALIDATION
     scalars = Scalars(**{"brake": brake} | options)
     has_votes = isinstance(optimizer, Adam)
+    has_limit = has_votes and (scalars.discount, scalars.update) == ("auto", "log")
     history: dict[str, list[Any]] = {}
     state = (weights, *optimizer.slots(weights))
     zeros = tuple(np.zeros_like(s) for s in state)
@@ -272,10 +273,10 @@ def marthe(
         Z = tangent(optimizer, state, past, g=g, dg=dg, eta=eta)  # (9)
         speed = np.abs(last_step).max() / last_eta
         path, last_eta = mu * path + speed, eta
-        is_limited = scalars.discount == "auto" and scalars.update == "log"
-        if is_limited and has_votes and path > 0:
-            longest = REACH * (mu * path + speed)
-            Z = (np.clip(Z[0], -longest, longest), *Z[1:])
+        is_known = has_limit and path > 0
+        longest = REACH * (mu * path + speed) if is_known else math.inf
+        entry["is_limited"] = np.abs(Z[0]).max() > longest
+        Z = (np.clip(Z[0], -longest, longest), *Z[1:])
         B = tangent(optimizer, state, zeros, g=g, dg=np.zeros_like(g), eta=eta)
         weights_before, state = w, optimizer.step(state, g, eta)
         w, of_E = state[0], validation_batch(validation, t, validation_batch_size)

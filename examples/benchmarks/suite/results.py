@@ -117,11 +117,12 @@ def best(cells: Sequence[Cell]) -> Cell:
 def difference(cell: Cell, reference: Cell) -> float:
     """Return a cell's mean minus another's, over the seeds that both have.
 
-    NaN if there are none, minus infinity if a run of the cell has no finite metric.
+    NaN if there are none, or if the reference has no finite metric there; minus
+    infinity if a run of the cell has none.
     """
     metrics, references = (by_seed(each) for each in (cell, reference))
     seeds = metrics.keys() & references.keys()
-    if not seeds:
+    if not all(math.isfinite(references[seed]) for seed in seeds) or not seeds:
         return math.nan
     if not all(math.isfinite(metrics[seed]) for seed in seeds):
         return -math.inf

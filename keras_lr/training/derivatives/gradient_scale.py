@@ -46,7 +46,7 @@ class GradientScale:
         """Take in a square, and return the average; one that overflows is left out.
 
         Args:
-            square: ||g||^2.
+            square: ||g||^2, or that of the votes.
             counts: Whether it counts; if not, nothing changes.
         """
         mean, steps = self._mean.value, self._steps.value

@@ -43,7 +43,8 @@ class FastestPath:
         Args:
             largest: The largest entry of the last step.
             discount: mu of the coming step.
-            rate: Its learning rate.
+            rate: Its learning rate, annealed. Z is the derivative with respect to the
+                rate before annealing, and smaller: towards the end the limit is wide.
         """
         step = (discount, largest, self._rate.value)
         path = marthe.longer_path(self._path.value, *step)

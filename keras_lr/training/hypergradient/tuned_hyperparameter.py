@@ -24,7 +24,7 @@ from keras_lr.training.hypergradient.tangent_average import TangentAverage
 
 @dataclasses.dataclass(frozen=True)
 class HypergradientRule:
-    """How hyperparameters move; the arguments of `keras_lr.MARTHE`.
+    """How hyperparameters move, by the arguments of `keras_lr.MARTHE`.
 
     Attributes:
         update: `"log"` or `"additive"`.
@@ -290,12 +290,12 @@ class TunedHyperparameter:
             counts = ops.logical_and(is_due, self._average.has_values)
             if self._rule.has_votes:
                 product, size = self._average.votes(gradients)
-                votes, norm = ops.square(size), ops.ones_like(size)
+                square, norm = ops.square(size), ops.ones_like(size)
             else:
                 product, size = self._average.products(gradients)
-                votes, norm = square, ops.sqrt(size)
-            mean = self._usual.followed_by(votes, counts)
-            largest, usual = (norm * ops.sqrt(each) for each in (votes, mean))
+                norm = ops.sqrt(size)
+            mean = self._usual.followed_by(square, counts)
+            largest, usual = (norm * ops.sqrt(each) for each in (square, mean))
             direction = marthe.agreement(product, largest, usual)
         elif not self._rule.is_additive:
             size = inner_product(weights, weights, self._dtype)

@@ -8,8 +8,8 @@ from keras_lr import _keras
 from keras_lr.training.hypergradient.tangent_average import TangentAverage
 
 
-def make_average(layer):
-    model = keras.Sequential([keras.Input((2,)), layer])
+def make_average(layer, inputs=2):
+    model = keras.Sequential([keras.Input((inputs,)), layer])
     model.compile(keras.optimizers.SGD(), "mse")
     _keras.build_optimizer(model)
     step = _keras.pure_step_of(model, (), "MARTHE")
@@ -59,3 +59,24 @@ def test_product_and_votes():
     gradient = keras.ops.convert_to_tensor([[2.0], [-5.0]])
     product, votes = average.votes([gradient, None])
     assert (float(product), float(votes)) == (-9.0, 21.0)
+
+
+def test_share_of_votes_does_not_depend_on_the_scale_of_a_weight():
+    """Products of 1, -2 and 3: 2 of 6. The cosine is 2 / sqrt(3 x 14) at first."""
+    tangent, gradient = np.ones((2, 3, 1))
+    gradient[:, 0] = [1.0, -2.0, 3.0]
+    cosines = []
+    for factor in (1.0, 2.0**20):
+        scale = np.array([[1.0], [factor], [1.0]])
+        average = make_average(keras.layers.Dense(1, use_bias=False), 3)
+        z, g = (
+            keras.ops.convert_to_tensor(each, "float32")
+            for each in (scale * tangent, gradient / scale)
+        )
+        average.follow([z], keras.ops.ones(()), keras.ops.convert_to_tensor(False))
+        product, votes = map(float, average.votes([g]))
+        assert product / votes == pytest.approx(2 / 6, rel=1e-6)
+        _, square = map(float, average.products([g]))
+        cosines.append(product / np.sqrt(square * float(keras.ops.sum(g * g))))
+    assert cosines[0] == pytest.approx(2 / np.sqrt(3 * 14), rel=1e-6)
+    assert 0.0 < cosines[1] < 1e-5 * cosines[0]
