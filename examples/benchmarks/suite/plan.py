@@ -1,7 +1,6 @@
 """Which runs the suite consists of: the full one, the quick one, or a selection."""
 
 import argparse
-import dataclasses
 import functools
 import itertools
 import math
@@ -17,7 +16,7 @@ from policies import (
     POLICIES,
 )
 from problems import OPTIMIZERS, PROBLEMS, keras_rate
-from results import CSV, GRIDS, RESULTS, Cell, best, read
+from results import CSV, GRIDS, RESULTS, best, of_seed, read
 from search import SEARCHES
 
 from keras_lr.comparison.policies import default_rates
@@ -169,19 +168,11 @@ def around_best(
             for policy in policies.keys() & set(grids):
                 cells = [cell for cell in policies[policy] if cell.rate is not None]
                 first = cells[0].seeds[0]
-                cells = [_of_seed(cell, first) for cell in cells]
+                cells = [of_seed(cell, first) for cell in cells]
                 top = cells.index(best(cells))
                 rates = [cell.rate for cell in cells[max(top - 1, 0) : top + 2]]
                 near |= {(*case, policy, rate) for rate in rate_texts(rates)}
     return lambda run: run[:4] in near
-
-
-def _of_seed(cell: Cell, seed: int) -> Cell:
-    metrics = tuple(
-        m for m, of in zip(cell.metrics, cell.seeds, strict=True) if of == seed
-    )
-    seeds = (seed,) * len(metrics)
-    return dataclasses.replace(cell, metrics=metrics, seeds=seeds)
 
 
 def rate_texts(rates: Sequence[float]) -> list[str]:

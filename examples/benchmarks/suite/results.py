@@ -5,7 +5,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -159,6 +159,12 @@ def score(cells: Sequence[Cell], reference: Sequence[Cell] | None) -> float:
     if not reference:
         return math.nan
     return difference(default_or_best(cells), best(reference))
+
+
+def of_seed(cell: Cell, seed: int) -> Cell:
+    """Return what a cell holds of one seed."""
+    metrics = tuple(m for of, m in by_seed(cell).items() if of == seed)
+    return replace(cell, metrics=metrics, seeds=(seed,) * len(metrics))
 
 
 def cases(table: Table, optimizer: str) -> list[Policies]:
