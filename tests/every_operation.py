@@ -211,7 +211,7 @@ def _by_rank(pattern: str, ranks: Any, *arguments: Any, **kwargs: Any) -> dict:
             _one(name, *arguments, **kwargs),
             BY_RANK[rank],
             # Far from one another, so that the largest stays the largest.
-            *((0.0, 30.0) if "Max" in name else ()),
+            *((0.0, 60.0 if "Adaptive" in name else 30.0) if "Max" in name else ()),
             # TensorFlow pools volumes in float32 only.
             dtype="float32" if name in POOLS_VOLUMES else "float64",
         )
