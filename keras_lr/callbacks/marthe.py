@@ -44,9 +44,9 @@ HIGHEST_STEP = 1.0
 # costs a few steps, one that is too high the training.
 START = 0.01
 # With the automatic discount: the part of the training that the tangent looks back, the
-# share of a new tangent in the average, and of new votes in theirs, and the overshoot
-# from which the rate may not rise. Validation data don't show what a high rate spoils
-# in the training batches: the overshoot does.
+# share of a new tangent in the average, and of a new norm of the gradient, or of new
+# votes, in theirs, and the overshoot from which the rate may not rise. Validation data
+# don't show what a high rate spoils in the training batches: the overshoot does.
 MEMORY, AVERAGE, BRAKE, BRAKE_OF_VALIDATION = 0.2, 0.01, 0.3, 0.1
 # With an optimizer that divides each entry of a gradient by its size: no entry of the
 # tangent is larger than this part of the path of the fastest weight.
