@@ -51,7 +51,12 @@ class Form(Protocol):
         ...
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return the constants after an observation.
 
@@ -60,6 +65,7 @@ class Form(Protocol):
             norm: What stands for max ||g||.
             square: What stands for max ||g^2||.
             counts: Scalar, 1, or 0 where nothing may change.
+            observations: Number of observations before it.
         """
         ...
 
@@ -308,10 +314,11 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
 
     def _observe(self, norm: Tensor, square: Tensor, counts: Tensor) -> None:
         old = [each.value for each in self._constants]
-        new = self._rule.constants(old, norm, square, counts)
+        observations = self._observations.value
+        new = self._rule.constants(old, norm, square, counts, observations)
         for variable, value in zip(self._constants, new, strict=True):
             variable.assign(value)
-        self._observations.assign(self._observations.value + counts)
+        self._observations.assign(observations + counts)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Tensor) -> None:
         """Update the slots of one variable, then the variable."""

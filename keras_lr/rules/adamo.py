@@ -24,6 +24,7 @@ from keras import ops
 from keras_lr._typing import Tensor
 from keras_lr.rules import gradient_norms
 from keras_lr.rules.average import averaged, corrected, paper_weight
+from keras_lr.rules.supremum import supremum
 
 SCALE = 3.0
 POWER = 0.75
@@ -72,10 +73,15 @@ class Supremum:
     square_of = staticmethod(gradient_norms.mean_square_of)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return K, the largest norm so far; the old one where `counts` is 0."""
-        return [gradient_norms.supremum(constants[0], norm, counts)]
+        return [supremum(constants[0], norm, counts)]
 
     def mean_square_and_agreement(
         self,
@@ -147,7 +153,12 @@ class Paper:
     square_of = staticmethod(gradient_norms.square_without_product)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return K of line 6; the old one where `counts` is 0."""
         return [averaged(constants[0], norm, self.momentum, counts)]

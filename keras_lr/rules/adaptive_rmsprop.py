@@ -102,12 +102,17 @@ class Supremum:
     square_of = staticmethod(gradient_norms.mean_square_of)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return the largest norm, and K; the old ones where `counts` is 0."""
         largest, average = constants
         return [
-            gradient_norms.supremum(largest, norm, counts, gradient_norms.FORGETTING),
+            gradient_norms.forgetting_supremum(largest, norm, counts, observations),
             averaged(average, square, self.rho, counts),
         ]
 
@@ -143,7 +148,12 @@ class Paper:
     square_of = staticmethod(gradient_norms.square_without_product)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return the norm of this step, and K; the old ones where `counts` is 0."""
         last, average = constants

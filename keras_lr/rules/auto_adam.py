@@ -44,12 +44,17 @@ class Supremum:
     square_of = staticmethod(gradient_norms.mean_square_of)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return K_1 and K_2; the old ones where `counts` is 0."""
         k_1, k_2 = constants
         return [
-            gradient_norms.supremum(k_1, norm, counts, gradient_norms.FORGETTING),
+            gradient_norms.forgetting_supremum(k_1, norm, counts, observations),
             averaged(k_2, square, self.beta_1, counts),
         ]
 
@@ -96,7 +101,12 @@ class Paper:
     square_of = staticmethod(gradient_norms.square_without_product)
 
     def constants(
-        self, constants: Sequence[Tensor], norm: Tensor, square: Tensor, counts: Tensor
+        self,
+        constants: Sequence[Tensor],
+        norm: Tensor,
+        square: Tensor,
+        counts: Tensor,
+        observations: Tensor,
     ) -> Sequence[Tensor]:
         """Return K_1 and K_2 of lines 7 and 8; the old ones where `counts` is 0."""
         k_1, k_2 = constants

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from keras import ops
 
 from keras_lr._typing import Tensor
+from keras_lr.rules.supremum import growing_memory, supremum
 
-# What is left of the largest norm after each step, where it is forgotten slowly.
-FORGETTING = 0.999
+# Power of its age with which the largest norm is forgotten; by experiment, see
+# docs/methods/auto_adam.md.
+FORGETTING = 1.0
 
 
 def global_norm(squares: Tensor) -> Tensor:
@@ -34,19 +36,19 @@ def number_of_weights(weights: Sequence[Tensor]) -> int:
     return sum(math.prod(each.shape) for each in weights)
 
 
-def supremum(
-    largest: Tensor, norm: Tensor, counts: Tensor, decay: float = 1.0
+def forgetting_supremum(
+    largest: Tensor, norm: Tensor, counts: Tensor, observations: Tensor
 ) -> Tensor:
-    """Return the largest norm so far; the old one where `counts` is 0.
+    """Return the largest norm, to which one counts less the older it is.
 
     Args:
         largest: The largest norm before.
         norm: The norm of this step.
         counts: Scalar, 1, or 0 where nothing may change.
-        decay: Factor on `largest` in each step; below 1 it is forgotten.
+        observations: Number of norms before this one.
     """
-    new = ops.maximum(ops.multiply(largest, decay), norm)
-    return ops.where(counts > 0.0, new, largest)
+    memory = growing_memory(observations - 1.0, observations, FORGETTING)
+    return supremum(largest, norm, counts, memory)
 
 
 def norm_and_mean_square(

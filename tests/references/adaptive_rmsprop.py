@@ -8,7 +8,12 @@ each step; for `observed` see `observations`.
 import math
 from collections.abc import Sequence
 
-from tests.references.observations import Observed, paper_pairs, supremum_pairs
+from tests.references.observations import (
+    Observed,
+    aged_largest,
+    paper_pairs,
+    supremum_pairs,
+)
 from tests.references.tensors import Step, Tensor, copy, places, zeros_like
 
 SCALE = 0.5
@@ -66,11 +71,13 @@ def supremum(
     W = copy(weights)
     largest, K, S = 0.0, 0.0, zeros_like(W)
     averaged = 0
+    norms: list[float] = []
     steps = []
     pairs = supremum_pairs(gradients, observed)
     for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
-            largest = max(0.999 * largest, pair[0])
+            norms.append(pair[0])
+            largest = aged_largest(norms)
             K = rho * K + (1 - rho) * pair[1]
             averaged += 1
         rate = 0.0

@@ -6,7 +6,12 @@
 import math
 from collections.abc import Sequence
 
-from tests.references.observations import Observed, paper_pairs, supremum_pairs
+from tests.references.observations import (
+    Observed,
+    aged_largest,
+    paper_pairs,
+    supremum_pairs,
+)
 from tests.references.tensors import Step, Tensor, copy, places, zeros_like
 
 
@@ -69,11 +74,13 @@ def supremum(
     K_1, K_2 = 0.0, 0.0
     S, V = zeros_like(W), zeros_like(W)
     averaged = 0
+    norms: list[float] = []
     steps = []
     pairs = supremum_pairs(gradients, observed)
     for t, (g, pair) in enumerate(zip(gradients, pairs, strict=True), start=1):
         if pair is not None:
-            K_1 = max(0.999 * K_1, pair[0])
+            norms.append(pair[0])
+            K_1 = aged_largest(norms)
             K_2 = beta_1 * K_2 + (1 - beta_1) * pair[1]
             averaged += 1
         rate = 0.0

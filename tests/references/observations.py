@@ -59,5 +59,11 @@ def supremum_pairs(
     ]
 
 
+def aged_largest(norms: Sequence[float]) -> float:
+    """max_s ||g_s|| (10 + s) / (10 + t), at the last of the steps 0, 1, ..., t."""
+    t = len(norms) - 1
+    return max(norm * (10 + s) / (10 + t) for s, norm in enumerate(norms))
+
+
 def _without_product(L: float, w: float) -> float:
     return (L - w) * (L - w) + w * w

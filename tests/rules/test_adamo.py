@@ -17,7 +17,7 @@ CORRECTED = adamo.Paper(momentum=0.75, bias_correction=True)
 
 def constant_after(form, old, norm, counts=1.0):
     (constant,) = form.constants(
-        [tensor(old)], tensor(norm), tensor(0.0), tensor(counts)
+        [tensor(old)], tensor(norm), tensor(0.0), tensor(counts), tensor(6.0)
     )
     return float(constant)
 

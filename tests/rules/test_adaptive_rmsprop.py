@@ -68,15 +68,15 @@ CORRECTED = adaptive_rmsprop.Paper(rho=0.75, epsilon=1.0, bias_correction=True)
 
 @pytest.mark.parametrize(
     ("form", "constants"),
-    [(SUPREMUM, [0.999 * 8.0, 7.0]), (PAPER, [2.0, 7.0])],
+    [(SUPREMUM, [15 / 16 * 8.0, 7.0]), (PAPER, [2.0, 7.0])],
     ids=str,
 )
 def test_norm_is_the_largest_or_the_last_and_the_square_an_average(form, constants):
-    """0.75 * 8 + 0.25 * 4."""
+    """0.75 * 8 + 0.25 * 4; after six observations, a sixteenth is forgotten."""
     old, norm, square = [tensor(8.0), tensor(8.0)], tensor(2.0), tensor(4.0)
-    after = form.constants(old, norm, square, tensor(1.0))
+    after = form.constants(old, norm, square, tensor(1.0), tensor(6.0))
     assert [float(each) for each in after] == constants
-    left_out = form.constants(old, norm, square, tensor(0.0))
+    left_out = form.constants(old, norm, square, tensor(0.0), tensor(6.0))
     assert [float(each) for each in left_out] == [8.0, 8.0]
 
 

@@ -18,17 +18,20 @@ CORRECTED = auto_adam.Paper(**DECAYS, bias_correction=True)
 
 @pytest.mark.parametrize(
     ("form", "constants"),
-    [(SUPREMUM, [0.999 * 8.0, 6.0]), (PAPER, [5.0, 7.0])],
+    [(SUPREMUM, [15 / 16 * 8.0, 6.0]), (PAPER, [5.0, 7.0])],
     ids=str,
 )
 def test_constants_are_a_supremum_and_an_average_or_those_of_lines_7_and_8(
     form, constants
 ):
-    """0.5 * 8 + 0.5 * 4; 0.5 * 8 + 0.5 * 2 and 0.75 * 8 + 0.25 * 4."""
+    """0.5 * 8 + 0.5 * 4; 0.5 * 8 + 0.5 * 2 and 0.75 * 8 + 0.25 * 4.
+
+    After six observations, a sixteenth of the largest norm is forgotten.
+    """
     old, norm, square = [tensor(8.0), tensor(8.0)], tensor(2.0), tensor(4.0)
-    after = form.constants(old, norm, square, tensor(1.0))
+    after = form.constants(old, norm, square, tensor(1.0), tensor(6.0))
     assert [float(each) for each in after] == constants
-    left_out = form.constants(old, norm, square, tensor(0.0))
+    left_out = form.constants(old, norm, square, tensor(0.0), tensor(6.0))
     assert [float(each) for each in left_out] == [8.0, 8.0]
 
 

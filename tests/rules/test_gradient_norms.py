@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras import ops
 
 from keras_lr import _keras
@@ -61,28 +59,17 @@ def test_every_number_of_every_tensor_counts():
     assert gradient_norms.number_of_weights(arrays) == 12 + 5 + 1 + 24
 
 
-@given(st.lists(st.floats(0.0, 1e6), min_size=1, max_size=20))
-@settings(max_examples=30, deadline=None, derandomize=True)
-def test_supremum_is_the_largest_norm_so_far(norms):
-    (largest, counts), maxima = gradients((0.0, 1.0)), []
-    for norm in gradients(norms):
-        largest = gradient_norms.supremum(largest, norm, counts)
-        maxima.append(float(largest))
-    assert maxima == np.maximum.accumulate(norms).tolist()
-
-
-def test_supremum_is_forgotten_as_fast_as_it_is_told_to():
-    largest, half, one = gradients((8.0, 0.5, 1.0))
+def test_largest_norm_is_forgotten_in_proportion_to_its_age():
+    """8 counts 10/10, 10/11, 10/12 of itself, and the newest norm all of it."""
+    largest, counts = gradients((0.0, 1.0))
     found = []
-    for _ in range(4):
-        largest = gradient_norms.supremum(largest, half, one, 0.25)
+    for step, norm in enumerate(gradients((8.0, 1.0, 1.0, 7.0))):
+        (observations,) = gradients((float(step),))
+        largest = gradient_norms.forgetting_supremum(
+            largest, norm, counts, observations
+        )
         found.append(float(largest))
-    assert found == [2.0, 0.5, 0.5, 0.5]
-
-
-def test_supremum_is_the_old_one_where_nothing_counts():
-    old, norm, counts = gradients((8.0, 9.0, 0.0))
-    assert float(gradient_norms.supremum(old, norm, counts)) == 8.0
+    assert found == pytest.approx([8.0, 80 / 11, 80 / 12, 7.0], rel=1e-15)
 
 
 @pytest.mark.parametrize(
