@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_lr import _warnings
-from keras_lr._checks import fraction, one_of, ordered_limits, positive_number
+from keras_lr._checks import (
+    fraction,
+    fraction_or,
+    one_of,
+    ordered_limits,
+    positive_number,
+)
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.training.fit.annealed_rate import AnnealedRate
@@ -42,7 +48,8 @@ class LipschitzLR(LearningRateCallback):
 
     .. math::
         \eta = factor \, (1 - \beta) / L, \qquad
-        L_{gradient} = \max_t \|\nabla \ell_t(w_t)\|, \qquad
+        L_{gradient} = \max_{s \le t} \sqrt{\tfrac{10 + s}{10 + t}} \,
+        \|\nabla \ell_s(w_s)\|, \qquad
         L_{paper} = c \, K_z / m + \lambda \max \|w\|, \qquad
         L_{strict} = \frac{D}{m} \sum_i \sqrt{\|a_i\|^2 + 1} + 2 \lambda \|W\|
 
@@ -62,8 +69,10 @@ class LipschitzLR(LearningRateCallback):
             `"epoch"` once per epoch from the largest values of the one before, as the
             paper does (the first epoch, with none before it, uses batches).
         factor: Multiple of 1/L.
-        memory: Part of the largest L so far that counts: `1.0` holds it, as L is a
-            supremum, and the rate never rises; `0.0` uses the last L alone.
+        memory: Part of the largest L so far that counts in the next step: `1.0` holds
+            it, as L is a supremum, and the rate never rises; `0.0` uses the last L
+            alone. `"auto"` grows with the training: of an L that is measured in step s,
+            sqrt((10 + s) / (10 + t)) counts in step t.
         anneal: Part of the training over which the rate falls linearly to zero at the
             end; `0.0` for never. Counted in batches, but in epochs as long as nobody
             knows how many batches there are.
@@ -126,7 +135,13 @@ class LipschitzLR(LearningRateCallback):
 
     history_unit = "epoch"
 
-    changing = (*LearningRateCallback.changing, "_held", "_has_warned", "_has_looked")
+    changing = (
+        *LearningRateCallback.changing,
+        "_held",
+        "_steps",
+        "_has_warned",
+        "_has_looked",
+    )
 
     def __init__(
         self,
@@ -134,7 +149,7 @@ class LipschitzLR(LearningRateCallback):
         bound: str = _GRADIENT,
         update: str = "batch",
         factor: float = 2.0,
-        memory: float = 1.0,
+        memory: float | str = "auto",
         anneal: float = 0.5,
         min_learning_rate: float = 1e-12,
         max_learning_rate: float = 10.0,
@@ -159,7 +174,7 @@ class LipschitzLR(LearningRateCallback):
         _require_closed_form(bound, layer=layer, tikhonov=tikhonov, source=source)
         self.data = data
         self.factor = positive_number("factor", factor)
-        self.memory = fraction("memory", memory)
+        self.memory = fraction_or("memory", memory, ("auto",))
         self.anneal = fraction("anneal", anneal)
         limits = ordered_limits(min_learning_rate, max_learning_rate, has_floor=True)
         self.min_learning_rate, self.max_learning_rate = limits
@@ -167,7 +182,7 @@ class LipschitzLR(LearningRateCallback):
         self.layer = layer
         self.constant = constant
         self.tikhonov = tikhonov
-        self._held = 0.0
+        self._held = self._steps = 0.0
         self._has_warned = self._has_looked = False
         self._reset()
 
@@ -181,7 +196,7 @@ class LipschitzLR(LearningRateCallback):
             # 1/L may be far from the compiled rate.
             AnnealedRate(model, anneal=self.anneal, vanished=0.0),
             factor=self.factor,
-            memory=self.memory,
+            memory=None if isinstance(self.memory, str) else self.memory,
             limits=(self.min_learning_rate, self.max_learning_rate),
             feeds_batches=self.update == "batch",
         )
@@ -221,10 +236,10 @@ class LipschitzLR(LearningRateCallback):
         is_continued = epoch > 0 and not self._is_restored(epoch)
         if is_continued and self.history["learning_rate"]:
             # It continues the last fit, so the largest constant still holds.
-            fit.inverse.start(self._held)
+            fit.inverse.start(self._held, self._steps)
 
     def _release(self, fit: LipschitzFit) -> None:
-        self._held = fit.inverse.constant
+        self._held, self._steps = fit.inverse.constant, fit.inverse.steps
         super()._release(fit)
 
     def _record(self, rows: dict[str, list[float]]) -> None:

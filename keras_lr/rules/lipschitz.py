@@ -19,6 +19,11 @@ import math
 from keras import ops
 
 from keras_lr._typing import Bound, Tensor
+from keras_lr.rules.supremum import growing_memory
+
+# Power of its age with which L is forgotten; by experiment, see
+# docs/methods/lipschitz.md.
+FORGETTING = 0.5
 
 CLASSIFICATION_LOSSES = (
     "binary_crossentropy",
@@ -251,7 +256,19 @@ def learning_rate(
     )
 
 
-def held_maximum(constant: Tensor, held: Tensor, memory: float) -> Tensor:
+def memory_after(before: Tensor, now: Tensor) -> Tensor:
+    """Return what is left of an L: the older it is, the less of it counts.
+
+    Args:
+        before: Number of steps when it was held last.
+        now: Number of steps at present.
+    """
+    return growing_memory(before, now, FORGETTING)
+
+
+def held_maximum(
+    constant: Tensor | float, held: Tensor, memory: Tensor | float
+) -> Tensor:
     """Return `max(constant, memory * held)`; `held` where the constant says nothing.
 
     It says nothing where it is zero or not finite.

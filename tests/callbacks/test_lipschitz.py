@@ -483,7 +483,14 @@ INPUTS = np.repeat(NORMS / np.sqrt(2), 2)[:, None]
 
 
 @pytest.mark.parametrize(
-    ("memory", "held"), [(0.0, [2, 4, 1, 3]), (1.0, [2, 4, 4, 4]), (0.5, [2, 4, 2, 3])]
+    ("memory", "held"),
+    [
+        (0.0, [2, 4, 1, 3]),
+        (1.0, [2, 4, 4, 4]),
+        (0.5, [2, 4, 2, 3]),
+        # 4 is measured in step 1, and of it sqrt((10 + 1) / (10 + t)) counts in step t.
+        ("auto", [2, 4, 4 * (11 / 12) ** 0.5, 4 * (11 / 13) ** 0.5]),
+    ],
 )
 def test_memory_holds_the_largest_constant(memory, held):
     sgd = keras.optimizers.SGD(0.1)
@@ -577,7 +584,7 @@ def test_later_initial_epoch_does_not_take_the_compiled_rate_for_a_measured_one(
 
 def test_fit_continued_by_hand_holds_the_constant_of_the_first_part():
     x, y = small_problem.data()
-    callback, model = LipschitzLR(anneal=0.0), compiled()
+    callback, model = LipschitzLR(memory=1.0, anneal=0.0), compiled()
     large = {"x": 100 * x, "y": y, "batch_size": BATCH, "shuffle": False}
     fit(model, [callback], epochs=2, **large)
     held = max(callback.history["lipschitz_constant"])
@@ -653,7 +660,7 @@ def test_targets_that_are_not_scaled_are_said_and_do_no_damage():
     head = keras.layers.Dense(1, kernel_initializer=kernel)
     model = keras.Sequential([keras.Input((8,)), hidden, head])
     model.compile(keras.optimizers.SGD(momentum=0.875), "mse")
-    callback, number = LipschitzLR(anneal=0.0), []
+    callback, number = LipschitzLR(memory=1.0, anneal=0.0), []
 
     def count(batch, logs):
         number.append(len(caught))

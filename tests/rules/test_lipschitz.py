@@ -120,6 +120,11 @@ def test_binary_crossentropy_has_a_paper_form_for_one_output_only():
         lipschitz.loss_constants(loss, 2).require_form("paper", loss, 2)
 
 
+def test_constant_counts_by_the_root_of_its_age():
+    """sqrt((10 + 0) / (10 + 30))."""
+    assert to_float(lipschitz.memory_after(np.float64(0.0), np.float64(30.0))) == 0.5
+
+
 @pytest.mark.parametrize(
     ("constant", "held", "memory", "expected"),
     [

@@ -45,7 +45,7 @@ class LipschitzFit(Fit):
         def measured_step(data: Any) -> Any:
             with self._meter.watching(data, set_rate):
                 logs = step(data)
-            self.rate.advance()
+            self._advance()
             return logs
 
         return measured_step
@@ -57,7 +57,11 @@ class LipschitzFit(Fit):
 
     def resume(self, epoch: int, length: FitLength) -> None:
         """Set the state from a restored optimizer."""
-        self.inverse.resume(epoch, length)
+        self.inverse.resume(epoch, length, self._age(length))
+
+    def _age(self, length: FitLength) -> int:
+        """Return the steps since L was observed last, where a fit is resumed."""
+        return 1 if self._by_batches else length.restored
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Start the epoch's measurement."""
@@ -89,6 +93,10 @@ class LipschitzFit(Fit):
         self.inverse.move()
         self.rate.write()
 
+    def _advance(self) -> None:
+        self.rate.advance()
+        self.inverse.advance()
+
 
 class ForwardPassFit(LipschitzFit):
     """Measures L before each epoch, by a forward pass over given data.
@@ -112,7 +120,7 @@ class ForwardPassFit(LipschitzFit):
         def step_at_rate(data: Any) -> Any:
             self._write()
             logs = step(data)
-            self.rate.advance()
+            self._advance()
             return logs
 
         return step_at_rate
@@ -123,6 +131,9 @@ class ForwardPassFit(LipschitzFit):
         self._forward_pass.run()
         self._measured = measured = self._meter.read()
         self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
+
+    def _age(self, length: FitLength) -> int:
+        return length.restored or length.steps or 0
 
     def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
         """Leave the rate that the next epoch begins with."""

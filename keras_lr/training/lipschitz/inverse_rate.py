@@ -22,7 +22,8 @@ class InverseRate:
         model: A built, compiled model.
         rate: Owner of the learning rate.
         factor: Multiple of the inverse.
-        memory: Part of the largest constant so far that counts, from 0 to 1.
+        memory: Part of the largest constant so far that counts at the next one, from 0
+            to 1; `None` for one that grows with the steps of the training.
         limits: Lowest and highest inverse, before annealing.
         feeds_batches: Whether optimizers that take the constant itself get that of each
             batch, from `observe`, or that of each epoch, from `hold`.
@@ -34,7 +35,7 @@ class InverseRate:
         rate: AnnealedRate,
         *,
         factor: float,
-        memory: float,
+        memory: float | None,
         limits: tuple[float, float],
         feeds_batches: bool = True,
     ) -> None:
@@ -47,18 +48,38 @@ class InverseRate:
         with model.distribute_strategy.scope():
             self._constant = replicas.shared_scalar("constant")
             self._observes = replicas.shared_scalar("observes")
+            self._steps = replicas.shared_scalar("steps")
+            self._last = replicas.shared_scalar("last")
 
     @property
     def constant(self) -> float:
         """The constant that is held; 0 before the first."""
         return _keras.to_float(self._constant)
 
-    def start(self, constant: float = 0.0) -> None:
-        """Start from a constant, 0 for none."""
-        self._constant.assign(constant)
+    @property
+    def steps(self) -> float:
+        """Steps of the training that are done."""
+        return _keras.to_float(self._steps)
 
-    def resume(self, epoch: int, length: FitLength) -> None:
-        """Start from the constant that follows from a restored optimizer's rate."""
+    def start(self, constant: float = 0.0, steps: float = 0.0) -> None:
+        """Start from a constant, 0 for none, that is held since a number of steps."""
+        self._constant.assign(constant)
+        self._steps.assign(steps)
+        self._last.assign(steps)
+
+    def resume(self, epoch: int, length: FitLength, age: int) -> None:
+        """Start from the constant that follows from a restored optimizer's rate.
+
+        Args:
+            epoch: The epoch that begins, or goes on behind `length.restored` batches.
+            length: Length of the training.
+            age: Steps since a constant was observed last.
+        """
+        steps = _keras.to_float(self.rate.optimizers[0].iterations)
+        if length.steps is not None:
+            steps = float(epoch * length.steps + length.restored)
+        self._steps.assign(steps)
+        self._last.assign(max(steps - age, 0.0))
         self.rate.resume(epoch, length)
         self._constant.assign(0.0)
         for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
@@ -74,16 +95,29 @@ class InverseRate:
         """Count a batch's constant and the regularizers' part of it, in the step."""
         if self._feeds_batches:
             self._feed.give(constant, weight_term)
-        held = lipschitz.held_maximum(constant, self._constant.value, self._memory)
         observes = self._observes.value > 0.0
-        self._constant.assign(ops.where(observes, held, self._constant.value))
+        self._constant.assign(
+            ops.where(observes, self._held(constant), self._constant.value)
+        )
+        self._last.assign(ops.where(observes, self._steps.value, self._last.value))
 
     def hold(self, constant: float, weight_term: float = 0.0) -> None:
         """Count an epoch's constant and the regularizers' part of it, on the host."""
         if not self._feeds_batches:
             self._feed.give(constant, weight_term)
-        held = lipschitz.held_maximum(constant, self._constant.value, self._memory)
-        self._constant.assign(held)
+        self._constant.assign(self._held(constant))
+        self._last.assign(self._steps.value)
+
+    def advance(self) -> None:
+        """Count a step, in it."""
+        self._steps.assign(self._steps.value + 1.0)
+
+    def _held(self, constant: Tensor | float) -> Tensor:
+        """Return the largest constant, with a new one."""
+        memory = self._memory
+        if memory is None:
+            memory = lipschitz.memory_after(self._last.value, self._steps.value)
+        return lipschitz.held_maximum(constant, self._constant.value, memory)
 
     def move(self) -> None:
         """Move the rate to the inverse, in a step before its update or on the host."""

@@ -21,12 +21,12 @@ def inverse_rate(optimizer, anneal=0.0, **kwargs):
     return InverseRate(model, AnnealedRate(model, anneal=anneal), **settings | kwargs)
 
 
-def start(inverse, epoch=0, epochs=10, steps=4, *, observes=True):
+def start(inverse, epoch=0, epochs=10, steps=4, *, observes=True, age=1):
     """Start anew at epoch 0, from a restored optimizer at a later one."""
     inverse.rate.start_epoch(epoch, length(epochs, steps))
     inverse.listen(to_batches=observes)
     if epoch:
-        inverse.resume(epoch, length(epochs, steps))
+        inverse.resume(epoch, length(epochs, steps), age)
     else:
         inverse.rate.start()
         inverse.start()
@@ -191,6 +191,52 @@ def test_release_leaves_a_rate_alone_that_the_user_has_set():
     adam.learning_rate = 0.5
     inverse.rate.release()
     assert rate_of(adam) == 0.5
+
+
+def observe(inverse, constant, steps=1):
+    """Observe a constant in the first of some steps."""
+    inverse.observe(keras.ops.convert_to_tensor(constant))
+    for _ in range(steps):
+        inverse.advance()
+
+
+def test_constant_is_forgotten_by_the_root_of_its_age():
+    """sqrt((10 + 0) / (10 + 30)) and sqrt((10 + 0) / (10 + 80)) of 12 count."""
+    inverse = start(inverse_rate(SGD(0.1), memory=None))
+    found = []
+    for constant, steps in ((12.0, 30), (1.0, 50), (1.0, 1)):
+        observe(inverse, constant, steps)
+        found.append(inverse.constant)
+    assert found == pytest.approx([12.0, 6.0, 4.0], rel=ROUNDING)
+
+
+def test_constant_of_an_epoch_is_as_old_as_the_steps_since_then():
+    """At the end of epochs of 30 and 50 steps: sqrt(40 / 90) of 12 count."""
+    inverse = start(inverse_rate(SGD(0.1), memory=None), observes=False)
+    observe(inverse, 1.0, 30)
+    inverse.hold(12.0)
+    observe(inverse, 1.0, 50)
+    inverse.hold(1.0)
+    assert inverse.constant == pytest.approx(8.0, rel=ROUNDING)
+
+
+@pytest.mark.parametrize("steps", [4, None])
+def test_resumed_constant_is_as_old_as_that_of_the_whole_fit(steps):
+    """28 of 40 steps are done; a generator's are those of the optimizer."""
+    whole = start(inverse_rate(SGD(0.1), memory=None))
+    observe(whole, 8.0, 27)
+    observe(whole, 1.0)
+    apply(whole)
+    restored = SGD(to_float(whole.rate.in_optimizer))
+    restored.iterations.assign(28)
+    resumed = start(inverse_rate(restored, memory=None), epoch=7, steps=steps)
+    for each in (whole, resumed):
+        observe(each, 0.5)
+    # From step 0 to step 28.
+    expected = 8.0 * (10 / 38) ** 0.5
+    assert resumed.steps == whole.steps == 29.0
+    assert whole.constant == pytest.approx(expected, rel=ROUNDING)
+    assert resumed.constant == pytest.approx(expected, rel=ROUNDING)
 
 
 def test_fit_that_continues_starts_from_the_constant_it_is_given():
