@@ -20,12 +20,12 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
 
     .. math::
         \eta = \frac{\sqrt{K}}{2 L}, \qquad
-        L = \max(0.999 \, L, \|g\|), \qquad
+        L = \max(\tfrac{9 + t}{10 + t} L, \|g\|), \qquad
         K = \rho K + (1 - \rho) \, \overline{g^2}, \qquad
         w \leftarrow w - \eta \, g / (\sqrt{\hat s} + \epsilon)
 
-    where the bar is the mean over all n weights, so that the rate is at most about
-    `0.5 / sqrt(n)`. Costs no gradient evaluation; memory as RMSprop, 1 number a weight.
+    where t counts steps from 0, and the bar is the mean over all n weights, so that the
+    rate is at most about `0.5 / sqrt(n)`. Costs no gradient evaluation; memory as RMSprop, 1 number a weight.
 
     Args:
         learning_rate: Multiple of the adaptive rate, a float or a schedule. Defaults
@@ -66,8 +66,8 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
         The body of Algorithm 2 is missing in the published text; `variant="paper"`
         follows its words and Algorithm 3: `(sqrt(K) + eps) / max ||g||` with K the
         average of max ||g^2||. That ratio is about ||g||_4 / ||g||_2, a number without
-        a unit. Here max ||g|| is a supremum, as the theory says, and K the mean of
-        g^2; the factor 1/2 was chosen by experiment. The average of g^2 is corrected
+        a unit. Here max ||g|| is a supremum, as the theory says, to which an older norm
+        counts less, and K the mean of g^2; the factor 1/2 was chosen by experiment. The average of g^2 is corrected
         for its start, and `epsilon` is outside the root, as in Keras.
         Weight decay follows the effective rate. Norms are those of the gradients that
         the step uses: of the whole batch, summed over replicas and accumulated steps,

@@ -9,11 +9,11 @@ published text and follows from its words and from Algorithm 3. The factor is ab
 ||g||_4 / ||g||_2: a number without a unit that says nothing about a rate.
 
 In `Supremum`, K is the average of g^2 over time and over all weights, so that its root
-is the size of one weight's gradient; the largest norm of all gradients so far, a
-thousandth of which is forgotten in each step, takes the place of max ||g||. The rate is
-then 1 / sqrt(weights) at first, and shrinks as the gradients do. If nothing were
-forgotten, a network whose first gradients are large, such as an autoencoder, would
-train at too low a rate to its end.
+is the size of one weight's gradient; the largest norm of all gradients so far, in which
+one counts less the older it is, takes the place of max ||g||. The rate is then about
+1 / sqrt(weights) at first, and shrinks as the gradients do. If nothing were forgotten,
+a network whose first gradients are large, such as an autoencoder, would train at too
+low a rate to its end.
 """
 
 from collections.abc import Sequence

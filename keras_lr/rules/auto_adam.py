@@ -10,8 +10,8 @@ is Algorithm 3 of LipschitzLR, section 6.3, and `Paper` here. The ratio is about
 ||g||_4 / ||g||_2, some hundred times Adam's usual rate, and it grows while the
 gradients shrink, because K_1 forgets faster than K_2.
 
-In `Supremum`, K_1 is the largest norm of all gradients so far, a thousandth of which is
-forgotten in each step, and K_2 the average of the mean of g^2 with the decay of V.
+In `Supremum`, K_1 is the largest norm of all gradients so far, in which one counts less
+the older it is, and K_2 the average of the mean of g^2 with the decay of V.
 `adaptive_rmsprop` has the formulas of the rates and of the division, with K_2 for its K
 and K_1 for its max ||g||.
 """
