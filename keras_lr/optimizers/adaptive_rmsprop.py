@@ -25,7 +25,8 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
         w \leftarrow w - \eta \, g / (\sqrt{\hat s} + \epsilon)
 
     where t counts steps from 0, and the bar is the mean over all n weights, so that the
-    rate is at most about `0.5 / sqrt(n)`. Costs no gradient evaluation; memory as RMSprop, 1 number a weight.
+    rate is at most about `0.5 / sqrt(n)`. Costs no gradient evaluation; memory as
+    RMSprop, 1 number a weight.
 
     Args:
         learning_rate: Multiple of the adaptive rate, a float or a schedule. Defaults
@@ -67,8 +68,9 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
         follows its words and Algorithm 3: `(sqrt(K) + eps) / max ||g||` with K the
         average of max ||g^2||. That ratio is about ||g||_4 / ||g||_2, a number without
         a unit. Here max ||g|| is a supremum, as the theory says, to which an older norm
-        counts less, and K the mean of g^2; the factor 1/2 was chosen by experiment. The average of g^2 is corrected
-        for its start, and `epsilon` is outside the root, as in Keras.
+        counts less, and K the mean of g^2; the factor 1/2 was chosen by experiment. The
+        average of g^2 is corrected for its start, and `epsilon` is outside the root, as
+        in Keras.
         Weight decay follows the effective rate. Norms are those of the gradients that
         the step uses: of the whole batch, summed over replicas and accumulated steps,
         unscaled and clipped. A step with a gradient that is not finite is left out:

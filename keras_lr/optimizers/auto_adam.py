@@ -25,7 +25,8 @@ class AutoAdam(AdaptiveOptimizer):
         w \leftarrow w - \eta \, \hat v / (\sqrt{\hat s} + \epsilon)
 
     where t counts steps from 0, and the bar is the mean over all n weights, so that the
-    rate is at most about `1 / sqrt(n)`. Costs no gradient evaluation; memory as Adam, 2 numbers a weight.
+    rate is at most about `1 / sqrt(n)`. Costs no gradient evaluation; memory as Adam, 2
+    numbers a weight.
 
     Args:
         learning_rate: Multiple of the adaptive rate, a float or a schedule. Defaults
@@ -66,10 +67,11 @@ class AutoAdam(AdaptiveOptimizer):
         Algorithm 3 multiplies Adam's rate by some hundred, and more and more as
         gradients shrink: K_1 forgets faster than K_2, and their ratio, about
         ||g||_4 / ||g||_2, is a number without a unit. Here K_1 is a supremum, as the
-        theory says, to which an older norm counts less, and K_2 the mean of g^2 with the decay of V. Both averages are
-        corrected for their start, and `epsilon` is outside the root, as in Keras. With
-        `lipschitz="analytic"` and `variant="paper"`, K_2 averages the squared constant
-        without the product of its two terms, section 6.3.
+        theory says, to which an older norm counts less, and K_2 the mean of g^2 with
+        the decay of V. Both averages are corrected for their start, and `epsilon` is
+        outside the root, as in Keras. With `lipschitz="analytic"` and
+        `variant="paper"`, K_2 averages the squared constant without the product of its
+        two terms, section 6.3.
         Weight decay follows the effective rate. Norms are those of the gradients that
         the step uses: of the whole batch, summed over replicas and accumulated steps,
         unscaled and clipped. A step with a gradient that is not finite is left out:
