@@ -69,10 +69,10 @@ class LipschitzLR(LearningRateCallback):
             `"epoch"` once per epoch from the largest values of the one before, as the
             paper does (the first epoch, with none before it, uses batches).
         factor: Multiple of 1/L.
-        memory: Part of the largest L so far that counts in the next step: `1.0` holds
+        memory: Part of the largest L so far that counts at the next one: `1.0` holds
             it, as L is a supremum, and the rate never rises; `0.0` uses the last L
             alone. `"auto"` grows with the training: of an L that is measured in step s,
-            sqrt((10 + s) / (10 + t)) counts in step t.
+            or in the epoch that ends there, sqrt((10 + s) / (10 + t)) counts in step t.
         anneal: Part of the training over which the rate falls linearly to zero at the
             end; `0.0` for never. Counted in batches, but in epochs as long as nobody
             knows how many batches there are.
@@ -135,13 +135,7 @@ class LipschitzLR(LearningRateCallback):
 
     history_unit = "epoch"
 
-    changing = (
-        *LearningRateCallback.changing,
-        "_held",
-        "_steps",
-        "_has_warned",
-        "_has_looked",
-    )
+    changing = (*LearningRateCallback.changing, "_held", "_has_warned", "_has_looked")
 
     def __init__(
         self,
@@ -182,7 +176,7 @@ class LipschitzLR(LearningRateCallback):
         self.layer = layer
         self.constant = constant
         self.tikhonov = tikhonov
-        self._held = self._steps = 0.0
+        self._held = (0.0, 0.0, 0.0)
         self._has_warned = self._has_looked = False
         self._reset()
 
@@ -236,10 +230,10 @@ class LipschitzLR(LearningRateCallback):
         is_continued = epoch > 0 and not self._is_restored(epoch)
         if is_continued and self.history["learning_rate"]:
             # It continues the last fit, so the largest constant still holds.
-            fit.inverse.start(self._held, self._steps)
+            fit.inverse.start(*self._held)
 
     def _release(self, fit: LipschitzFit) -> None:
-        self._held, self._steps = fit.inverse.constant, fit.inverse.steps
+        self._held = fit.inverse.state
         super()._release(fit)
 
     def _record(self, rows: dict[str, list[float]]) -> None:

@@ -24,9 +24,9 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
         K = \rho K + (1 - \rho) \, \overline{g^2}, \qquad
         w \leftarrow w - \eta \, g / (\sqrt{\hat s} + \epsilon)
 
-    where t counts steps from 0, and the bar is the mean over all n weights, so that the
-    rate is at most about `0.5 / sqrt(n)`. Costs no gradient evaluation; memory as
-    RMSprop, 1 number a weight.
+    where t counts the norms from 0, and the bar is the mean over all n weights, so that
+    the rate is `0.5 / sqrt(n)` where all norms are alike, and falls with them. Costs no
+    gradient evaluation; memory as RMSprop, 1 number a weight.
 
     Args:
         learning_rate: Multiple of the adaptive rate, a float or a schedule. Defaults

@@ -24,9 +24,9 @@ class AutoAdam(AdaptiveOptimizer):
         K_2 = \beta_1 K_2 + (1 - \beta_1) \, \overline{g^2}, \qquad
         w \leftarrow w - \eta \, \hat v / (\sqrt{\hat s} + \epsilon)
 
-    where t counts steps from 0, and the bar is the mean over all n weights, so that the
-    rate is at most about `1 / sqrt(n)`. Costs no gradient evaluation; memory as Adam, 2
-    numbers a weight.
+    where t counts the norms from 0, and the bar is the mean over all n weights, so that
+    the rate is `1 / sqrt(n)` where all norms are alike, and falls with them. Costs no
+    gradient evaluation; memory as Adam, 2 numbers a weight.
 
     Args:
         learning_rate: Multiple of the adaptive rate, a float or a schedule. Defaults

@@ -251,9 +251,7 @@ def learning_rate(
     """
     lipschitz_constant = ops.convert_to_tensor(lipschitz_constant)
     rate = ops.clip(scale / lipschitz_constant, minimum, maximum)
-    return ops.where(
-        _is_usable(lipschitz_constant), rate, ops.cast(current, rate.dtype)
-    )
+    return ops.where(is_usable(lipschitz_constant), rate, ops.cast(current, rate.dtype))
 
 
 def memory_after(before: Tensor, now: Tensor) -> Tensor:
@@ -278,10 +276,11 @@ def held_maximum(
     """
     constant = ops.cast(constant, held.dtype)
     highest = ops.maximum(constant, memory * held)
-    return ops.where(_is_usable(constant), highest, held)
+    return ops.where(is_usable(constant), highest, held)
 
 
-def _is_usable(constant: Tensor) -> Tensor:
+def is_usable(constant: Tensor | float) -> Tensor:
+    """Return whether a constant says something: it is positive and finite."""
     return ops.logical_and(ops.isfinite(constant), constant > 0.0)
 
 

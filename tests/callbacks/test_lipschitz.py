@@ -595,6 +595,93 @@ def test_fit_continued_by_hand_holds_the_constant_of_the_first_part():
     np.testing.assert_allclose(rates, 2 * 0.5 / held, rtol=1e-5)
 
 
+class Scaled(keras.layers.Layer):
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+class LargeAtFirst(keras.callbacks.Callback):
+    """Makes the inputs of the first epoch ten times as large."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.layers[0].scale.assign(10.0 if epoch == 0 else 1.0)
+
+
+MODES = {
+    "batch": {},
+    "epoch": {"update": "epoch"},
+    "forward_pass": {"update": "epoch", "bound": "strict", "source": "forward_pass"},
+}
+
+
+class Fading:
+    """A training whose first L is far above the others, and forgotten slowly."""
+
+    def __init__(self, mode, folder):
+        self.arguments = dict(MODES[mode], factor=0.01, anneal=0.0)
+        if mode == "forward_pass":
+            self.arguments |= {"data": small_problem.data()[0], "batch_size": BATCH}
+        self.folder = folder
+        self.begin()
+
+    def begin(self):
+        """Make a new model, as after a kill."""
+        hidden, logits = small_problem._layers()
+        layers = [keras.Input((5,)), Scaled(), hidden, logits, keras.layers.Softmax()]
+        self.model = keras.Sequential(layers)
+        self.model.compile(keras.optimizers.SGD(0.1), SOFTMAX)
+        self.callback = LipschitzLR(**self.arguments)
+
+    def run(self, epochs, **kwargs):
+        """Fit, with what to call before the callback."""
+        backup = keras.callbacks.BackupAndRestore(self.folder)
+        before = kwargs.pop("before", [backup])
+        callbacks = [*before, LargeAtFirst(), self.callback]
+        fit(self.model, callbacks, epochs, shuffle=False, **kwargs)
+        return self.callback.history["learning_rate"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_age_of_the_constant_is_that_in_the_training_not_in_the_fit(mode, tmp_path):
+    whole = Fading(mode, tmp_path / "whole").run(5)
+    # The first L counts until the end, but less and less.
+    assert whole[-1] > whole[-2] > whole[-3]
+    pieces = Fading(mode, tmp_path / "pieces")
+    for epoch in range(5):
+        pieces.run(epoch + 1, initial_epoch=epoch, before=[])
+    rates = pieces.callback.history["learning_rate"]
+    np.testing.assert_allclose(rates, whole, rtol=1e-5)
+    killed = Fading(mode, tmp_path / "killed")
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=raise_at(3))
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.run(5, before=[keras.callbacks.BackupAndRestore(killed.folder), stop])
+    killed.begin()
+    np.testing.assert_allclose(killed.run(5), whole[3:], rtol=1e-5)
+
+
+def raise_at(epoch):
+    def at_begin(begun, logs=None):
+        if begun == epoch:
+            raise RuntimeError("killed")
+
+    return at_begin
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
+def test_data_of_unknown_length_count_their_steps_alike(tmp_path):
+    """The step that finds no batch is none."""
+    arrays = Fading("batch", tmp_path)
+    known = arrays.run(4, before=[])
+    x, y = small_problem.data()
+    batches_of = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
+    arrays.begin()
+    unknown = arrays.run(4, before=[], x=batches_of.filter(lambda *_: True))
+    np.testing.assert_allclose(unknown, known, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_head_behind_an_evaluation_with_our_callback_goes_on():
     class Evaluate(keras.callbacks.Callback):

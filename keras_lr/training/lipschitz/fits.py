@@ -60,12 +60,13 @@ class LipschitzFit(Fit):
         self.inverse.resume(epoch, length, self._age(length))
 
     def _age(self, length: FitLength) -> int:
-        """Return the steps since L was observed last, where a fit is resumed."""
-        return 1 if self._by_batches else length.restored
+        """Return the steps from the last L to the epoch that a resumed fit begins."""
+        return int(self._by_batches)
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Start the epoch's measurement."""
         super().start_epoch(epoch, length)
+        self.inverse.start_epoch(epoch, length)
         self._meter.reset()
         # Without a constant from an earlier epoch, the rate follows the batches.
         is_unknown = self.inverse.constant == 0.0
@@ -133,7 +134,8 @@ class ForwardPassFit(LipschitzFit):
         self.inverse.hold(measured["lipschitz_constant"], measured["weight_term"])
 
     def _age(self, length: FitLength) -> int:
-        return length.restored or length.steps or 0
+        # An epoch that is begun again has its own L already.
+        return 0 if length.restored else length.steps or 0
 
     def settle(self, epoch: int, length: FitLength) -> dict[str, list[float]]:
         """Leave the rate that the next epoch begins with."""

@@ -57,35 +57,57 @@ class InverseRate:
         return _keras.to_float(self._constant)
 
     @property
-    def steps(self) -> float:
-        """Steps of the training that are done."""
-        return _keras.to_float(self._steps)
+    def state(self) -> tuple[float, float, float]:
+        """The arguments of `start` with which another fit goes on."""
+        held = (self._constant, self._steps, self._last)
+        constant, steps, last = (_keras.to_float(each) for each in held)
+        return constant, steps, last
 
-    def start(self, constant: float = 0.0, steps: float = 0.0) -> None:
-        """Start from a constant, 0 for none, that is held since a number of steps."""
+    def start(
+        self, constant: float = 0.0, steps: float = 0.0, last: float = 0.0
+    ) -> None:
+        """Start a training, or go on with one.
+
+        Args:
+            constant: The constant that is held; 0 for none.
+            steps: Number of steps that are done.
+            last: Number of steps that were done when a constant was observed last.
+        """
         self._constant.assign(constant)
         self._steps.assign(steps)
-        self._last.assign(steps)
+        self._last.assign(last)
 
     def resume(self, epoch: int, length: FitLength, age: int) -> None:
         """Start from the constant that follows from a restored optimizer's rate.
 
         Args:
-            epoch: The epoch that begins, or goes on behind `length.restored` batches.
+            epoch: The epoch that begins, or is begun again.
             length: Length of the training.
-            age: Steps since a constant was observed last.
+            age: Steps from the last observation to the start of that epoch.
         """
-        steps = _keras.to_float(self.rate.optimizers[0].iterations)
+        optimizer = self.rate.optimizers[0]
+        steps = _keras.to_float(optimizer.iterations)
+        steps *= optimizer.gradient_accumulation_steps or 1
         if length.steps is not None:
-            steps = float(epoch * length.steps + length.restored)
-        self._steps.assign(steps)
-        self._last.assign(max(steps - age, 0.0))
+            steps = float(epoch * length.steps)
+        self.start(steps=steps, last=max(steps - age, 0.0))
         self.rate.resume(epoch, length)
-        self._constant.assign(0.0)
         for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
             if is_gradient_descent(optimizer):
                 value = ops.cast(rate.value.value, self._constant.dtype)
                 self._constant.assign(self._scale(optimizer) / value)
+
+    def start_epoch(self, epoch: int, length: FitLength) -> None:
+        """Say where in the training the next step is.
+
+        Where the length of an epoch is unknown, `advance` has counted one step too
+        many: the one for which there was no batch.
+        """
+        if length.steps is not None:
+            steps = float(epoch * length.steps)
+            self._steps.assign(steps)
+            # The batches of an earlier fit may have been smaller.
+            self._last.assign(min(_keras.to_float(self._last), steps))
 
     def listen(self, *, to_batches: bool) -> None:
         """Say whether the constants that `observe` gets count."""
@@ -95,29 +117,35 @@ class InverseRate:
         """Count a batch's constant and the regularizers' part of it, in the step."""
         if self._feeds_batches:
             self._feed.give(constant, weight_term)
-        observes = self._observes.value > 0.0
-        self._constant.assign(
-            ops.where(observes, self._held(constant), self._constant.value)
-        )
-        self._last.assign(ops.where(observes, self._steps.value, self._last.value))
+        # By epochs, what the batches of the first one show is as old as its end.
+        memory = self._memory_now() if self._feeds_batches else self._memory
+        self._hold(constant, 1.0 if memory is None else memory, self._observes.value)
 
     def hold(self, constant: float, weight_term: float = 0.0) -> None:
         """Count an epoch's constant and the regularizers' part of it, on the host."""
         if not self._feeds_batches:
             self._feed.give(constant, weight_term)
-        self._constant.assign(self._held(constant))
-        self._last.assign(self._steps.value)
+        self._hold(constant, self._memory_now(), ops.ones_like(self._observes.value))
 
     def advance(self) -> None:
         """Count a step, in it."""
         self._steps.assign(self._steps.value + 1.0)
 
-    def _held(self, constant: Tensor | float) -> Tensor:
-        """Return the largest constant, with a new one."""
-        memory = self._memory
-        if memory is None:
-            memory = lipschitz.memory_after(self._last.value, self._steps.value)
-        return lipschitz.held_maximum(constant, self._constant.value, memory)
+    def _memory_now(self) -> Tensor | float:
+        """Return what is left of the constant that is held."""
+        if self._memory is None:
+            return lipschitz.memory_after(self._last.value, self._steps.value)
+        return self._memory
+
+    def _hold(
+        self, constant: Tensor | float, memory: Tensor | float, counts: Tensor
+    ) -> None:
+        """Hold the largest constant, with a new one that says something and counts."""
+        old = self._constant.value
+        held = lipschitz.held_maximum(constant, old, memory)
+        counts = ops.logical_and(counts > 0.0, lipschitz.is_usable(constant))
+        self._constant.assign(ops.where(counts, held, old))
+        self._last.assign(ops.where(counts, self._steps.value, self._last.value))
 
     def move(self) -> None:
         """Move the rate to the inverse, in a step before its update or on the host."""

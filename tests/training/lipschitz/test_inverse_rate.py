@@ -220,6 +220,39 @@ def test_constant_of_an_epoch_is_as_old_as_the_steps_since_then():
     assert inverse.constant == pytest.approx(8.0, rel=ROUNDING)
 
 
+@pytest.mark.parametrize("unusable", [0.0, np.nan, np.inf])
+def test_steps_without_a_constant_count_for_its_age(unusable):
+    """sqrt((10 + 0) / (10 + 80)) of 12 count."""
+    inverse = start(inverse_rate(SGD(0.1), memory=None))
+    for constant, steps in ((12.0, 30), (unusable, 50), (1.0, 1)):
+        observe(inverse, constant, steps)
+    assert inverse.constant == pytest.approx(4.0, rel=ROUNDING)
+
+
+def test_batches_of_the_first_epoch_are_as_old_as_its_end():
+    """By epochs, 12 is held until the end of epoch 0: sqrt(40 / 90) of it count."""
+    inverse = start(inverse_rate(SGD(0.1), memory=None, feeds_batches=False))
+    observe(inverse, 12.0, 20)
+    observe(inverse, 1.0, 10)
+    assert inverse.constant == 12.0
+    inverse.listen(to_batches=False)
+    inverse.hold(12.0)
+    observe(inverse, 1.0, 50)
+    inverse.hold(1.0)
+    assert inverse.constant == pytest.approx(8.0, rel=ROUNDING)
+
+
+def test_smaller_batches_of_an_earlier_fit_do_not_raise_the_constant():
+    """Step 100 of them is step 8 of these."""
+    inverse = inverse_rate(SGD(0.1), memory=None)
+    inverse.rate.start()
+    inverse.start(8.0, steps=100.0, last=99.0)
+    inverse.listen(to_batches=True)
+    inverse.start_epoch(2, length())
+    inverse.observe(keras.ops.convert_to_tensor(1.0))
+    assert inverse.constant == 8.0
+
+
 @pytest.mark.parametrize("steps", [4, None])
 def test_resumed_constant_is_as_old_as_that_of_the_whole_fit(steps):
     """28 of 40 steps are done; a generator's are those of the optimizer."""
@@ -234,7 +267,7 @@ def test_resumed_constant_is_as_old_as_that_of_the_whole_fit(steps):
         observe(each, 0.5)
     # From step 0 to step 28.
     expected = 8.0 * (10 / 38) ** 0.5
-    assert resumed.steps == whole.steps == 29.0
+    assert resumed.state[1:] == whole.state[1:] == (29.0, 28.0)
     assert whole.constant == pytest.approx(expected, rel=ROUNDING)
     assert resumed.constant == pytest.approx(expected, rel=ROUNDING)
 
