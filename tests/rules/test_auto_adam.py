@@ -63,3 +63,18 @@ def test_step_is_that_of_line_10_or_of_adam(form, step):
     """V = 6 and S = 4 after one step; corrected, they are 12 and 16."""
     arguments = [tensor(value) for value in (3.0, 6.0, 4.0, 1.0)]
     assert float(form.step(*arguments)) == pytest.approx(step, rel=1e-15)
+
+
+def test_rate_is_at_most_1_44_where_norms_fall_as_their_memory_does():
+    """With one weight, where sqrt(K_2) / K_1 is 1 if all norms are alike."""
+    form = auto_adam.Supremum(beta_1=0.9, beta_2=0.999, epsilon=1e-7)
+    constants, rates = [tensor(0.0), tensor(0.0)], []
+    for step in range(60):
+        norm = tensor(1 / (10 + step))
+        observations = tensor(float(step))
+        constants = form.constants(
+            constants, norm, norm * norm, tensor(1.0), observations
+        )
+        rates.append(float(form.rate(constants, observations + 1.0)))
+    # By hand: the root of the average of ((10 + t) / (10 + s))^2 with 0.9^(t - s).
+    assert max(rates) == pytest.approx(1.43752, abs=1e-5)
