@@ -36,7 +36,7 @@ MAKERS = {
     "walk": lambda folder: keras_lr.LearningRateWalk(
         every=2, smoothing=0.5, backup_dir=folder
     ),
-    "lipschitz": lambda folder: keras_lr.LipschitzLR(bound="strict"),
+    "lipschitz": lambda folder: keras_lr.LipschitzLR(bound="strict", memory=1.0),
 }
 
 
