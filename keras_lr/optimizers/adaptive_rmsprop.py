@@ -52,7 +52,7 @@ class AdaptiveRMSprop(AdaptiveOptimizer):
 
     Attributes:
         effective_learning_rate: The rate of the last step; 0 if it was left out.
-        lipschitz_constant: The largest norm so far; the last one in the paper's
+        lipschitz_constant: L, the largest norm by age; the last one in the paper's
             variant.
 
     Example:
