@@ -3,9 +3,9 @@
 
 A network for handwritten digits, trained by gradient descent: once with each of nine
 constant learning rates, and once with :class:`keras_lr.LipschitzLR`, which measures the
-gradient of every batch and sets the rate to the inverse of the largest. The
-rates that the models are compiled with span four decades; ``LipschitzLR`` does not look
-at them.
+gradient of every batch and sets the rate to the inverse of the largest, in which older
+ones count less. The rates that the models are compiled with span four decades;
+``LipschitzLR`` does not look at them.
 
 ``python examples/plot_lipschitz.py --save FILE.png`` writes the figure.
 """
@@ -66,8 +66,9 @@ print(result)
 # What the rate did
 # -----------------
 # Left: the accuracy after ten epochs over the rate that the model was compiled with.
-# Right: the learning rate of every epoch. It falls when a gradient is larger than all
-# before it, and to zero at the end, which quiets the noise of the last steps.
+# Right: the learning rate of every epoch. It falls when a gradient is larger than what
+# counts of those before it, rises slowly in between, and falls to zero at the end,
+# which quiets the noise of the last steps.
 
 
 runs = {run.policy: run for run in result.records}

@@ -16,9 +16,9 @@ class RTHO(MARTHE):
     .. math::
         Z_{t+1} = A_t Z_t + B_t
 
-    and with a constant rate it is exactly :math:`d w_{t+1} / d \eta`. Costs and memory
-    are those of `MARTHE`. Over a long training the tangent can grow without bound, and
-    it reflects steps long past.
+    and with a constant rate it is exactly :math:`d w_{t+1} / d \eta`. A step costs as
+    much as with `MARTHE`, for two copies of the weights less. Over a long training the
+    tangent can grow without bound, and it reflects steps long past.
 
     Args:
         validation_data: Data that E is measured on, as in `MARTHE`.

@@ -56,8 +56,8 @@ class LearningRateWalk(LearningRateCallback):
     A trial costs two passes forward and one more step of the optimizer; the slope costs
     a gradient and, except for plain `SGD`, the step's derivative. With the default of
     every tenth step, a step costs a tenth of that. Memory: one more copy of the
-    weights, and with `"auto"` another one, and two of the weights and of the
-    optimizer's state.
+    weights, and with `"auto"` three more: the weights before the last step, and two
+    to roll back to.
 
     Args:
         factor: f, what the rate is multiplied or divided by. A number is the source's

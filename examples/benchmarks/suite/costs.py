@@ -45,19 +45,19 @@ METHODS = {
     ),
     "`LearningRateWalk()`": Method(
         "walk",
-        "2 copies of weights and state to go back to, 2 of the weights",
+        "4 copies of the weights, 2 of them to roll back to",
         "walk",
         {"SGD": "sgd_defaults", "Adam": "adam_defaults"},
     ),
     "`HypergradientDescent()`": Method(
         "hypergradient_descent",
-        "1 copy of the weights, 2 of weights and state to go back to",
+        "3 copies of the weights, 2 of them to roll back to",
         "marthe",
         {"SGD": "sgd_hd", "Adam": "adam_hd"},
     ),
-    "`MARTHE()`, `RTHO()`": Method(
+    "`MARTHE()`": Method(
         "marthe",
-        "1 copy of weights and state, 2 to go back to",
+        "1 copy of weights and state, 4 of the weights, 2 of them to roll back to",
         "marthe",
         {"SGD": "sgd_defaults", "Adam": "adam_defaults"},
     ),
