@@ -46,6 +46,7 @@ from keras_lr._keras.models import (
     print_message,
     producing_operation,
     require_known_executions,
+    require_new_model,
     restored_epoch,
     symbolic_call,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "replace_optimizer",
     "require_float_attribute",
     "require_known_executions",
+    "require_new_model",
     "require_settable_learning_rate",
     "require_single_optimizer",
     "require_single_update",

@@ -30,6 +30,31 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return {} if config is None else dict(config.config)
 
 
+def require_new_model(name: str, model: keras.Model, earlier: keras.Model) -> None:
+    """Raise unless a model has weights and an optimizer of its own.
+
+    Weights that are not trained may be shared, as those of a frozen network.
+
+    Args:
+        name: Name of the function that returned both models.
+        model: The later model.
+        earlier: The model before.
+    """
+    trained = {id(each) for each in earlier.trainable_variables}
+    if model is earlier:
+        shared = "the same model twice"
+    elif any(id(each) in trained for each in model.trainable_variables):
+        shared = "two models with the same trainable weights"
+    elif model.optimizer is not None and model.optimizer is earlier.optimizer:
+        shared = "two models with the same optimizer"
+    else:
+        return
+    raise ValueError(
+        f"`{name}` must return a new model with each call, so that each training "
+        f"starts anew. Received: {shared}. Make layers and optimizer inside of it."
+    )
+
+
 def metric_mode(model: keras.Model, name: str) -> str | None:
     """Return `"max"` or `"min"` for a metric, as Keras knows it, `None` if not.
 

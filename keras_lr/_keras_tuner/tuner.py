@@ -5,6 +5,7 @@ It is imported where it is used, because it loads KerasTuner.
 
 import os
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from keras_tuner.src.distribute import utils as distribution
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine import tuner_utils
 
+from keras_lr._keras import require_new_model
 from keras_lr._keras_tuner.chief import ChiefWatch, PatientClient
 from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
@@ -47,6 +49,7 @@ class TrialRunner(keras_tuner.Tuner):
             oracle=oracle, hypermodel=hypermodel, overwrite=overwrite, **kwargs
         )
         self._failures = 0
+        self._last_model: weakref.ref[keras.Model] | None = None
         self._failure_limit = oracle.max_consecutive_failed_trials * (
             oracle.max_retries_per_trial + 1
         )
@@ -101,6 +104,18 @@ class TrialRunner(keras_tuner.Tuner):
             result = self._build_and_fit_model(trial, *args, callbacks=copied, **kwargs)
             results.append(self.complete_result(result, ours))
         return results
+
+    def _try_build(self, hp: Any) -> keras.Model:
+        model = super()._try_build(hp)
+        earlier = self._last_model and self._last_model()
+        if earlier is not None:
+            try:
+                require_new_model("hypermodel", model, earlier)
+            except ValueError as error:
+                # That ends the search: all its trials are affected.
+                raise keras_tuner.errors.FatalValueError(str(error)) from error
+        self._last_model = weakref.ref(model)
+        return model
 
     def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:
         """Return our callbacks for an execution of a trial."""

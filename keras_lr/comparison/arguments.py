@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_lr._checks import positive_integer
-from keras_lr._keras import require_settable_learning_rate
+from keras_lr._keras import require_new_model, require_settable_learning_rate
 
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -48,11 +48,14 @@ def check_data(data: Any) -> None:
             )
 
 
-def checked_model(build_model: Any, name: str = "build_model") -> keras.Model:
-    """Return a compiled model, or raise a `TypeError` or a `ValueError`.
+def checked_models(
+    build_model: Any, name: str = "build_model"
+) -> tuple[keras.Model, keras.Model]:
+    """Return two compiled models, or raise a `TypeError` or a `ValueError`.
 
     Args:
-        build_model: Function which must return a model with a float `learning_rate`.
+        build_model: Function which must return a new model with a float
+            `learning_rate`.
         name: What messages call the function.
     """
     if not callable(build_model) or isinstance(build_model, keras.Model):
@@ -77,4 +80,6 @@ def checked_model(build_model: Any, name: str = "build_model") -> keras.Model:
             f"`compare_policies` sets the learning rate, so `{name}` must compile "
             "the model with a float `learning_rate`. Received: a schedule or a function"
         ) from error
-    return model
+    another = build_model()
+    require_new_model(name, another, model)
+    return model, another

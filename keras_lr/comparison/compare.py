@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_lr._checks import positive_integer
-from keras_lr.comparison.arguments import check_data, checked_model, checked_seeds
+from keras_lr.comparison.arguments import check_data, checked_models, checked_seeds
 from keras_lr.comparison.conditions import conditions_of
 from keras_lr.comparison.policies import (
     NAMED,
@@ -107,16 +107,14 @@ def compare_policies(
         raise ValueError(
             f"`mode` must be 'min', 'max' or None. Received: mode={mode!r}"
         )
-    model = checked_model(build_model)
+    model, another = checked_models(build_model)
     x, y = keras.tree.map_structure(lambda leaf: leaf[:batch_size], tuple(data[1]))
     model.evaluate(x, y, verbose=0)
     monitor, mode = resolve_monitor(model, monitor, mode)
     validation_batch_size = _VALIDATION_BATCHES * batch_size
     settings = RunSettings(epochs, batch_size, validation_batch_size, monitor, mode)
     chosen = expand_policies(policies, model.optimizer)
-    store = open_store(
-        directory, lambda: fingerprint(model, build_model, data, settings)
-    )
+    store = open_store(directory, lambda: fingerprint(model, another, data, settings))
     conditions = conditions_of(model, data, settings)
     tasks = [(policy, seed) for seed in each_seed for policy in chosen]
     with closing(make_progress(len(tasks), epochs, verbose)) as progress:

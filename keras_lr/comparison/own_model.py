@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_lr.comparison.arguments import checked_model
+from keras_lr.comparison.arguments import checked_models
 from keras_lr.comparison.runner import Data
 
 _BATCH = 32
@@ -93,7 +93,7 @@ def _check(function: Callable[[], Any], name: str, data: Data) -> None:
             raise ValueError(f"`{name}` failed: {_described(error)}") from error
 
     try:
-        model = checked_model(build_model, name)
+        model, _ = checked_models(build_model, name)
     except TypeError as error:
         raise ValueError(str(error)) from error
     x, y = (array[:_BATCH] for array in data[1][:2])

@@ -149,11 +149,18 @@ def _require_same(
 
 def fingerprint(
     model: keras.Model,
-    build_model: Callable[[], keras.Model],
+    another: keras.Model,
     data: Data,
     settings: RunSettings,
 ) -> dict[str, Any]:
-    """Return what identifies a comparison: settings, data, model and optimizer."""
+    """Return what identifies a comparison: settings, data, model and optimizer.
+
+    Args:
+        model: A model of the comparison, evaluated once.
+        another: One more of them: weights that are not drawn are the same in both.
+        data: The data.
+        settings: The settings.
+    """
     return {
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
@@ -166,7 +173,7 @@ def fingerprint(
             keras.saving.serialize_keras_object(model.optimizer)
         ),
         **model_digests(model),
-        "initial weights": given_weights_digest(model, build_model()),
+        "initial weights": given_weights_digest(model, another),
     }
 
 

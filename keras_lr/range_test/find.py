@@ -20,8 +20,9 @@ from keras_lr.training.range_test.restarts import Restarts, restarts
 
 _OWNER = "find_learning_rate"
 _FEWEST_STEPS = 10
-_NO_RATE = 1e-10
-"""A learning rate at which nothing is learned."""
+_NO_RATES = (0.0, 1e-18)
+"""Learning rates at which nothing is learned. Some optimizers divide by the rate, or by
+its square, and unscaled inputs are learned from at 1e-10."""
 
 
 def find_learning_rate(
@@ -144,8 +145,11 @@ def _climb(
     training: Restarts, rates: list[float], present: float, verbose: int
 ) -> tuple[float, list[range_test.Trial]]:
     """Return the loss without training, and the trials, from the lowest rate on."""
-    # Not 0, by which some optimizers divide.
-    losses = training.losses(min(_NO_RATE, 1e-3 * rates[0]))
+    for no_rate in _NO_RATES:
+        losses = training.losses(no_rate)
+        is_lost = not training.leave_finite_weights()
+        if not is_lost and all(map(math.isfinite, losses)):
+            break
     if not all(map(math.isfinite, losses)):
         raise ValueError(
             "The loss must be finite before any training. Received: data and a model "
@@ -153,7 +157,7 @@ def _climb(
             "values in the data, or for weights that have diverged."
         )
     # Not all processors pass a NaN in the data on to the loss.
-    if not training.leave_finite_weights():
+    if is_lost:
         raise ValueError(
             "The gradient must be finite before any training. Received: data and a "
             "model whose losses are finite, but not the weights after a step at a "

@@ -12,7 +12,7 @@ def reason_of(verdict: Verdict, untrained: float, steps: int) -> str:
         steps: Steps at each rate.
     """
     best = verdict.best
-    if verdict.doubt == "no_gain":
+    if verdict.doubt in ("no_gain", "too_high"):
         return (
             f"At no rate did {steps} steps lower the training loss of {untrained:.4g} "
             "clearly."
@@ -49,6 +49,11 @@ def warning_of(verdict: Verdict, minimum: float, maximum: float) -> str:
             "No learning rate lowers the loss clearly, so the suggestion says little. "
             "Check the labels and the loss, pass more `steps`, or, if the model is "
             "trained already, keep a low rate."
+        ),
+        "too_high": (
+            "Even the lowest rate that may be tried raises the loss, as where inputs "
+            "or targets are not scaled. Scale them to numbers of about 1, or allow "
+            f"lower rates. Received: min_learning_rate={minimum:g}."
         ),
         "lower_limit": (
             "The lowest rate that may be tried is the best, so a lower one may be "

@@ -38,7 +38,7 @@ NEAR, FAR = 0.95, 0.8
 CLEAR = 2.0
 """A gain is clear if it is so many times its standard error."""
 
-Doubt = Literal["", "no_gain", "lower_limit", "upper_limit", "uneven"]
+Doubt = Literal["", "no_gain", "too_high", "lower_limit", "upper_limit", "uneven"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def verdict(
     if not best.gain > CLEAR * best.standard_error:
         chosen = best if best.gain > 0.0 else tried[0]
         rate = chosen.learning_rate
-        return Verdict(rate, rate, best, "no_gain")
+        is_lost = tried[0].learning_rate == rates[0] and _raises_loss(tried[0])
+        return Verdict(rate, rate, best, "too_high" if is_lost else "no_gain")
     optimum = _optimum(tried, tried.index(best))
     if best.learning_rate == rates[0]:
         doubt: Doubt = "lower_limit"
@@ -156,6 +157,12 @@ def verdict(
         doubt = "uneven" if _is_uneven(tried, best) else ""
     # There is nothing to clip above: the optimum is one of the rates, or between two.
     return Verdict(max(margin * optimum, rates[0]), optimum, best, doubt)
+
+
+def _raises_loss(trial: Trial) -> bool:
+    """Return whether a trial ends at more than twice the loss without training."""
+    untrained = trial.loss + trial.gain
+    return math.isinf(trial.gain) or -trial.gain > abs(untrained)
 
 
 def _optimum(tried: Sequence[Trial], best: int) -> float:

@@ -21,7 +21,7 @@ def build_model(optimizer=None, metrics=None):
 
 
 class Counting:
-    """Builds models and counts them, without the two that a directory is checked by.
+    """Builds models and counts them, without the two that are compared first.
 
     Args:
         build: Function which returns a new model.

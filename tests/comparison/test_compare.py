@@ -246,6 +246,15 @@ def scheduled():
     return problem.build_model(keras.optimizers.SGD(schedule))
 
 
+MODEL, OPTIMIZER = problem.build_model(), keras.optimizers.SGD(0.1)
+
+
+def around_the_same_layer():
+    model = keras.Sequential([keras.Input((1,)), *MODEL.layers])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
 EMPTY = np.ones((0, 1), "float32")
 
 
@@ -269,12 +278,33 @@ EMPTY = np.ones((0, 1), "float32")
         ({"data": (([1], [2]), problem.DATA[1])}, "must be arrays with one row"),
         ({"build_model": uncompiled}, "must return a compiled model"),
         ({"build_model": scheduled}, "float `learning_rate`. Received: a schedule"),
+        ({"build_model": lambda: MODEL}, "new model.* Received: the same model twice"),
+        ({"build_model": around_the_same_layer}, "models with the same trainable"),
+        (
+            {"build_model": lambda: problem.build_model(OPTIMIZER)},
+            "models with the same optimizer",
+        ),
     ],
 )
 def test_arguments_that_cannot_work_are_refused_before_training(change, message):
     arguments = {"build_model": problem.build_model, "data": problem.DATA, **change}
     with pytest.raises(ValueError, match=message):
         compare_policies(**arguments)
+
+
+def test_models_may_share_what_is_not_trained():
+    frozen = keras.layers.Dense(1, trainable=False)
+
+    def build_model():
+        layers = [keras.Input((1,)), frozen, keras.layers.Dense(1)]
+        model = keras.Sequential(layers)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        return model
+
+    result = compare_policies(
+        build_model, problem.DATA, [FAST], seeds=1, epochs=1, verbose=0
+    )
+    assert not result.records[0].error
 
 
 @pytest.mark.parametrize("build_model", [uncompiled(), None, lambda: "a model"])

@@ -214,6 +214,26 @@ def test_without_any_gain_it_is_not_sure():
     assert "At no rate" in result.reason
 
 
+# Thousands, as of prices; seconds since 1970.
+@pytest.mark.parametrize("size", [1e4, 1e6, 1.7e9])
+def test_inputs_that_are_not_scaled_are_said_and_not_learned_from_meanwhile(size):
+    x = np.linspace(1.0, 2.0, 64, dtype="float32")[:, None] * size
+    model, _ = one_weight()
+    untrained = model.evaluate(x, x / size, batch_size=64, verbose=0)
+    with pytest.warns(UserWarning, match="are not scaled"):
+        found = keras_lr.find_learning_rate(
+            model, (x, x / size), batch_size=64, steps=10, verbose=0
+        )
+    assert found.untrained_loss == pytest.approx(untrained, rel=1e-5)
+
+
+def test_optimizer_that_divides_by_its_rate_has_a_loss_without_training_too():
+    x, y = data()
+    model = compiled(optimizer=keras.optimizers.Ftrl(0.1))
+    found = keras_lr.find_learning_rate(model, (x, y), batch_size=BATCH, **QUICK)
+    assert math.isfinite(found.untrained_loss)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "suggestion"),
     # The curvature is 2: 0.5 is best, and two digits would be below the limit.

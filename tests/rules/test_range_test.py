@@ -130,6 +130,19 @@ def test_where_everything_loses_the_lowest_rate_is_left():
     assert found == Verdict(1e-3, 1e-3, trials[0], "no_gain")
 
 
+def test_lowest_rate_that_doubles_the_loss_is_too_high():
+    rates = [1e-3, 1e-2]
+    trials = [Trial(1e-3, 2.5, -1.5, 0.0), Trial(1e-2, math.nan, -math.inf, 0.0)]
+    found = range_test.verdict(trials, rates)
+    assert found == Verdict(1e-3, 1e-3, trials[0], "too_high")
+    # There may be lower ones.
+    assert range_test.verdict(trials, [1e-4, *rates]).doubt == "no_gain"
+    trials[0] = Trial(1e-3, 1.9, -0.9, 0.0)
+    assert range_test.verdict(trials, rates).doubt == "no_gain"
+    trials[0] = Trial(1e-3, math.nan, -math.inf, 0.0)
+    assert range_test.verdict(trials, rates).doubt == "too_high"
+
+
 @pytest.mark.parametrize(
     ("gains", "lowest", "doubt"),
     [

@@ -285,6 +285,12 @@ def test_training_that_is_not_keras_s_own_or_not_finite_is_refused(make, message
         optimize(make)
 
 
+def test_redrawn_weights_need_a_new_model():
+    model = build_model()
+    with pytest.raises(ValueError, match=r"`build_model` must .* the same model twice"):
+        optimize(lambda: model, initial_weights="redrawn", every=4)
+
+
 def test_several_devices_are_refused(two_replicas):
     def make():
         with two_replicas.scope():

@@ -291,6 +291,17 @@ def test_other_hyperparameters_may_be_fixed_as_the_error_says(tmp_path):
     assert len(tuner.arms()) == 2
 
 
+def test_model_that_was_trained_already_ends_the_search(tmp_path):
+    model = compiled(0.1)
+
+    def hypermodel(hp):
+        hp.Float("learning_rate", 1e-4, 1e4, sampling="log")
+        return model
+
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="the same model"):
+        search(tmp_path, hypermodel)
+
+
 def test_missing_learning_rate_is_refused_when_the_tuner_is_made(tmp_path):
     with pytest.raises(ValueError, match=r"alone, named 'lr'.*learning_rate=0\.0001"):
         search(tmp_path, hyperparameter="lr")
