@@ -21,7 +21,7 @@ from keras_lr.callbacks.base import LearningRateCallback
 from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.lipschitz.fits import ForwardPassFit, LipschitzFit
 from keras_lr.training.lipschitz.forward_pass import ForwardPass
-from keras_lr.training.lipschitz.gradient_meter import GradientMeter
+from keras_lr.training.lipschitz.gradient_meter import LEFT_OUT, GradientMeter
 from keras_lr.training.lipschitz.inverse_rate import (
     InverseRate,
     warn_unless_gradient_descent,
@@ -238,6 +238,12 @@ class LipschitzLR(LearningRateCallback):
 
     def _record(self, rows: dict[str, list[float]]) -> None:
         super()._record(rows)
+        if any(rows.get(LEFT_OUT, ())):
+            self._say_once(
+                "`LipschitzLR` met a batch whose gradient is not finite, or too large "
+                "to tell, and has left its step out. Look for NaN or infinity in the "
+                "data, or weights that have grown too large. This is said once."
+            )
         for constant in rows.get("lipschitz_constant", ()):
             self._warn_unless_usable(constant)
 
@@ -255,7 +261,7 @@ class LipschitzLR(LearningRateCallback):
         self._warn_unless_low(constant)
         if not 0.0 < constant < math.inf and not self._has_warned:
             self._has_warned = True
-            reason = "The gradient of a batch was not finite, or all were zero."
+            reason = "All gradients of an epoch were zero, or not finite."
             if self.bound != _GRADIENT:
                 reason = (
                     "The last layer's input was zero or not finite, or the layer was "

@@ -1,7 +1,6 @@
 """Measure the norm of the whole gradient, whose supremum is the Lipschitz constant."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,16 +10,23 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.tensors import dense, inner_product
+from keras_lr.training.derivatives.tensors import (
+    dense,
+    inner_product,
+    on_present,
+    zeros_unless,
+)
 from keras_lr.training.fit.around_step import summed
 
+LEFT_OUT = "left_out"
 _DTYPE = "float32"
 
 
 class GradientMeter:
     """Reads the norm of each batch's gradient where the optimizer gets it.
 
-    Any model and any loss has one. It costs a sum over the gradients.
+    Any model and any loss has one. It costs a sum over the gradients. A step whose norm
+    is not finite is left out: its gradients are replaced by zeros.
 
     Args:
         model: A built, compiled model.
@@ -30,6 +36,7 @@ class GradientMeter:
         self._model = model
         with model.distribute_strategy.scope():
             self._largest = replicas.shared_scalar("largest_gradient_norm")
+            self._left_out = replicas.shared_scalar("steps_left_out")
 
     @contextlib.contextmanager
     def watching(
@@ -45,8 +52,15 @@ class GradientMeter:
 
         def apply(plain: Callable[..., Any], grads: Any, *rest: Any, **kw: Any) -> Any:
             norm = self._norm(grads)
-            self._largest.assign(_larger(norm, self._largest.value))
+            is_finite = ops.isfinite(norm)
+            larger = ops.maximum(norm, self._largest.value)
+            self._largest.assign(ops.where(is_finite, larger, self._largest.value))
             on_constant(norm, 0.0)
+            # A `LossScaleOptimizer` leaves steps out by itself, and has to see them.
+            if _keras.loss_scale(self._model.optimizer) is None:
+                failed = ops.cast(ops.logical_not(is_finite), _DTYPE)
+                self._left_out.assign(self._left_out.value + failed)
+                grads = _zeros_unless(is_finite, grads)
             return plain(grads, *rest, **kw)
 
         with _keras.intercepted(self._model.optimizer, apply=apply):
@@ -55,10 +69,17 @@ class GradientMeter:
     def reset(self) -> None:
         """Start measuring anew."""
         self._largest.assign(0.0)
+        self._left_out.assign(0.0)
 
     def read(self) -> dict[str, float]:
-        """Return the largest norm since the last reset; NaN if one was not finite."""
-        return {"lipschitz_constant": _keras.to_float(self._largest)}
+        """Return the largest finite norm since the last reset, 0 if there was none.
+
+        And the number of steps that were left out.
+        """
+        return {
+            "lipschitz_constant": _keras.to_float(self._largest),
+            LEFT_OUT: _keras.to_float(self._left_out),
+        }
 
     def _norm(self, grads: Any) -> Tensor:
         optimizer = self._model.optimizer
@@ -71,7 +92,18 @@ class GradientMeter:
         return norm if factor is None else norm / factor
 
 
-def _larger(norm: Tensor, largest: Tensor) -> Tensor:
-    """Return the larger of both, NaN if one is not finite."""
-    are_finite = ops.isfinite(norm + largest)
-    return ops.where(are_finite, ops.maximum(norm, largest), math.nan)
+def _zeros_unless(condition: Tensor, grads: Any) -> list[Any]:
+    """Return the gradients, or zeros unless a condition holds; sparse ones stay so."""
+    import tensorflow as tf
+
+    def chosen(present: list[Any]) -> list[Any]:
+        values = [getattr(each, "values", each) for each in present]
+        pairs = zip(present, zeros_unless(condition, values), strict=True)
+        return [
+            tf.IndexedSlices(value, each.indices, each.dense_shape)
+            if isinstance(each, tf.IndexedSlices)
+            else value
+            for each, value in pairs
+        ]
+
+    return on_present(chosen, list(grads))

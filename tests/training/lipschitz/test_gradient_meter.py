@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_lr
+from keras_lr.training.lipschitz.gradient_meter import _zeros_unless
 
 ROWS, BATCH, FEATURES = 24, 8, 5
 
@@ -162,22 +163,80 @@ def test_two_replicas_measure_the_gradient_of_the_global_batch(two_replicas):
         np.testing.assert_allclose(measured[1][name], values, rtol=1e-5)
 
 
-def test_gradient_that_is_not_finite_keeps_the_rate_and_is_said():
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_step_whose_gradient_is_not_finite_is_left_out_and_said_once(bad):
     x, y = data()
-    y[BATCH:] = np.nan
-    callback = keras_lr.LipschitzLR(anneal=0.0)
-    with pytest.warns(UserWarning, match="gradient of a batch was not finite"):
-        fit(network("sgd"), [callback], (x, y), epochs=1)
-    alone = keras_lr.LipschitzLR(anneal=0.0)
-    fit(network("sgd"), [alone], (x[:BATCH], y[:BATCH]), epochs=1)
-    assert callback.history["learning_rate"] == alone.history["learning_rate"]
-    assert np.isnan(callback.history["lipschitz_constant"]).all()
+    y[BATCH : 2 * BATCH] = bad
+    model, callback, tape = network("sgd"), keras_lr.LipschitzLR(), NormsByTape(x, y)
+    with pytest.warns(UserWarning, match="has left its step out") as record:
+        fit(model, [callback, tape], (x, y), epochs=2)
+    assert len(record) == 1
+    others = np.reshape(tape.norms, (2, -1))[:, [0, 2]]
+    constants = callback.history["lipschitz_constant"]
+    np.testing.assert_allclose(constants, others.max(axis=1), rtol=1e-5)
+    same = network("sgd")
+    for step, rate in enumerate(tape.rates):
+        if step % 3 != 1:
+            same.optimizer.learning_rate = rate
+            rows = slice(step % 3 * BATCH, (step % 3 + 1) * BATCH)
+            same.train_on_batch(x[rows], y[rows])
+    for ours, expected in zip(model.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_gradients_without_a_finite_one_keep_the_rate_and_are_said():
+    x, y = data()
+    callback, model = keras_lr.LipschitzLR(anneal=0.0), network("sgd")
+    with pytest.warns(UserWarning, match="LipschitzLR") as record:
+        fit(model, [callback], (x, y * np.nan), epochs=2)
+    assert [str(each.message).split(",")[0] for each in record] == [
+        "`LipschitzLR` met a batch whose gradient is not finite",
+        "`LipschitzLR` measured a Lipschitz constant of 0.0 and keeps the last "
+        "learning rate. All gradients of an epoch were zero",
+    ]
+    assert callback.history["learning_rate"] == [np.float32(0.01)] * 2
+    for ours, initial in zip(
+        model.get_weights(), network("sgd").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, initial)
+
+
+@pytest.mark.parametrize("update", ["batch", "epoch"])
+def test_overflow_of_the_scale_of_the_loss_is_nothing_to_mention(update, recwarn):
+    scaled = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(), initial_scale=2.0**127
+    )
+    callback, model = keras_lr.LipschitzLR(update=update, anneal=0.0), network(scaled)
+    tape = NormsByTape(*data(scale=10.0))
+    fit(model, [callback, tape], data(scale=10.0), epochs=4)
+    skipped = 12 - int(scaled.inner_optimizer.iterations)
+    assert 0 < skipped < 9
+    norms = np.array(tape.norms)
+    norms[:skipped] = 0.0
+    largest = np.reshape(norms, (4, -1)).max(axis=1)
+    np.testing.assert_allclose(callback.history["lipschitz_constant"], largest, 1e-5)
+    assert not recwarn.list
+
+
+def test_sparse_gradients_stay_sparse():
+    slices = tf.IndexedSlices(
+        tf.constant([[1.0], [np.nan]]), tf.constant([0, 3]), [5, 1]
+    )
+    for is_finite, expected in ((True, [[1.0], [np.nan]]), (False, [[0.0], [0.0]])):
+        sparse, missing, dense = _zeros_unless(
+            tf.constant(is_finite), [slices, None, tf.ones(2)]
+        )
+        assert isinstance(sparse, tf.IndexedSlices)
+        np.testing.assert_array_equal(sparse.values, expected)
+        np.testing.assert_array_equal(sparse.indices, [0, 3])
+        assert missing is None
+        np.testing.assert_array_equal(dense, np.full(2, float(is_finite)))
 
 
 def test_gradient_of_zero_leaves_the_compiled_rate_and_is_said():
     x, y = np.zeros((BATCH, FEATURES)), np.zeros((BATCH, 2))
     callback = keras_lr.LipschitzLR(anneal=0.0)
-    with pytest.warns(UserWarning, match="constant of 0.0 .* or all were zero"):
+    with pytest.warns(UserWarning, match="constant of 0.0 .* were zero, or"):
         fit(network(keras.optimizers.SGD(0.25)), [callback], (x, y), epochs=1)
     assert callback.history["learning_rate"] == [0.25]
 
