@@ -50,6 +50,9 @@ class LearningRateCallback(keras.callbacks.Callback):
     history_unit = "step"
     """What `history` has an entry for, on the axis of `plot_learning_rate`."""
 
+    takes_step = True
+    """Whether it takes the optimizer's step itself, as every `OnlineFit` does."""
+
     changing: tuple[str, ...] = (
         *("params", "_model", "_fit", "_epoch", "_length", "_rates_used"),
         *("history", "restarts", "_unfinished", "_annealed", "_has_asked", "_offset"),
@@ -163,8 +166,9 @@ class LearningRateCallback(keras.callbacks.Callback):
         _keras.require_known_executions(self.model, owner)
 
     def _look_at_companions(self) -> None:
-        """Warn of other callbacks that set the learning rate."""
+        """Warn of other callbacks that set the learning rate, or refuse them."""
         others = [each for each in _keras.companions(self) if each is not self]
+        self._require_only_step(others)
         self._setters = [type(x).__name__ for x in others if isinstance(x, SETTERS)]
         early = keras.callbacks.EarlyStopping
         self._may_end_early = any(isinstance(each, early) for each in others)
@@ -174,6 +178,16 @@ class LearningRateCallback(keras.callbacks.Callback):
                 f"`{name}` sets the learning rate in each step, so no other callback "
                 f"should. Received: callbacks with `{name}` and {setters}: the last to "
                 "write wins. Leave all but one of them out."
+            )
+
+    def _require_only_step(self, others: Sequence[Any]) -> None:
+        rivals = [each for each in others if isinstance(each, LearningRateCallback)]
+        names = [type(each).__name__ for each in rivals if each.takes_step]
+        if self.takes_step and names:
+            raise ValueError(
+                f"`{type(self).__name__}` takes the optimizer's step itself, which only"
+                f" one callback of a fit can do. Received: `{type(self).__name__}` and "
+                f"{', '.join(names)}. Leave all but one of them out."
             )
 
     def _warn_of_early_end(self, fit: Fit) -> None:

@@ -134,6 +134,7 @@ class LipschitzLR(LearningRateCallback):
     """
 
     history_unit = "epoch"
+    takes_step = False
 
     changing = (*LearningRateCallback.changing, "_held", "_has_warned", "_has_looked")
 

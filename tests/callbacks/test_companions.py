@@ -50,6 +50,23 @@ def test_two_of_ours_notice_each_other():
     assert names == ["LearningRateWalk", "LipschitzLR"]
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (keras_lr.MARTHE, keras_lr.MARTHE),
+        (keras_lr.MARTHE, keras_lr.LearningRateWalk),
+        (keras_lr.LearningRateWalk, keras_lr.HypergradientDescent),
+    ],
+)
+def test_two_that_take_the_step_are_refused_and_leave_the_model_usable(pair):
+    model = small()
+    first, second = (each.__name__ for each in pair)
+    message = rf"`{first}` takes .* Received: `{first}` and {second}[.] Leave"
+    with pytest.raises(ValueError, match=message):
+        fit(model, [make() for make in pair], 1)
+    fit(model, [pair[1]()], 1)
+
+
 class OwnSetter(keras.callbacks.Callback):
     """Sets the rate as a user's own callback does, of whose class nobody knows."""
 

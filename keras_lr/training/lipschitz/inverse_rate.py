@@ -1,5 +1,7 @@
 """The rate as the inverse of the largest Lipschitz constant so far."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -11,12 +13,15 @@ from keras_lr.training.fit.annealed_rate import AnnealedRate
 from keras_lr.training.fit.horizon import FitLength
 from keras_lr.training.lipschitz.constant_feed import ConstantFeed, takes_constants
 
+ROUNDING = 1e-6
+
 
 class InverseRate:
     """Holds the largest constant so far, and moves the rate to its inverse.
 
     A rate that was saved with the optimizer is enough to `resume` from: the constant
-    follows from it.
+    follows from it. So no constant is held that is larger than the one of the lowest
+    rate.
 
     Args:
         model: A built, compiled model.
@@ -92,10 +97,18 @@ class InverseRate:
             steps = float(epoch * length.steps)
         self.start(steps=steps, last=max(steps - age, 0.0))
         self.rate.resume(epoch, length)
-        for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
-            if is_gradient_descent(optimizer):
-                value = ops.cast(rate.value.value, self._constant.dtype)
-                self._constant.assign(self._scale(optimizer) / value)
+        pairs = [
+            (self._scale(optimizer), _keras.to_float(rate.value))
+            for optimizer, rate in zip(
+                self.rate.optimizers, self.rate.rates, strict=True
+            )
+            if is_gradient_descent(optimizer)
+        ]
+        every = [scale / value for scale, value in pairs]
+        # One at a limit says less than the others.
+        low, high = self._minimum * (1 + ROUNDING), self._maximum * (1 - ROUNDING)
+        exact = [scale / value for scale, value in pairs if low < value < high]
+        self._constant.assign(min(exact or every, default=0.0))
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the training the next step is.
@@ -144,6 +157,7 @@ class InverseRate:
         old = self._constant.value
         held = lipschitz.held_maximum(constant, old, memory)
         counts = ops.logical_and(counts > 0.0, lipschitz.is_usable(constant))
+        held = ops.minimum(held, self._largest())
         self._constant.assign(ops.where(counts, held, old))
         self._last.assign(ops.where(counts, self._steps.value, self._last.value))
 
@@ -159,6 +173,11 @@ class InverseRate:
                     maximum=self._maximum,
                 )
                 rate.value.assign(ops.cast(inverse, rate.value.dtype))
+
+    def _largest(self) -> float:
+        """Return the largest constant of which some optimizer's rate still tells."""
+        leaves = filter(is_gradient_descent, self.rate.optimizers)
+        return max(map(self._scale, leaves), default=math.inf) / self._minimum
 
     def _scale(self, optimizer: keras.optimizers.SGD) -> float:
         # The paper's velocity is an average of gradients, beta V + (1 - beta) g in its

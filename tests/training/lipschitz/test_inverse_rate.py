@@ -272,6 +272,21 @@ def test_resumed_constant_is_as_old_as_that_of_the_whole_fit(steps):
     assert resumed.constant == pytest.approx(expected, rel=ROUNDING)
 
 
+def test_constant_is_held_no_larger_than_the_lowest_rate_tells():
+    """So that a resumed fit, which reads it off the rate, is the same."""
+    settings = {"memory": None, "limits": (0.25, 100.0)}
+    whole = start(inverse_rate(SGD(0.1), **settings))
+    observe(whole, 1e6)
+    assert whole.constant == 2 / 0.25
+    for _ in range(27):
+        observe(whole, 1e-3)
+    apply(whole)
+    restored = SGD(to_float(whole.rate.in_optimizer))
+    resumed = start(inverse_rate(restored, **settings), epoch=7)
+    assert resumed.state == pytest.approx(whole.state, rel=1e-5)
+    assert whole.constant == pytest.approx(8.0 * (10 / 37) ** 0.5, rel=1e-5)
+
+
 def test_fit_that_continues_starts_from_the_constant_it_is_given():
     sgd = SGD(0.125)
     inverse = inverse_rate(sgd)
@@ -297,6 +312,23 @@ def test_each_optimizer_of_several_has_its_own_rate():
     apply(inverse)
     assert rate_of(sgd) == 2 * 0.5 / 8 / 2
     assert rate_of(adam) == 0.25 / 2
+
+
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"),
+    reason="MultiOptimizer is public since Keras 3.15",
+)
+@pytest.mark.parametrize("limits", [(0.2, 100.0), (1e-6, 0.2)])
+def test_resumed_constant_is_read_off_a_rate_that_is_not_at_a_limit(limits):
+    """2 / 8 and 2 (1 - 0.5) / 8: one is above 0.2, the other below."""
+    several = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(
+            SGD(min(2 / 8, limits[1]), name="a"),
+            {".*logits.*": SGD(max(1 / 8, limits[0]), momentum=0.5, name="b")},
+        )
+    )
+    inverse = start(inverse_rate(several, limits=limits), epoch=7)
+    assert inverse.constant == pytest.approx(8.0, rel=ROUNDING)
 
 
 @pytest.mark.parametrize(
