@@ -204,12 +204,55 @@ def test_half_precision_weights_have_float32_scalars_and_a_good_step(
     dtypes = {each.name: each.dtype for each in optimizer.variables}
     for name in (*case.constants, "effective_learning_rate", "observations"):
         assert dtypes[name] == "float32"
-    assert dtypes[f"kernel_{case.slots[0]}"] == dtype
+    slots = {dtypes[f"kernel_{name}"] for name in case.slots}
+    # Of 256 or of 1e-4, float16 holds no square.
+    assert slots == {"float32" if dtype == "float16" else dtype}
     # About five operations, each off by up to one rounding.
     actual = -keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
     np.testing.assert_allclose(actual, case.step, rtol=5 * rounding)
     rate = optimizer.effective_learning_rate
     assert rate == pytest.approx(case.rate, rel=rounding)
+
+
+@every_optimizer
+@pytest.mark.parametrize("size", [1e-4, 300.0])
+def test_float16_weights_move_as_float32_ones_do(case, size):
+    moved = []
+    for dtype in ("float32", "float16"):
+        optimizer, weight = case(), keras.Variable([0.0, 0.0], dtype=dtype)
+        for factor in (1.0, 0.5, -0.25):
+            raw = keras.ops.cast([size * factor, -size], dtype)
+            step(optimizer, [weight], [raw])
+        moved.append(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")))
+    # Three steps, each off by some roundings; 1e-4 is one off by up to 2^-11 itself.
+    np.testing.assert_allclose(moved[1], moved[0], rtol=20 * 2**-11)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="traces a `tf.function`"
+)
+@every_optimizer
+def test_rate_and_constant_can_be_read_in_a_traced_step(case):
+    import tensorflow as tf
+
+    optimizer, weight = case(), keras.Variable([0.0, 0.0])
+
+    @tf.function
+    def traced(gradient):
+        optimizer.apply([gradient], [weight])
+        return optimizer.effective_learning_rate, optimizer.lipschitz_constant
+
+    optimizer.build([weight])
+    rate, constant = traced(tf.constant([3.0, 4.0]))
+    assert float(rate) == optimizer.effective_learning_rate > 0.0
+    assert float(constant) == optimizer.lipschitz_constant > 0.0
+
+
+@every_optimizer
+def test_complex_weights_are_refused(case):
+    weight = keras.Variable(np.ones(2, "complex64"), dtype="complex64")
+    with pytest.raises(ValueError, match=r"must be real.*complex64"):
+        case().build([weight])
 
 
 def effective_rates(optimizer, of_steps, before_step=lambda index: None):

@@ -57,6 +57,7 @@ from keras_lr._keras.optimizers import (
     loss_scale,
     replace_optimizer,
     require_single_optimizer,
+    scalar,
     scales_loss,
     to_float,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "require_trainable_weights",
     "restored_batches",
     "restored_epoch",
+    "scalar",
     "scales_loss",
     "set_learning_rate",
     "set_learning_rate_schedule",

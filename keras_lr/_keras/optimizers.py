@@ -75,6 +75,14 @@ def to_float(value: Tensor | keras.Variable) -> float:
     return float(value.numpy() if hasattr(value, "numpy") else value)
 
 
+def scalar(variable: keras.Variable) -> Any:
+    """Return the value of a scalar variable: a float, in a traced step a tensor."""
+    import tensorflow as tf
+
+    is_eager = keras.backend.backend() != "tensorflow" or tf.executing_eagerly()
+    return to_float(variable) if is_eager else variable.value
+
+
 def replace_optimizer(
     model: keras.Model, make_optimizer: Callable[[], keras.optimizers.Optimizer]
 ) -> None:

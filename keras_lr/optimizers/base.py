@@ -94,6 +94,7 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
     """Names of the averages that are stored for each weight."""
     _FIRST: ClassVar[Mapping[str, float]] = {}
     """The paper's initial constants with `lipschitz="analytic"`."""
+    _is_adding_slots = False
 
     def __init__(
         self,
@@ -172,12 +173,15 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         """Make the state: slots like the variables, and a few scalars."""
         if self.built:
             return
+        _require_real(variables, type(self).__name__)
         super().build(variables)
         is_double = any(each.dtype == "float64" for each in variables)
         self._precision = "float64" if is_double else "float32"
         weights = [each for each in variables if self.is_weight(each)]
         self._number_of_weights = gradient_norms.number_of_weights(weights)
+        self._is_adding_slots = True
         self._slots = [self.add_optimizer_variables(variables, s) for s in self._SLOTS]
+        self._is_adding_slots = False
         self._constants = [
             self._scalar(name.removeprefix("initial_"), self._start(name))
             for name in self._starts
@@ -186,6 +190,15 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
         self._observations = self._scalar("observations")
         self._steps = self._scalar("steps")
         self._counts = self._scalar("counts")
+
+    def add_variable(
+        self, shape: Any, initializer: Any = "zeros", dtype: Any = None, **kwargs: Any
+    ) -> keras.Variable:
+        """Add a variable of the state; slots of float16 weights are in float32."""
+        # Of 256 or of 1e-4, float16 holds no square.
+        if self._is_adding_slots and dtype == "float16":
+            dtype = "float32"
+        return super().add_variable(shape, initializer, dtype, **kwargs)
 
     def _start(self, name: str) -> float:
         """Return what a constant starts from."""
@@ -220,14 +233,18 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
     def effective_learning_rate(self) -> float:
         """The rate of the last step, `learning_rate` times the adaptive one.
 
-        0 before the first step and after one that was left out.
+        0 before the first step and after one that was left out. In a traced step, a
+        scalar tensor.
         """
-        return _keras.to_float(self._rate) if self.built else 0.0
+        return _keras.scalar(self._rate) if self.built else 0.0
 
     @property
     def lipschitz_constant(self) -> float:
-        """The constant K (K_1) that the next step starts from; 0 before the first."""
-        return _keras.to_float(self._constants[0]) if self.built else 0.0
+        """The constant K (K_1) that the next step starts from; 0 before the first.
+
+        In a traced step, a scalar tensor.
+        """
+        return _keras.scalar(self._constants[0]) if self.built else 0.0
 
     def begin_step(
         self,
@@ -345,6 +362,17 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
             "bias_correction": self.bias_correction,
             **self._starts,
         }
+
+
+def _require_real(variables: Sequence[Any], owner: str) -> None:
+    """Raise for complex weights, whose gradients have no norm here."""
+    for each in variables:
+        if str(each.dtype).startswith("complex"):
+            raise ValueError(
+                f"`{owner}` measures norms of real gradients, so the weights must be "
+                f"real. Received: {each.name!r} of dtype={each.dtype}. Hold real and "
+                "imaginary part in two weights, or use one of Keras's optimizers."
+            )
 
 
 def _fourth_powers(gradients: Sequence[Tensor], dtype: str) -> Tensor:
