@@ -5,7 +5,8 @@ and comes before any training. Arrays become NumPy arrays in float64, on the hos
 """
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,29 +68,56 @@ def target_matrix(name: str, values: ArrayLike, rows: int) -> FloatArray:
     return array.reshape(rows, -1)
 
 
+def real(value: Any) -> float:
+    """Return a number as a float; NaN, which no range holds, for anything else."""
+    is_none = isinstance(value, bool | np.bool_ | str | bytes)
+    if is_none or getattr(value, "ndim", 0):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def positive_number(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is not finite and positive."""
-    if not (math.isfinite(value) and value > 0):
+    number = real(value)
+    if not 0.0 < number < math.inf:
         raise ValueError(
-            f"`{name}` must be finite and positive. Received: {name}={value}."
+            f"`{name}` must be finite and positive. Received: {name}={value!r}."
         )
-    return float(value)
+    return number
 
 
 def positive_integer(name: str, value: int) -> int:
     """Return a whole number as an int, or raise if it is not positive."""
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    number = real(value)
+    if not (number >= 1.0 and number.is_integer()):
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value!r}."
         )
     return int(value)
 
 
+def nonnegative_integer(name: str, value: int) -> int:
+    """Return a whole number as an int, or raise if it is negative."""
+    number = real(value)
+    if not (number >= 0.0 and number.is_integer()):
+        raise ValueError(
+            f"`{name}` must be an integer that is not negative. "
+            f"Received: {name}={value!r}."
+        )
+    return int(value)
+
+
 def fraction(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is not between 0 and 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"`{name}` must be between 0 and 1. Received: {name}={value}.")
-    return float(value)
+    number = real(value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(
+            f"`{name}` must be between 0 and 1. Received: {name}={value!r}."
+        )
+    return number
 
 
 def fraction_or(name: str, value: float | str, words: Sequence[str]) -> float | str:
@@ -101,7 +129,7 @@ def fraction_or(name: str, value: float | str, words: Sequence[str]) -> float | 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     """Return `value`, or raise if it is not one of the choices."""
-    if value not in choices:
+    if not (isinstance(value, str) and value in choices):
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(repr, choices))}. "
             f"Received: {name}={value!r}."
@@ -111,33 +139,36 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
 
 def decay_rate(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is not at least 0 and below 1."""
-    if not 0 <= value < 1:
+    number = real(value)
+    if not 0.0 <= number < 1.0:
         raise ValueError(
-            f"`{name}` must be from 0 to below 1. Received: {name}={value}."
+            f"`{name}` must be from 0 to below 1. Received: {name}={value!r}."
         )
-    return float(value)
+    return number
 
 
 def nonnegative_number(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is negative or not finite."""
-    if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
+    number = real(value)
+    if not 0.0 <= number < math.inf:
         raise ValueError(
             f"`{name}` must be a number that is not negative. "
             f"Received: {name}={value!r}."
         )
-    return float(value)
+    return number
 
 
 def nonnegative_number_or(name: str, value: float | str, word: str) -> float | str:
     """Return `value` as a float, or the word; raise if it is neither."""
-    if value == word:
+    if isinstance(value, str) and value == word:
         return word
-    if isinstance(value, str) or not (math.isfinite(value) and value >= 0):
+    number = real(value)
+    if not 0.0 <= number < math.inf:
         raise ValueError(
             f"`{name}` must be {word!r} or a number that is not negative. "
             f"Received: {name}={value!r}."
         )
-    return float(value)
+    return number
 
 
 def optional(
@@ -157,21 +188,24 @@ def ordered_limits(
         maximum: The upper limit.
         has_floor: Whether the lower limit must be above 0.
     """
-    is_floor = minimum > 0 if has_floor else minimum >= 0
-    if not (is_floor and minimum <= maximum < math.inf and maximum > 0):
+    low, high = real(minimum), real(maximum)
+    is_floor = low > 0 if has_floor else low >= 0
+    if not (is_floor and low <= high < math.inf and high > 0):
         sign = "<" if has_floor else "<="
         raise ValueError(
             f"The limits must satisfy 0 {sign} `min_learning_rate` <= "
             "`max_learning_rate`, and 0 < `max_learning_rate` < inf. Received: "
-            f"min_learning_rate={minimum}, max_learning_rate={maximum}."
+            f"min_learning_rate={minimum!r}, max_learning_rate={maximum!r}."
         )
-    return float(minimum), float(maximum)
+    return low, high
 
 
 def learning_rate_first(name: str, value: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of hyperparameters, the learning rate first, or raise."""
-    names = (value,) if isinstance(value, str) else tuple(value)
-    if LEARNING_RATE not in names or len(set(names)) < len(names):
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
+    names = (value,) if is_one else tuple(value)
+    are_names = all(isinstance(each, str) for each in names)
+    if not are_names or LEARNING_RATE not in names or len(set(names)) < len(names):
         raise ValueError(
             f"`{name}` must be different names, `{LEARNING_RATE!r}` among them. "
             f"Received: {name}={value!r}."
@@ -195,10 +229,18 @@ def part_or_number_of_rows(name: str, value: float | None) -> float | None:
 
 def factor_above_one(name: str, value: float | str) -> float | str:
     """Return `value` as a float, or `"auto"`; raise if it is not finite and above 1."""
-    if value == "auto":
+    if isinstance(value, str) and value == "auto":
         return "auto"
-    if isinstance(value, str) or not 1.0 < value < math.inf:
+    number = real(value)
+    if not 1.0 < number < math.inf:
         raise ValueError(
             f"`{name}` must be 'auto' or a number above 1. Received: {name}={value!r}."
         )
-    return float(value)
+    return number
+
+
+def path_or_none(name: str, value: Any) -> Any:
+    """Return a path, or `None`, unchanged; raise for anything else."""
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}.")
+    return value

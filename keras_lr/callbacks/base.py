@@ -9,7 +9,12 @@ from typing import Any, Self
 import keras
 
 from keras_lr import _keras, _warnings
-from keras_lr._checks import LEARNING_RATE, optional, positive_integer
+from keras_lr._checks import (
+    LEARNING_RATE,
+    optional,
+    path_or_none,
+    positive_integer,
+)
 from keras_lr._keras import step_hook
 from keras_lr._repr import constructor_call
 from keras_lr.callbacks import recorded_history
@@ -72,7 +77,7 @@ class LearningRateCallback(keras.callbacks.Callback):
         super().__init__()
         self.initial_learning_rate = initial_learning_rate
         self.total_epochs = optional(positive_integer, "total_epochs", total_epochs)
-        self.backup_dir = backup_dir
+        self.backup_dir = path_or_none("backup_dir", backup_dir)
         self.verbose = verbose
         self.log_diagnostics = log_diagnostics
         self._fit: Any = None

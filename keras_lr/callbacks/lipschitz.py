@@ -14,7 +14,9 @@ from keras_lr._checks import (
     fraction_or,
     one_of,
     ordered_limits,
+    positive_integer,
     positive_number,
+    real,
 )
 from keras_lr._typing import Bound
 from keras_lr.callbacks.base import LearningRateCallback
@@ -173,7 +175,7 @@ class LipschitzLR(LearningRateCallback):
         self.anneal = fraction("anneal", anneal)
         limits = ordered_limits(min_learning_rate, max_learning_rate, has_floor=True)
         self.min_learning_rate, self.max_learning_rate = limits
-        self.batch_size = batch_size
+        self.batch_size = positive_integer("batch_size", batch_size)
         self.layer = layer
         self.constant = constant
         self.tikhonov = tikhonov
@@ -326,8 +328,9 @@ def _require_closed_form(bound: str, *, layer: Any, tikhonov: Any, source: str) 
 
 def _require_fitting_constant(constant: float | None, bound: str) -> None:
     """Raise unless a user's own constant is positive, and the bound strict."""
-    if constant is not None and not (0 < constant < math.inf and bound == "strict"):
+    is_positive = constant is None or 0.0 < real(constant) < math.inf
+    if not is_positive or (constant is not None and bound != "strict"):
         raise ValueError(
             '`constant` must be a positive number, with `bound="strict"`. '
-            f"Received: constant={constant}, bound={bound!r}."
+            f"Received: constant={constant!r}, bound={bound!r}."
         )

@@ -6,23 +6,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lr._checks import positive_integer
+from keras_lr._checks import positive_integer, real
 from keras_lr._keras import require_new_model, require_settable_learning_rate
 
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
     """Return the seeds, for a number as many from 0 on, or raise a `ValueError`."""
-    if isinstance(seeds, np.integer):
-        seeds = int(seeds)
-    if isinstance(seeds, int):
+    if not isinstance(seeds, Sequence | np.ndarray) or isinstance(seeds, str):
         return list(range(positive_integer("seeds", seeds)))
-    values = [int(seed) for seed in seeds]
-    if not values or len(set(values)) < len(values) or min(values) < 0:
+    values = [real(seed) for seed in seeds]
+    are_seeds = all(seed >= 0.0 and seed.is_integer() for seed in values)
+    if not values or len(set(values)) < len(values) or not are_seeds:
         raise ValueError(
             "`seeds` must be a number of seeds, or different non-negative integers. "
             f"Received: seeds={seeds}"
         )
-    return values
+    return [int(seed) for seed in seeds]
 
 
 def check_data(data: Any) -> None:

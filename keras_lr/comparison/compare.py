@@ -2,13 +2,13 @@
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import keras
 
-from keras_lr._checks import positive_integer
+from keras_lr._checks import path_or_none, positive_integer
 from keras_lr.comparison.arguments import check_data, checked_models, checked_seeds
 from keras_lr.comparison.conditions import conditions_of
 from keras_lr.comparison.policies import (
@@ -103,10 +103,11 @@ def compare_policies(
     epochs = positive_integer("epochs", epochs)
     batch_size = positive_integer("batch_size", batch_size)
     each_seed = checked_seeds(seeds)
-    if mode not in {None, "min", "max"}:
+    if mode is not None and not (isinstance(mode, str) and mode in ("min", "max")):
         raise ValueError(
             f"`mode` must be 'min', 'max' or None. Received: mode={mode!r}"
         )
+    directory = path_or_none("directory", directory)
     model, another = checked_models(build_model)
     x, y = keras.tree.map_structure(lambda leaf: leaf[:batch_size], tuple(data[1]))
     model.evaluate(x, y, verbose=0)
@@ -136,6 +137,11 @@ def expand_policies(
         policies = _default_names_grid_first()
     elif isinstance(policies, str | Policy):
         policies = [policies]
+    elif not isinstance(policies, Iterable):
+        raise ValueError(
+            "`policies` must be policies or names of policies. "
+            f"Received: policies={policies!r}"
+        )
     expanded: list[Policy] = []
     for policy in policies:
         if isinstance(policy, Policy):

@@ -91,7 +91,7 @@ def named_policies(name: str, rates: Sequence[float]) -> list[Policy]:
         name: A name in the registry.
         rates: Rates of the grid.
     """
-    if name not in NAMED:
+    if not isinstance(name, str) or name not in NAMED:
         raise ValueError(
             f"A policy must be a `Policy` or one of {', '.join(sorted(NAMED))}. "
             f"Received: policy={name!r}"

@@ -251,7 +251,9 @@ def resolve_monitor(
     """
     names = list(model.get_metrics_result())
     metrics = [name for name in names if not name.endswith("loss")] or ["loss"]
-    name = (monitor or metrics[0]).removeprefix("val_")
+    name = monitor or metrics[0]
+    if isinstance(name, str):
+        name = name.removeprefix("val_")
     if name not in names:
         raise ValueError(
             f"`monitor` must be one of the model's metrics, {names}. "

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 
 from keras_lr import _keras, _warnings
-from keras_lr._checks import optional, ordered_limits, positive_integer
+from keras_lr._checks import (
+    nonnegative_integer,
+    optional,
+    ordered_limits,
+    positive_integer,
+)
 from keras_lr._keras.seeds import keeping_seeds
 from keras_lr.optimizers.base import AdaptiveOptimizer
 from keras_lr.range_test.compile_line import compile_line
@@ -104,6 +109,7 @@ def find_learning_rate(
     start = time.perf_counter()
     steps = _enough_steps(steps)
     batch_size = optional(positive_integer, "batch_size", batch_size)
+    seed = nonnegative_integer("seed", seed)
     low, high = _decade(min_learning_rate, max_learning_rate)
     leaf = _require_rate_to_set(model)
     present = _require_float_rate(leaf)

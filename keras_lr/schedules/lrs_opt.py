@@ -6,7 +6,13 @@ from typing import Any, Literal
 
 import keras
 
-from keras_lr._checks import one_of, positive_integer
+from keras_lr._checks import (
+    nonnegative_integer,
+    one_of,
+    optional,
+    path_or_none,
+    positive_integer,
+)
 from keras_lr.schedules.descent import Descent
 from keras_lr.schedules.optimized import OptimizedSchedule
 from keras_lr.schedules.search import Candidate, ScheduleSearch
@@ -128,17 +134,19 @@ def optimize_schedule(
     one_of("minibatches", minibatches, ("redrawn", "fixed"))
     one_of("initial_weights", initial_weights, ("kept", "redrawn"))
     one_of("mode", mode, ("reverse", "forward"))
+    memory_limit = optional(positive_integer, "memory_limit", memory_limit)
+    backup_dir = path_or_none("backup_dir", backup_dir)
     training = InnerTraining(
         build_model,
         train_data,
         validation_data,
         steps=positive_integer("steps", steps),
         every=positive_integer("every", every),
-        batch_size=batch_size,
+        batch_size=optional(positive_integer, "batch_size", batch_size),
         redraws_batches=minibatches == "redrawn",
         redraws_weights=initial_weights == "redrawn",
         memory_limit=memory_limit if mode == "reverse" else None,
-        seed=seed,
+        seed=nonnegative_integer("seed", seed),
         owner="optimize_schedule",
     )
     search = ScheduleSearch(training, Descent(optimizer, training.values), backup_dir)
