@@ -239,9 +239,12 @@ def test_outcome_of_an_extreme_is_told_by_what_keras_does(reliability_script):
     assert script.outcome(fine, fine)[0] == "finite"
     assert script.outcome(lost, fine)[0] == "fault"
     assert script.outcome(lost, lost)[0] == "as Keras"
-    assert script.outcome(trained(script, None, ["`MARTHE`"], False), fine)[0] == (
-        "warned"
-    )
+    said = trained(script, None, ["`MARTHE`"])
+    assert script.outcome(said, lost) == ("warned", "`MARTHE`")
+    # A warning is no excuse for weights that Keras alone does not lose.
+    said = trained(script, None, ["`MARTHE`"], False)
+    assert script.outcome(said, fine)[0] == "fault"
+    assert script.outcome(said, lost)[0] == "as Keras"
     assert script.outcome(wrong, fine)[0] == "fault"
     assert script.outcome(wrong, wrong)[0] == "as Keras"
     assert script.outcome(fine, wrong)[0] == "fault"

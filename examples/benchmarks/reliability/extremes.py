@@ -4,8 +4,8 @@
 
 trains a small network under each condition, with each callback and each optimizer of
 the package, and with Keras alone: the same optimizer without a callback, or Keras's own
-in the place of ours. Allowed are: finite weights and a finite rate; a warning; a
-`ValueError` of ours; and whatever Keras alone does too, an exception of the same kind
+in the place of ours. Allowed are: finite weights and a finite rate, with a warning or
+without; a `ValueError` of ours; and whatever Keras alone does too, an exception of the same kind
 or weights that are not finite. Anything else is a fault. The rows are in
 `results/extremes.csv`; those that are there are not run again. Some 10 minutes on one
 core.
@@ -281,7 +281,7 @@ def outcome(with_method: Trained, plain: Trained) -> tuple[str, str]:
         return ("as Keras" if is_alike else "fault"), text
     if plain.error is not None:
         return "fault", f"Keras alone raises {type(plain.error).__name__}"
-    if with_method.said:
+    if with_method.is_finite and with_method.said:
         return "warned", with_method.said[0]
     if with_method.is_finite:
         return "finite", "" if plain.is_finite else "Keras alone: not finite"
