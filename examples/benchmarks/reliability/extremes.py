@@ -5,8 +5,8 @@
 trains a small network under each condition, with each callback and each optimizer of
 the package, and with Keras alone: the same optimizer without a callback, or Keras's own
 in the place of ours. Allowed are: finite weights and a finite rate, with a warning or
-without; a `ValueError` of ours; and whatever Keras alone does too, an exception of the same kind
-or weights that are not finite. Anything else is a fault. The rows are in
+without; a `ValueError` of ours; and whatever Keras alone does too, an exception of the
+same kind or weights that are not finite. Anything else is a fault. The rows are in
 `results/extremes.csv`; those that are there are not run again. Some 10 minutes on one
 core.
 """
