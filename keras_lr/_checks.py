@@ -70,8 +70,9 @@ def target_matrix(name: str, values: ArrayLike, rows: int) -> FloatArray:
 
 def real(value: Any) -> float:
     """Return a number as a float; NaN, which no range holds, for anything else."""
-    is_none = isinstance(value, bool | np.bool_ | str | bytes)
-    if is_none or getattr(value, "ndim", 0):
+    dtype = str(getattr(value, "dtype", ""))
+    is_other = any(word in dtype for word in ("bool", "complex", "<U", "|S"))
+    if isinstance(value, bool | str | bytes) or is_other or getattr(value, "ndim", 0):
         return math.nan
     try:
         return float(value)

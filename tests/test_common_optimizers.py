@@ -228,6 +228,15 @@ def test_float16_weights_move_as_float32_ones_do(case, size):
     np.testing.assert_allclose(moved[1], moved[0], rtol=20 * 2**-11)
 
 
+@every_optimizer
+def test_only_averages_of_gradients_are_wider_than_float16_weights(case):
+    optimizer, weight = case(use_ema=True), keras.Variable([0.0], dtype="float16")
+    optimizer.build([weight])
+    dtypes = {each.name: each.dtype for each in optimizer.variables}
+    # Keras's own average of the weights.
+    assert [dtypes[name] for name in dtypes if "average" in name] == ["float16"]
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="traces a `tf.function`"
 )

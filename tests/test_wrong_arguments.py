@@ -1,11 +1,17 @@
 """An argument that cannot be used is named, and said what it should be."""
 
 import inspect
+import math
+from decimal import Decimal
+from fractions import Fraction
 
+import keras
 import numpy as np
 import pytest
 
 import keras_lr
+from keras_lr import _checks
+from keras_lr.comparison.arguments import checked_seeds
 from tests.comparison import linear_problem as problem
 
 NO_ARGUMENT = {"self", "kwargs", "name", "validation_data", "data", "tikhonov", "layer"}
@@ -87,6 +93,33 @@ def test_comparison_takes_an_argument_or_says_what_it_must_be(argument, value):
     with pytest.raises((ValueError, BuiltError)) as caught:
         keras_lr.compare_policies(build_model, DATA, **{argument: value})
     assert caught.type is BuiltError or f"{argument}=" in str(caught.value)
+
+
+@pytest.mark.parametrize("seeds", [{1, 2}, range(1, 3), np.array([1, 2]), iter((1, 2))])
+def test_seeds_may_be_of_any_kind(seeds):
+    assert sorted(checked_seeds(seeds)) == [1, 2]
+    assert checked_seeds(np.array(2)) == checked_seeds(np.int64(2)) == [0, 1]
+
+
+@pytest.mark.parametrize("seeds", ["12", b"12", [True], [1.5], np.array(True)])
+def test_what_is_no_seed_is_refused(seeds):
+    with pytest.raises(ValueError, match=r"`seeds` must .*Received: seeds="):
+        checked_seeds(seeds)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.complex64(3 + 2j), np.array("3"), np.array(True), np.bool_(True), [3.0]],
+)
+def test_what_is_no_real_number_is_none(value):
+    assert math.isnan(_checks.real(value))
+
+
+@pytest.mark.parametrize(
+    "value", [np.float16(3), np.array(3), Fraction(3), Decimal(3), keras.ops.array(3.0)]
+)
+def test_every_kind_of_real_number_is_one(value):
+    assert _checks.real(value) == 3.0
 
 
 @pytest.mark.parametrize(

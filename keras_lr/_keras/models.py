@@ -1,7 +1,7 @@
 """Models: their layers, their graph, how they are built, how Keras prints."""
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -30,25 +30,34 @@ def compile_arguments(model: keras.Model) -> dict[str, Any]:
     return {} if config is None else dict(config.config)
 
 
-def require_new_model(name: str, model: keras.Model, earlier: keras.Model) -> None:
-    """Raise unless a model has weights and an optimizer of its own.
+def parts_that_train(model: keras.Model) -> list[Any]:
+    """Return a model, the weights that are trained, and the optimizers, if any.
 
-    Weights that are not trained may be shared, as those of a frozen network.
+    Weights that are not trained may be shared by models, as those of a frozen network.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    optimizers = [] if optimizer is None else leaf_optimizers(optimizer)
+    return [model, *model.trainable_variables, *optimizers]
+
+
+def require_new_model(name: str, model: keras.Model, earlier: Sequence[Any]) -> None:
+    """Raise unless a model has weights and an optimizer of its own.
 
     Args:
         name: Name of the function that returned both models.
         model: The later model.
-        earlier: The model before.
+        earlier: `parts_that_train` of the model before.
     """
-    trained = {id(each) for each in earlier.trainable_variables}
-    if model is earlier:
-        shared = "the same model twice"
-    elif any(id(each) in trained for each in model.trainable_variables):
-        shared = "two models with the same trainable weights"
-    elif model.optimizer is not None and model.optimizer is earlier.optimizer:
-        shared = "two models with the same optimizer"
-    else:
+    known = {id(each) for each in earlier}
+    kept = [each for each in parts_that_train(model) if id(each) in known]
+    if not kept:
         return
+    if kept[0] is model:
+        shared = "the same model twice"
+    elif isinstance(kept[0], keras.Variable):
+        shared = "two models with the same trainable weights"
+    else:
+        shared = "two models with the same optimizer"
     raise ValueError(
         f"`{name}` must return a new model with each call, so that each training "
         f"starts anew. Received: {shared}. Make layers and optimizer inside of it."

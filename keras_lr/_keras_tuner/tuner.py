@@ -15,7 +15,7 @@ from keras_tuner.src.distribute import utils as distribution
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine import tuner_utils
 
-from keras_lr._keras import require_new_model
+from keras_lr._keras import parts_that_train, require_new_model
 from keras_lr._keras_tuner.chief import ChiefWatch, PatientClient
 from keras_lr._keras_tuner.oracle import FINISHED, DurableOracle
 from keras_lr._keras_tuner.search_files import keep_if_whole, write_json
@@ -49,7 +49,7 @@ class TrialRunner(keras_tuner.Tuner):
             oracle=oracle, hypermodel=hypermodel, overwrite=overwrite, **kwargs
         )
         self._failures = 0
-        self._last_model: weakref.ref[keras.Model] | None = None
+        self._earlier: list[weakref.ref[Any]] = []
         self._failure_limit = oracle.max_consecutive_failed_trials * (
             oracle.max_retries_per_trial + 1
         )
@@ -107,14 +107,15 @@ class TrialRunner(keras_tuner.Tuner):
 
     def _try_build(self, hp: Any) -> keras.Model:
         model = super()._try_build(hp)
-        earlier = self._last_model and self._last_model()
-        if earlier is not None:
-            try:
-                require_new_model("hypermodel", model, earlier)
-            except ValueError as error:
-                # That ends the search: all its trials are affected.
-                raise keras_tuner.errors.FatalValueError(str(error)) from error
-        self._last_model = weakref.ref(model)
+        every = [each() for each in self._earlier]
+        earlier = [each for each in every if each is not None]
+        try:
+            require_new_model("hypermodel", model, earlier)
+        except ValueError as error:
+            # That ends the search: all its trials are affected.
+            raise keras_tuner.errors.FatalValueError(str(error)) from error
+        # Of a model that is gone, what it shares with the next one is still there.
+        self._earlier = [weakref.ref(each) for each in parts_that_train(model)]
         return model
 
     def make_callbacks(self, trial: Any) -> list[keras.callbacks.Callback]:

@@ -1,19 +1,24 @@
 """Checks of `compare_policies`'s arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_lr._checks import positive_integer, real
-from keras_lr._keras import require_new_model, require_settable_learning_rate
+from keras_lr._keras import (
+    parts_that_train,
+    require_new_model,
+    require_settable_learning_rate,
+)
 
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
     """Return the seeds, for a number as many from 0 on, or raise a `ValueError`."""
-    if not isinstance(seeds, Sequence | np.ndarray) or isinstance(seeds, str):
+    is_one = isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable)
+    if is_one or getattr(seeds, "ndim", 1) == 0:
         return list(range(positive_integer("seeds", seeds)))
+    seeds = [*seeds]
     values = [real(seed) for seed in seeds]
     are_seeds = all(seed >= 0.0 and seed.is_integer() for seed in values)
     if not values or len(set(values)) < len(values) or not are_seeds:
@@ -62,6 +67,13 @@ def checked_models(
             f"`{name}` must be a function which returns a new compiled model. "
             f"Received: {name}={build_model!r}"
         )
+    model = _compiled_model(build_model, name)
+    another = _compiled_model(build_model, name)
+    require_new_model(name, another, parts_that_train(model))
+    return model, another
+
+
+def _compiled_model(build_model: Any, name: str) -> keras.Model:
     model: Any = build_model()
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -79,6 +91,4 @@ def checked_models(
             f"`compare_policies` sets the learning rate, so `{name}` must compile "
             "the model with a float `learning_rate`. Received: a schedule or a function"
         ) from error
-    another = build_model()
-    require_new_model(name, another, model)
-    return model, another
+    return model

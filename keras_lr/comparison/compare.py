@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 
@@ -115,7 +116,9 @@ def compare_policies(
     validation_batch_size = _VALIDATION_BATCHES * batch_size
     settings = RunSettings(epochs, batch_size, validation_batch_size, monitor, mode)
     chosen = expand_policies(policies, model.optimizer)
-    store = open_store(directory, lambda: fingerprint(model, another, data, settings))
+    store = open_store(directory, partial(fingerprint, model, another, data, settings))
+    # A model less in memory while others are trained.
+    del another
     conditions = conditions_of(model, data, settings)
     tasks = [(policy, seed) for seed in each_seed for policy in chosen]
     with closing(make_progress(len(tasks), epochs, verbose)) as progress:

@@ -94,6 +94,8 @@ class AdaptiveOptimizer(_keras.WholeBatchOptimizer):
     """Names of the averages that are stored for each weight."""
     _FIRST: ClassVar[Mapping[str, float]] = {}
     """The paper's initial constants with `lipschitz="analytic"`."""
+    leaves_out_steps = True
+    """Whether a step with a gradient that is not finite is left out by itself."""
     _is_adding_slots = False
 
     def __init__(

@@ -146,7 +146,8 @@ def verdict(
     if not best.gain > CLEAR * best.standard_error:
         chosen = best if best.gain > 0.0 else tried[0]
         rate = chosen.learning_rate
-        is_lost = tried[0].learning_rate == rates[0] and _raises_loss(tried[0])
+        is_lowest = best.gain <= 0.0 and tried[0].learning_rate == rates[0]
+        is_lost = is_lowest and _raises_loss(tried[0])
         return Verdict(rate, rate, best, "too_high" if is_lost else "no_gain")
     optimum = _optimum(tried, tried.index(best))
     if best.learning_rate == rates[0]:

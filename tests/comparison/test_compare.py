@@ -249,6 +249,10 @@ def scheduled():
 MODEL, OPTIMIZER = problem.build_model(), keras.optimizers.SGD(0.1)
 
 
+def scaled(optimizer):
+    return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
 def around_the_same_layer():
     model = keras.Sequential([keras.Input((1,)), *MODEL.layers])
     model.compile(keras.optimizers.SGD(0.1), "mse")
@@ -282,6 +286,10 @@ EMPTY = np.ones((0, 1), "float32")
         ({"build_model": around_the_same_layer}, "models with the same trainable"),
         (
             {"build_model": lambda: problem.build_model(OPTIMIZER)},
+            "models with the same optimizer",
+        ),
+        (
+            {"build_model": lambda: problem.build_model(scaled(OPTIMIZER))},
             "models with the same optimizer",
         ),
     ],

@@ -291,15 +291,52 @@ def test_other_hyperparameters_may_be_fixed_as_the_error_says(tmp_path):
     assert len(tuner.arms()) == 2
 
 
-def test_model_that_was_trained_already_ends_the_search(tmp_path):
-    model = compiled(0.1)
+MODEL, LAYER, OPTIMIZER = compiled(0.1), keras.layers.Dense(3), keras.optimizers.SGD()
 
+
+def around_the_layer():
+    model = keras.Sequential([keras.Input((FEATURES,)), LAYER])
+    model.compile("sgd", loss="mse", metrics=["accuracy"])
+    return model
+
+
+def with_the_optimizer():
+    model = sequential()
+    model.compile(OPTIMIZER, loss="sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "shared"),
+    [
+        (lambda: MODEL, "the same model twice"),
+        (around_the_layer, "the same trainable weights"),
+        (with_the_optimizer, "the same optimizer"),
+    ],
+)
+def test_model_that_was_trained_already_ends_the_search(tmp_path, make, shared):
     def hypermodel(hp):
         hp.Float("learning_rate", 1e-4, 1e4, sampling="log")
-        return model
+        return make()
 
-    with pytest.raises(keras_tuner.errors.FatalValueError, match="the same model"):
+    with pytest.raises(keras_tuner.errors.FatalValueError, match=shared):
         search(tmp_path, hypermodel)
+
+
+def test_models_that_are_compiled_by_their_fit_can_be_built_again(tmp_path):
+    class OwnFit(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Float("learning_rate", 1e-4, 1.0, sampling="log")
+            return sequential()
+
+        def fit(self, hp, model, *args, **kwargs):
+            rate = hp.get("learning_rate")
+            model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
+            return model.fit(*args, **kwargs)
+
+    tuner = search(tmp_path, OwnFit(), max_trials=2)
+    first, second = tuner.get_best_models(2)
+    assert first is not second
 
 
 def test_missing_learning_rate_is_refused_when_the_tuner_is_made(tmp_path):

@@ -1,7 +1,7 @@
 """Measure the norm of the whole gradient, whose supremum is the Lipschitz constant."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -10,12 +10,7 @@ from keras import ops
 from keras_lr import _keras
 from keras_lr._keras import replicas
 from keras_lr._typing import Tensor
-from keras_lr.training.derivatives.tensors import (
-    dense,
-    inner_product,
-    on_present,
-    zeros_unless,
-)
+from keras_lr.training.derivatives.tensors import dense, inner_product
 from keras_lr.training.fit.around_step import summed
 
 LEFT_OUT = "left_out"
@@ -26,7 +21,8 @@ class GradientMeter:
     """Reads the norm of each batch's gradient where the optimizer gets it.
 
     Any model and any loss has one. It costs a sum over the gradients. A step whose norm
-    is not finite is left out: its gradients are replaced by zeros.
+    is not finite is left out: its gradients are replaced by zeros, so that it changes
+    next to nothing.
 
     Args:
         model: A built, compiled model.
@@ -50,18 +46,23 @@ class GradientMeter:
                 is 0: the gradient has it already. It is called before the update.
         """
 
-        def apply(plain: Callable[..., Any], grads: Any, *rest: Any, **kw: Any) -> Any:
-            norm = self._norm(grads)
+        def apply(
+            plain: Callable[..., Any], grads: Any, trainable_variables: Any = None
+        ) -> Any:
+            variables = trainable_variables or self._model.trainable_variables
+            norm = self._norm(grads, variables)
             is_finite = ops.isfinite(norm)
             larger = ops.maximum(norm, self._largest.value)
             self._largest.assign(ops.where(is_finite, larger, self._largest.value))
             on_constant(norm, 0.0)
-            # A `LossScaleOptimizer` leaves steps out by itself, and has to see them.
-            if _keras.loss_scale(self._model.optimizer) is None:
+            optimizer = self._model.optimizer
+            # A `LossScaleOptimizer` leaves such steps out in the normal course.
+            if _keras.loss_scale(optimizer) is None:
                 failed = ops.cast(ops.logical_not(is_finite), _DTYPE)
                 self._left_out.assign(self._left_out.value + failed)
-                grads = _zeros_unless(is_finite, grads)
-            return plain(grads, *rest, **kw)
+                if not all(map(_leaves_out, _keras.leaf_optimizers(optimizer))):
+                    grads = _without_effect_unless(is_finite, grads, variables)
+            return plain(grads, trainable_variables)
 
         with _keras.intercepted(self._model.optimizer, apply=apply):
             yield
@@ -81,9 +82,11 @@ class GradientMeter:
             LEFT_OUT: _keras.to_float(self._left_out),
         }
 
-    def _norm(self, grads: Any) -> Tensor:
+    def _norm(self, grads: Any, variables: Sequence[Any]) -> Tensor:
         optimizer = self._model.optimizer
-        whole = summed(dense(list(grads)), _keras.loss_scale(optimizer))
+        pairs = zip(grads, variables, strict=True)
+        of_weights = [each for each, variable in pairs if not _is_value(variable)]
+        whole = summed(dense(of_weights), _keras.loss_scale(optimizer))
         parts = [ops.cast(each, _DTYPE) for each in whole if each is not None]
         if not parts:
             return ops.zeros((), _DTYPE)
@@ -92,18 +95,46 @@ class GradientMeter:
         return norm if factor is None else norm / factor
 
 
-def _zeros_unless(condition: Tensor, grads: Any) -> list[Any]:
-    """Return the gradients, or zeros unless a condition holds; sparse ones stay so."""
+def _leaves_out(optimizer: Any) -> bool:
+    """Return whether an optimizer leaves out what is not finite, as ours do."""
+    return getattr(optimizer, "leaves_out_steps", False)
+
+
+def _is_value(variable: Any) -> bool:
+    """Return whether a variable is set to what stands in its gradient's place.
+
+    As the scales and histories of float8 layers are.
+    """
+    return getattr(variable, "overwrite_with_gradient", False)
+
+
+def _without_effect_unless(
+    is_finite: Tensor, grads: Sequence[Any], variables: Sequence[Any]
+) -> list[Any]:
+    """Return the gradients, or zeros if they are not finite; sparse ones stay so."""
     import tensorflow as tf
 
-    def chosen(present: list[Any]) -> list[Any]:
-        values = [getattr(each, "values", each) for each in present]
-        pairs = zip(present, zeros_unless(condition, values), strict=True)
+    pairs = [
+        (grad, variable)
+        for grad, variable in zip(grads, variables, strict=True)
+        if grad is not None
+    ]
+    values = [getattr(grad, "values", grad) for grad, _ in pairs]
+
+    def neutral() -> list[Tensor]:
         return [
-            tf.IndexedSlices(value, each.indices, each.dense_shape)
-            if isinstance(each, tf.IndexedSlices)
-            else value
-            for each, value in pairs
+            tf.cast(variable, value.dtype)
+            if _is_value(variable)
+            else tf.zeros_like(value)
+            for value, (_, variable) in zip(values, pairs, strict=True)
         ]
 
-    return on_present(chosen, list(grads))
+    # A branch hands tensors on, where `tf.where` copies them.
+    chosen = tf.cond(is_finite, lambda: [tf.identity(each) for each in values], neutral)
+    results = (
+        tf.IndexedSlices(value, grad.indices, grad.dense_shape)
+        if isinstance(grad, tf.IndexedSlices)
+        else value
+        for value, (grad, _) in zip(chosen, pairs, strict=True)
+    )
+    return [None if grad is None else next(results) for grad in grads]

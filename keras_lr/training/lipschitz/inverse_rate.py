@@ -97,18 +97,21 @@ class InverseRate:
             steps = float(epoch * length.steps)
         self.start(steps=steps, last=max(steps - age, 0.0))
         self.rate.resume(epoch, length)
-        pairs = [
-            (self._scale(optimizer), _keras.to_float(rate.value))
-            for optimizer, rate in zip(
-                self.rate.optimizers, self.rate.rates, strict=True
-            )
-            if is_gradient_descent(optimizer)
-        ]
-        every = [scale / value for scale, value in pairs]
-        # One at a limit says less than the others.
+        self._constant.assign(self._told_by_rates())
+
+    def _told_by_rates(self) -> float:
+        """Return the constant that the rates tell of; 0 if there is none."""
         low, high = self._minimum * (1 + ROUNDING), self._maximum * (1 - ROUNDING)
-        exact = [scale / value for scale, value in pairs if low < value < high]
-        self._constant.assign(min(exact or every, default=0.0))
+        exact: list[float] = []
+        # A rate at a limit says what the constant is at least, or at most.
+        least: list[float] = []
+        most: list[float] = []
+        for optimizer, rate in zip(self.rate.optimizers, self.rate.rates, strict=True):
+            if is_gradient_descent(optimizer):
+                value = _keras.to_float(rate.value)
+                told = least if value <= low else most if value >= high else exact
+                told.append(self._scale(optimizer) / value)
+        return (exact or [max(least, default=0.0) or min(most, default=0.0)])[0]
 
     def start_epoch(self, epoch: int, length: FitLength) -> None:
         """Say where in the training the next step is.
@@ -177,7 +180,8 @@ class InverseRate:
     def _largest(self) -> float:
         """Return the largest constant of which some optimizer's rate still tells."""
         leaves = filter(is_gradient_descent, self.rate.optimizers)
-        return max(map(self._scale, leaves), default=math.inf) / self._minimum
+        # Of a momentum of 1, or of none, no rate tells anything.
+        return max(map(self._scale, leaves), default=0.0) / self._minimum or math.inf
 
     def _scale(self, optimizer: keras.optimizers.SGD) -> float:
         # The paper's velocity is an average of gradients, beta V + (1 - beta) g in its

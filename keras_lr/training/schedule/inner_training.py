@@ -148,7 +148,8 @@ class InnerTraining:
 
     def _new_start(self, seed: int) -> TrainingState:
         model, new_model = self._step.model, self._new_model(seed)
-        _keras.require_new_model("build_model", new_model, model)
+        parts = _keras.parts_that_train(model)
+        _keras.require_new_model("build_model", new_model, parts)
         pairs = zip(_all_variables(model), _all_variables(new_model), strict=True)
         for variable, value in pairs:
             variable.assign(value)

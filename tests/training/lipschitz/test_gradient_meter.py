@@ -6,7 +6,10 @@ import pytest
 import tensorflow as tf
 
 import keras_lr
-from keras_lr.training.lipschitz.gradient_meter import _zeros_unless
+from keras_lr.training.lipschitz.gradient_meter import (
+    GradientMeter,
+    _without_effect_unless,
+)
 
 ROWS, BATCH, FEATURES = 24, 8, 5
 
@@ -218,19 +221,62 @@ def test_overflow_of_the_scale_of_the_loss_is_nothing_to_mention(update, recwarn
     assert not recwarn.list
 
 
-def test_sparse_gradients_stay_sparse():
+def test_gradients_without_effect_are_zeros_and_sparse_ones_stay_sparse():
     slices = tf.IndexedSlices(
         tf.constant([[1.0], [np.nan]]), tf.constant([0, 3]), [5, 1]
     )
+    scale = keras.Variable(3.0)
+    # Keras assigns what stands in the place of the gradient of a float8 scale.
+    scale.overwrite_with_gradient = True
+    variables = [None, None, None, scale]
+    gradients = [slices, None, tf.ones(2), tf.constant(7.0)]
     for is_finite, expected in ((True, [[1.0], [np.nan]]), (False, [[0.0], [0.0]])):
-        sparse, missing, dense = _zeros_unless(
-            tf.constant(is_finite), [slices, None, tf.ones(2)]
+        sparse, missing, dense, of_scale = _without_effect_unless(
+            tf.constant(is_finite), gradients, variables
         )
         assert isinstance(sparse, tf.IndexedSlices)
         np.testing.assert_array_equal(sparse.values, expected)
         np.testing.assert_array_equal(sparse.indices, [0, 3])
         assert missing is None
         np.testing.assert_array_equal(dense, np.full(2, float(is_finite)))
+        assert float(of_scale) == (7.0 if is_finite else 3.0)
+
+
+def test_scales_of_float8_are_no_weights():
+    model = network("sgd")
+    model.layers[1].kernel.overwrite_with_gradient = True
+    meter, norms = GradientMeter(model), []
+    gradients = [tf.fill(each.shape, 2.0) for each in model.trainable_variables]
+    with meter.watching(None, lambda norm, _: norms.append(float(norm))):
+        model.optimizer.apply(gradients, model.trainable_variables)
+    # All but the 6 x 2 of that kernel: 5 x 6 + 6 + 2.
+    assert norms == [pytest.approx(2 * 38**0.5)]
+
+
+def test_steps_left_out_are_counted_from_the_last_reset():
+    model = network("sgd")
+    meter = GradientMeter(model)
+    gradients = [tf.fill(each.shape, np.nan) for each in model.trainable_variables]
+    with meter.watching(None, lambda *_: None):
+        for _ in range(2):
+            model.optimizer.apply(gradients, model.trainable_variables)
+    assert meter.read() == {"lipschitz_constant": 0.0, "left_out": 2.0}
+    meter.reset()
+    assert meter.read()["left_out"] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*(gradient descent|has left its step out)")
+@pytest.mark.parametrize(
+    "optimizer", [keras_lr.AdaMo, keras_lr.AdaptiveRMSprop, keras_lr.AutoAdam]
+)
+def test_our_optimizers_leave_the_step_out_themselves(optimizer):
+    x, y = data()
+    y[BATCH : 2 * BATCH] = np.nan
+    alone, beside = network(optimizer()), network(optimizer())
+    fit(alone, [], (x, y), epochs=1)
+    fit(beside, [keras_lr.LipschitzLR(anneal=0.0)], (x, y), epochs=1)
+    for expected, value in zip(alone.get_weights(), beside.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
 def test_gradient_of_zero_leaves_the_compiled_rate_and_is_said():

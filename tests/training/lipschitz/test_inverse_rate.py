@@ -318,17 +318,36 @@ def test_each_optimizer_of_several_has_its_own_rate():
     not hasattr(keras.optimizers, "MultiOptimizer"),
     reason="MultiOptimizer is public since Keras 3.15",
 )
-@pytest.mark.parametrize("limits", [(0.2, 100.0), (1e-6, 0.2)])
-def test_resumed_constant_is_read_off_a_rate_that_is_not_at_a_limit(limits):
-    """2 / 8 and 2 (1 - 0.5) / 8: one is above 0.2, the other below."""
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    # 2 / 8 and 2 (1 - 0.5) / 8: one is above 0.2, the other below; and both at a limit.
+    [
+        ((0.2, 100.0), 8.0),
+        ((1e-6, 0.2), 8.0),
+        ((0.5, 100.0), 2 / 0.5),
+        ((1e-6, 0.1), 1 / 0.1),
+    ],
+)
+def test_resumed_constant_is_read_off_the_rate_that_says_most(limits, expected):
     several = keras.optimizers.MultiOptimizer(
         keras.optimizers.OptimizerMap(
-            SGD(min(2 / 8, limits[1]), name="a"),
-            {".*logits.*": SGD(max(1 / 8, limits[0]), momentum=0.5, name="b")},
+            SGD(float(np.clip(2 / 8, *limits)), name="a"),
+            {".*logits.*": SGD(float(np.clip(1 / 8, *limits)), momentum=0.5, name="b")},
         )
     )
     inverse = start(inverse_rate(several, limits=limits), epoch=7)
-    assert inverse.constant == pytest.approx(8.0, rel=ROUNDING)
+    assert inverse.constant == pytest.approx(expected, rel=ROUNDING)
+    whole = start(inverse_rate(several, limits=limits))
+    observe(whole, 1e9)
+    assert whole.constant == pytest.approx(2 / limits[0], rel=ROUNDING)
+
+
+def test_momentum_of_1_leaves_the_lowest_rate():
+    sgd = SGD(0.5, momentum=1.0)
+    inverse = start(inverse_rate(sgd))
+    observe(inverse, 8.0)
+    apply(inverse)
+    assert rate_of(sgd) == 1e-6
 
 
 @pytest.mark.parametrize(
