@@ -53,9 +53,12 @@ def test_two_of_ours_notice_each_other():
 @pytest.mark.parametrize(
     "pair",
     [
-        (keras_lr.MARTHE, keras_lr.MARTHE),
         (keras_lr.MARTHE, keras_lr.LearningRateWalk),
-        (keras_lr.LearningRateWalk, keras_lr.HypergradientDescent),
+        pytest.param(
+            (keras_lr.LearningRateWalk, keras_lr.HypergradientDescent),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param((keras_lr.MARTHE, keras_lr.MARTHE), marks=pytest.mark.slow),
     ],
 )
 def test_two_that_take_the_step_are_refused_and_leave_the_model_usable(pair):

@@ -309,9 +309,16 @@ def with_the_optimizer():
 @pytest.mark.parametrize(
     ("make", "shared"),
     [
-        (lambda: MODEL, "the same model twice"),
-        (around_the_layer, "the same trainable weights"),
-        (with_the_optimizer, "the same optimizer"),
+        pytest.param(
+            lambda: MODEL, "the same model twice", marks=pytest.mark.slow, id="model"
+        ),
+        pytest.param(around_the_layer, "the same trainable weights", id="weights"),
+        pytest.param(
+            with_the_optimizer,
+            "the same optimizer",
+            marks=pytest.mark.slow,
+            id="optimizer",
+        ),
     ],
 )
 def test_model_that_was_trained_already_ends_the_search(tmp_path, make, shared):

@@ -166,7 +166,9 @@ def test_two_replicas_measure_the_gradient_of_the_global_batch(two_replicas):
         np.testing.assert_allclose(measured[1][name], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize(
+    "bad", [np.nan, *(pytest.param(x, marks=pytest.mark.slow) for x in (np.inf, 1e30))]
+)
 def test_step_whose_gradient_is_not_finite_is_left_out_and_said_once(bad):
     x, y = data()
     y[BATCH : 2 * BATCH] = bad
@@ -204,7 +206,9 @@ def test_gradients_without_a_finite_one_keep_the_rate_and_are_said():
         np.testing.assert_array_equal(ours, initial)
 
 
-@pytest.mark.parametrize("update", ["batch", "epoch"])
+@pytest.mark.parametrize(
+    "update", [pytest.param("batch", marks=pytest.mark.slow), "epoch"]
+)
 def test_overflow_of_the_scale_of_the_loss_is_nothing_to_mention(update, recwarn):
     scaled = keras.optimizers.LossScaleOptimizer(
         keras.optimizers.SGD(), initial_scale=2.0**127
@@ -267,7 +271,12 @@ def test_steps_left_out_are_counted_from_the_last_reset():
 
 @pytest.mark.filterwarnings("ignore:.*(gradient descent|has left its step out)")
 @pytest.mark.parametrize(
-    "optimizer", [keras_lr.AdaMo, keras_lr.AdaptiveRMSprop, keras_lr.AutoAdam]
+    "optimizer",
+    [
+        keras_lr.AdaMo,
+        pytest.param(keras_lr.AdaptiveRMSprop, marks=pytest.mark.slow),
+        pytest.param(keras_lr.AutoAdam, marks=pytest.mark.slow),
+    ],
 )
 def test_our_optimizers_leave_the_step_out_themselves(optimizer):
     x, y = data()
