@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from keras.src.backend.common import global_state
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
+
+# Keras 3.12 has no constant for it.
+_GLOBAL_SEED_GENERATOR = "global_seed_generator"
 
 
 @contextlib.contextmanager
@@ -21,7 +23,7 @@ def keeping_seeds() -> Iterator[None]:
     of_tensorflow = getattr(context.context(), "_rng", None)
     eager = None if of_tensorflow is None else of_tensorflow.getstate()
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    generator = global_state.get_global_attribute(_GLOBAL_SEED_GENERATOR)
     position = None if generator is None else generator.state.numpy()
     try:
         yield
@@ -31,6 +33,6 @@ def keeping_seeds() -> Iterator[None]:
         random.setstate(of_python)
         np.random.set_state(of_numpy)  # noqa: NPY002
         # One that was made meanwhile goes: the next one has the same seed.
-        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, generator)
+        global_state.set_global_attribute(_GLOBAL_SEED_GENERATOR, generator)
         if generator is not None:
             generator.state.assign(position)
