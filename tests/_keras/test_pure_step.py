@@ -58,7 +58,11 @@ def class_of(name):
     return getattr(keras_lr, name, None) or getattr(optimizers, name, None)
 
 
-AVAILABLE = [name for name in OPTIMIZERS if class_of(name) is not None]
+# Keras 3.12 asks TensorFlow's own variables for a `path` there.
+BROKEN = {"Muon"} if keras.__version__.startswith("3.12.") else set()
+AVAILABLE = [
+    name for name in OPTIMIZERS if class_of(name) is not None and name not in BROKEN
+]
 every_optimizer = pytest.mark.parametrize("name", AVAILABLE)
 
 

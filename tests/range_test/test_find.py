@@ -305,7 +305,7 @@ COSINE = keras.optimizers.schedules.CosineDecay(0.1, 10)
         (lambda: plain(keras.optimizers.SGD(lambda: 0.1)), "learning_rate=<<lambda>>"),
         (lambda: plain(keras_lr.AutoAdam()), "<AutoAdam>, which sets its rate itself"),
         (frozen, "trainable weights"),
-        (with_another, "one optimizer. Received: model .* with sgd, other"),
+        (with_another, "one optimizer. Received: model .* with (sgd|SGD), other"),
         (with_several, "one optimizer. Received: model .* with "),
     ],
     ids=["plain", "schedule", "function", "ours", "frozen", "another", "several"],

@@ -23,10 +23,16 @@ from keras import layers, ops
 TrainAndTest = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]
 Weights = list[np.ndarray]
 
+
+def _schedule_free(*args: Any, **kwargs: Any) -> keras.optimizers.Optimizer:
+    """Return `ScheduleFreeAdamW`, which Keras has since 3.15."""
+    return keras.optimizers.ScheduleFreeAdamW(*args, **kwargs)
+
+
 OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     **short.OPTIMIZERS,
     "adamw": keras.optimizers.AdamW,
-    "schedule_free": keras.optimizers.ScheduleFreeAdamW,
+    "schedule_free": _schedule_free,
 }
 """What models are compiled with; the last one only in place of Adam and AdamW."""
 WINDOW = 16
