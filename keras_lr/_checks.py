@@ -90,7 +90,7 @@ def positive_number(name: str, value: float) -> float:
     return number
 
 
-def positive_integer(name: str, value: int) -> int:
+def positive_integer(name: str, value: Any) -> int:
     """Return a whole number as an int, or raise if it is not positive."""
     number = real(value)
     if not (number >= 1.0 and number.is_integer()):
@@ -204,7 +204,7 @@ def ordered_limits(
 def learning_rate_first(name: str, value: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of hyperparameters, the learning rate first, or raise."""
     is_one = isinstance(value, str) or not isinstance(value, Iterable)
-    names = (value,) if is_one else tuple(value)
+    names: tuple[Any, ...] = (value,) if is_one else tuple(value)
     are_names = all(isinstance(each, str) for each in names)
     if not are_names or LEARNING_RATE not in names or len(set(names)) < len(names):
         raise ValueError(

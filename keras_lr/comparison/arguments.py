@@ -1,6 +1,6 @@
 """Checks of `compare_policies`'s arguments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from keras_lr._keras import (
 )
 
 
-def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
+def checked_seeds(seeds: Any) -> list[int]:
     """Return the seeds, for a number as many from 0 on, or raise a `ValueError`."""
     is_one = isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable)
     if is_one or getattr(seeds, "ndim", 1) == 0:

@@ -134,7 +134,7 @@ def optimize_schedule(
     one_of("minibatches", minibatches, ("redrawn", "fixed"))
     one_of("initial_weights", initial_weights, ("kept", "redrawn"))
     one_of("mode", mode, ("reverse", "forward"))
-    memory_limit = optional(positive_integer, "memory_limit", memory_limit)
+    memory_limit = positive_integer("memory_limit", memory_limit)
     backup_dir = path_or_none("backup_dir", backup_dir)
     training = InnerTraining(
         build_model,
