@@ -81,8 +81,16 @@ def takes_long(block):
     return "compare_policies" in block or "for name, optimizer in" in block
 
 
-@pytest.mark.parametrize("page", [README, DOCS / "index.md"], ids=name_of)
-@pytest.mark.parametrize("seeds", [1, pytest.param(3, marks=pytest.mark.slow)])
+# The index has the README's code.
+@pytest.mark.parametrize(
+    ("page", "seeds"),
+    [
+        (README, 1),
+        pytest.param(README, 3, marks=pytest.mark.slow),
+        pytest.param(DOCS / "index.md", 1, marks=pytest.mark.slow),
+        pytest.param(DOCS / "index.md", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_first_page_trains_a_good_model(page, seeds):
     accuracies = []
     for seed in range(seeds):
@@ -133,7 +141,18 @@ TESTED_BELOW = {"README.md", "index.md", "quickstart.md", "find_learning_rate.md
 BLOCKS = [page for page in PAGES if code_blocks(page) and page.name not in TESTED_BELOW]
 
 
-@each(BLOCKS)
+SEARCHES = ("zooming.md", "lrs_opt.md")
+"""Pages whose code trains dozens of times."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name in SEARCHES else ())
+        for page in BLOCKS
+    ],
+    ids=name_of,
+)
 # They are pasted one after the other, with some rows and no figure to close.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:More than 20 figures")
 def test_blocks_of_a_page_run_as_they_stand(path, tmp_path, monkeypatch):
