@@ -137,6 +137,9 @@ def test_lowest_rate_that_doubles_the_loss_is_too_high():
     assert found == Verdict(1e-3, 1e-3, trials[0], "too_high")
     # There may be lower ones.
     assert range_test.verdict(trials, [1e-4, *rates]).doubt == "no_gain"
+    # A higher one may be good.
+    unclear = [trials[0], Trial(1e-2, 0.9, 0.1, 0.1)]
+    assert range_test.verdict(unclear, rates).doubt == "no_gain"
     trials[0] = Trial(1e-3, 1.9, -0.9, 0.0)
     assert range_test.verdict(trials, rates).doubt == "no_gain"
     trials[0] = Trial(1e-3, math.nan, -math.inf, 0.0)
