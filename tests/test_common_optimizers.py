@@ -237,9 +237,10 @@ def test_only_averages_of_gradients_are_wider_than_float16_weights(case):
     assert [dtypes[name] for name in dtypes if "average" in name] == ["float16"]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="traces a `tf.function`"
-)
+HAS_NO_TRACE = keras.backend.backend() != "tensorflow"
+
+
+@pytest.mark.skipif(HAS_NO_TRACE, reason="traces a `tf.function`")
 @every_optimizer
 def test_rate_and_constant_can_be_read_in_a_traced_step(case):
     import tensorflow as tf

@@ -12,6 +12,7 @@ from tests.small_problem import compiled
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 ROUNDING = 1e-6
+IS_OLD = not hasattr(keras.optimizers, "MultiOptimizer")
 
 
 def inverse_rate(optimizer, anneal=0.0, **kwargs):
@@ -296,10 +297,7 @@ def test_fit_that_continues_starts_from_the_constant_it_is_given():
     assert rate_of(sgd) == 2 / 8
 
 
-@pytest.mark.skipif(
-    not hasattr(keras.optimizers, "MultiOptimizer"),
-    reason="MultiOptimizer is public since Keras 3.15",
-)
+@pytest.mark.skipif(IS_OLD, reason="MultiOptimizer is public since Keras 3.15")
 def test_each_optimizer_of_several_has_its_own_rate():
     sgd, adam = SGD(0.125, momentum=0.5, name="a"), Adam(0.25, name="b")
     several = keras.optimizers.MultiOptimizer(
@@ -314,10 +312,7 @@ def test_each_optimizer_of_several_has_its_own_rate():
     assert rate_of(adam) == 0.25 / 2
 
 
-@pytest.mark.skipif(
-    not hasattr(keras.optimizers, "MultiOptimizer"),
-    reason="MultiOptimizer is public since Keras 3.15",
-)
+@pytest.mark.skipif(IS_OLD, reason="MultiOptimizer is public since Keras 3.15")
 @pytest.mark.parametrize(
     ("limits", "expected"),
     # 2 / 8 and 2 (1 - 0.5) / 8: one is above 0.2, the other below; and both at a limit.
